@@ -1,0 +1,33 @@
+"""dfx screens folders of videos for deepfakes, fast. `dfx.predict_dir("folder", out="submission.csv")` is the main
+job.
+"""
+
+from importlib.metadata import version
+
+from dfx.predict import find_faces, predict_dir, predict_video
+from dfx.probe import probe
+from dfx.results import FaceTracks, Predictions
+from dfx.score import Report, score
+from dfx.settings import Limits, Settings
+from dfx.values import ClipScore, Prediction, Reason, Track, VideoInfo
+
+__version__ = version("dfx")
+
+__all__ = [
+    "ClipScore",
+    "FaceTracks",
+    "Limits",
+    "Prediction",
+    "Predictions",
+    "Reason",
+    "Report",
+    "Settings",
+    "Track",
+    "VideoInfo",
+    "__version__",
+    "find_faces",
+    "predict_dir",
+    "predict_video",
+    "probe",
+    "score",
+]

@@ -1,0 +1,158 @@
+"""The command `dfx`: each command mirrors a function of the library."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import dfx
+from dfx.errors import DfxError
+from dfx.results import Predictions
+from dfx.settings import Limits, Settings
+
+SETTINGS = Settings()
+LIMITS = Limits()
+
+
+class OneLineErrors(click.Group):
+    """Turns dfx's own errors into one line and exit status 2, and an interruption into a word on how to go on."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DfxError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; run the same command again to go on", err=True)
+            sys.exit(130)
+
+
+click.ClickException.exit_code = 2
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(dfx.__version__, prog_name="dfx")
+def main() -> None:
+    """Screen videos for deepfakes, fast.
+
+    A score is a hint for a person who looks, never proof: see 'What the scores can and cannot do' in the README.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+@main.command()
+@click.argument("source", nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write."
+)
+@click.option("--sample-submission", type=click.Path(path_type=Path), help="CSV that fixes the rows and their order.")
+@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="Classifier, an ONNX file.")
+@click.option(
+    "--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="Face detector, an ONNX file."
+)
+@click.option(
+    "--windows", default=SETTINGS.windows, show_default=True, help="Clips of frames looked at in a video, at most."
+)
+@click.option("--prior", default=SETTINGS.prior, show_default=True, help="Probability where a video cannot be scored.")
+@click.option(
+    "--clip-range",
+    nargs=2,
+    type=float,
+    default=SETTINGS.clip_range,
+    show_default=True,
+    help="Bounds on every probability.",
+)
+@click.option("--timeout", default=LIMITS.seconds, show_default=True, help="Seconds that one video may take.")
+@click.option(
+    "--memory", default=LIMITS.memory / 2**30, show_default=True, help="GiB of memory that a worker may take."
+)
+@click.option("--workers", type=int, help="Processes; one a core unless told.")
+@click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
+@click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
+@click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
+def predict(
+    source: tuple[str, ...],
+    out: Path,
+    sample_submission: Path | None,
+    model: Path,
+    detector: Path,
+    windows: int,
+    prior: float,
+    clip_range: tuple[float, float],
+    timeout: float,
+    memory: float,
+    workers: int | None,
+    fresh: bool,
+    follow_symlinks: bool,
+    quiet: bool,
+) -> None:
+    """Score every video of SOURCE (a folder, a file, a glob, or several files).
+
+    \b
+    Example:
+        dfx predict test_videos --out submission.csv
+    """
+    result = dfx.predict_dir(
+        source[0] if len(source) == 1 else list(source),
+        out,
+        sample_submission=sample_submission,
+        settings=Settings(detector=detector, model=model, windows=windows, prior=prior, clip_range=clip_range),
+        limits=Limits(seconds=timeout, memory=int(memory * 2**30)),
+        workers=workers,
+        fresh=fresh,
+        follow_symlinks=follow_symlinks,
+        progress=not quiet,
+    )
+    if not quiet:
+        _summarise(result, out)
+
+
+@main.command()
+def demo() -> None:
+    """Score three short clips that ship with dfx."""
+    from dfx.demo import TRUTH
+    from dfx.demo import demo as run
+
+    result = run()
+    table = Table("clip", "what it is", "P(fake)", "reason", "faces")
+    for row in result:
+        table.add_row(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, str(row.faces))
+    Console().print(table)
+
+
+@main.command()
+@click.argument("submission", type=click.Path(path_type=Path))
+@click.argument("labels", type=click.Path(path_type=Path))
+def score(submission: Path, labels: Path) -> None:
+    """Measure SUBMISSION (a CSV of filename,label) against LABELS (metadata.json, or a CSV of filename,label).
+
+    \b
+    Example:
+        dfx score submission.csv train_sample_videos/metadata.json
+    """
+    click.echo(repr(dfx.score(submission, labels)))
+
+
+@main.command()
+@click.argument("video", nargs=-1, required=True, type=click.Path(path_type=Path))
+def probe(video: tuple[Path, ...]) -> None:
+    """Show what the container of each VIDEO says, without decoding a picture."""
+    for path in video:
+        click.echo(repr(dfx.probe(path)))
+
+
+def _summarise(result: Predictions, out: Path) -> None:
+    counts = ", ".join(f"{count} {reason}" for reason, count in result.reasons.items())
+    noted = Text(f"{len(result)} videos: {counts}. Scores are in {out}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(noted)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,27 @@
+"""Crop: tracks -> aligned face clips, cut straight from the decoder's planes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dfx import ops
+from dfx.infer import ClassifierContract
+from dfx.values import Float, Frames, Pixels, Track
+
+
+def crop_track(frames: Frames, track: Track, contract: ClassifierContract) -> Pixels:
+    """Cuts one person's clip: uint8 [T, 3, S, S], RGB as BT.601, T and S from the classifier's contract.
+
+    Each picture is aligned by the similarity (Umeyama, 1991) that brings the track's landmarks to the contract's
+    template. A window of fewer than T frames is made up by holding its last one.
+    """
+    rows = np.minimum(np.arange(contract.clip_length), len(track) - 1)
+    where = {int(index): i for i, index in enumerate(frames.index)}
+    pictures = [frames.planes[where[int(index)]] for index in track.index[: contract.clip_length]]
+    clip = ops.crop(pictures, _matrices(track, contract)[: len(pictures)], contract.crop_size)
+    return clip[rows] if len(clip) < contract.clip_length else clip
+
+
+def _matrices(track: Track, contract: ClassifierContract) -> Float:
+    """Crop pixels -> picture pixels, float32 [F, 2, 3]."""
+    return ops.similarity(track.landmarks, contract.crop_template, contract.crop_size)

@@ -1,0 +1,46 @@
+"""Detect: pictures -> faces. A RetinaFace (Deng et al., CVPR 2020) on a small letterboxed copy of each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfx import ops
+from dfx.infer import DetectorContract, OnnxSession
+from dfx.values import Faces, Planes
+
+
+class Detector:
+    """A face detector from an ONNX file that carries a `DetectorContract`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._session = OnnxSession(path, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
+        self.contract = DetectorContract.read(self._session.metadata, str(path))
+
+    def detect(self, pictures: Sequence[Planes]) -> list[Faces]:
+        """Finds the faces in pictures of one size, in one run of the network.
+
+        Returns one `Faces` a picture, best first, in pixels of the upright picture.
+        """
+        if not pictures:
+            return []
+        contract = self.contract
+        box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, contract.long_side)
+        images = ops.letterbox(pictures, box.height, box.width)
+        outputs = self._session.run({"images": images})
+        found = ops.decode_faces(
+            outputs["scores"],
+            outputs["boxes"],
+            outputs["landmarks"],
+            box.height,
+            box.width,
+            strides=contract.strides,
+            min_sizes=contract.min_sizes,
+            variances=contract.variances,
+            threshold=contract.score_threshold,
+        )
+        return [_scaled(faces, 1 / box.scale) for faces in found]
+
+
+def _scaled(faces: Faces, factor: float) -> Faces:
+    return Faces(faces.boxes * factor, faces.scores, faces.landmarks * factor)

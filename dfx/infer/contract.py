@@ -1,0 +1,141 @@
+"""What a model file says of itself: the `dfx.*` keys of an ONNX file's `metadata_props`, read and checked once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from dfx.errors import ModelError
+from dfx.values import Float
+
+VERSION = "1"
+COLOUR = "RGB BT.601"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Platt scaling (Platt, 1999): probability = sigmoid(scale * logit + bias)."""
+
+    scale: float = 1.0
+    bias: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorContract:
+    """A face detector: input `images` uint8 [N, 3, H, W], RGB as BT.601; H and W are multiples of the largest stride.
+
+    Outputs: `scores` [N, A], `boxes` [N, A, 4] and `landmarks` [N, A, 10] as deltas of SSD anchors (Liu et al.,
+    2016), one anchor a cell and `min_size`, levels in order of `strides`. `long_side`: pixels of the canvas it was
+    tuned for.
+    """
+
+    name: str
+    version: str
+    strides: tuple[int, ...]
+    min_sizes: tuple[tuple[int, ...], ...]
+    variances: tuple[float, float]
+    long_side: int
+    score_threshold: float
+
+    task = "face-detector"
+    inputs = ("images",)
+    outputs = ("scores", "boxes", "landmarks")
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, str], source: str) -> Self:
+        """Reads it from `metadata_props`; raises ModelError, naming `source`, for a key that is absent or odd."""
+        reader = _Reader(metadata, source, cls.task)
+        return cls(
+            name=reader.text("name"),
+            version=reader.text("version"),
+            strides=reader.convert("strides", lambda value: tuple(int(x) for x in value)),
+            min_sizes=reader.convert("min_sizes", lambda value: tuple(tuple(int(y) for y in x) for x in value)),
+            variances=reader.convert("variances", _pair),
+            long_side=reader.convert("long_side", int),
+            score_threshold=reader.convert("score_threshold", float),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifierContract:
+    """A deepfake classifier: input `clips` uint8 [N, T, 3, S, S], RGB as BT.601; output `logits` [N], positive for
+    fake.
+
+    clip_length T: frames a clip; clip_stride: frames from one to the next; crop_size S: pixels;
+    crop_template: float32 [5, 2], where the five landmarks lie in the crop, in units of its side.
+    """
+
+    name: str
+    version: str
+    clip_length: int
+    clip_stride: int
+    crop_size: int
+    crop_template: Float
+    calibration: Calibration
+
+    task = "deepfake-clip"
+    inputs = ("clips",)
+    outputs = ("logits",)
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, str], source: str) -> Self:
+        """Reads it from `metadata_props`; raises ModelError, naming `source`, for a key that is absent or odd."""
+        reader = _Reader(metadata, source, cls.task)
+        return cls(
+            name=reader.text("name"),
+            version=reader.text("version"),
+            clip_length=reader.convert("clip_length", _positive),
+            clip_stride=reader.convert("clip_stride", _positive),
+            crop_size=reader.convert("crop_size", _positive),
+            crop_template=reader.convert("crop_template", lambda value: np.float32(value).reshape(5, 2)),
+            calibration=reader.convert(
+                "calibration", lambda value: Calibration(float(value["scale"]), float(value["bias"]))
+            ),
+        )
+
+
+class _Reader:
+    """Reads keys of one file's metadata and says, where one is wrong, which, in which file, and what was wanted."""
+
+    def __init__(self, metadata: Mapping[str, str], source: str, task: str) -> None:
+        self.metadata, self.source = metadata, source
+        if self.text("contract") != VERSION:
+            raise ModelError(f"{source}: contract {self.text('contract')!r}; this version of dfx reads {VERSION!r}")
+        if self.text("task") != task:
+            raise ModelError(f"{source}: its task is {self.text('task')!r}; a model for {task!r} is needed here")
+        if self.text("colour") != COLOUR:
+            raise ModelError(f"{source}: its colour is {self.text('colour')!r}; dfx gives {COLOUR!r}")
+
+    def text(self, key: str) -> str:
+        try:
+            return self.metadata[f"dfx.{key}"]
+        except KeyError:
+            raise ModelError(
+                f"{self.source}: no key 'dfx.{key}' in its metadata_props, so it is not a model that dfx can run; "
+                "README, 'Your own model', lists the keys"
+            ) from None
+
+    def convert(self, key: str, parse: Any) -> Any:
+        text = self.text(key)
+        try:
+            return parse(json.loads(text))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise ModelError(
+                f"{self.source}: its key 'dfx.{key}' holds {text[:80]!r}, which is no valid value"
+            ) from error
+
+
+def _positive(value: Any) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError(number)
+    return number
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    first, second = value
+    return float(first), float(second)

@@ -1,0 +1,96 @@
+"""The one place that knows all the stages: probe, plan, decode, detect, track, crop, classify, aggregate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dfx.aggregate import aggregate
+from dfx.classify import Classifier
+from dfx.crop import crop_track
+from dfx.decode import Decoder
+from dfx.decode.pyav import PyAVDecoder
+from dfx.detect import Detector
+from dfx.errors import VideoError
+from dfx.plan import plan
+from dfx.probe import probe
+from dfx.settings import Settings
+from dfx.track import follow, join
+from dfx.values import ClipScore, Frames, Pixels, Prediction, Reason, Track, VideoInfo
+
+DETECT_EVERY = 5  # frames: the first, every fifth and the last of a window; a face moves little in a sixth of a second
+
+
+class Pipeline:
+    """The networks, loaded once, and the way of a video through the stages. Serves one video at a time, on one core."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.decoder: Decoder = PyAVDecoder()
+        self.detector = Detector(self.settings.detector)
+        self.classifier = Classifier(self.settings.model)
+
+    def predict(self, path: str | Path, filename: str | None = None) -> Prediction:
+        """Scores one video. Whatever is wrong with it becomes a reason on its row; nothing is raised."""
+        started = time.monotonic()
+        row = Prediction(filename or Path(path).name, self.settings.prior, Reason.CRASHED)
+        try:
+            row = self._score(row, Path(path))
+        except VideoError as error:
+            row = replace(row, reason=Reason(error.reason), detail=str(error))
+        except FileNotFoundError as error:
+            row = replace(row, reason=Reason.MISSING, detail=str(error))
+        except MemoryError as error:
+            row = replace(
+                row, reason=Reason.TOO_LARGE, detail=str(error) or "it needs more memory than the limit allows"
+            )
+        except Exception as error:  # one bad video must not cost the next one its score
+            row = replace(row, detail=f"{type(error).__name__}: {error}")
+        return replace(row, seconds=time.monotonic() - started)
+
+    def clips(self, path: str | Path) -> Iterator[tuple[Track, Pixels]]:
+        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them."""
+        for frames, tracks in self._windows(probe(path)):
+            yield from ((track, crop_track(frames, track, self.classifier.contract)) for track in tracks)
+
+    def tracks(self, path: str | Path) -> list[Track]:
+        """The people in a video: a track for each person and window, in order of time."""
+        return [track for _, tracks in self._windows(probe(path)) for track in tracks]
+
+    def _score(self, row: Prediction, path: Path) -> Prediction:
+        pairs = list(self.clips(path))
+        if not pairs:
+            return replace(row, reason=Reason.NO_FACE, detail="no face was found in the pictures that were looked at")
+        tracks = [track for track, _ in pairs]
+        logits = self.classifier.score(np.stack([clip for _, clip in pairs]))
+        people = join(tracks)
+        clips = tuple(_evidence(*item) for item in zip(people, tracks, logits.tolist(), strict=True))
+        probability = aggregate(clips, self.classifier.contract.calibration, self.settings.clip_range)
+        return replace(row, probability=probability, reason=Reason.OK, faces=len(set(people)), clips=clips)
+
+    def _windows(self, info: VideoInfo) -> Iterator[tuple[Frames, list[Track]]]:
+        contract = self.classifier.contract
+        chosen = plan(info, windows=self.settings.windows, count=contract.clip_length, stride=contract.clip_stride)
+        for frames in self.decoder.read(info, chosen):
+            yield frames, self._follow(frames)
+
+    def _follow(self, frames: Frames) -> list[Track]:
+        looked = sorted({*range(0, len(frames), DETECT_EVERY), len(frames) - 1})
+        faces = self.detector.detect([frames.planes[i] for i in looked])
+        return follow(frames, dict(zip(looked, faces, strict=True)))
+
+
+def _evidence(person: int, track: Track, logit: float) -> ClipScore:
+    left, top, right, bottom = track.boxes.mean(axis=0, dtype=np.float64).tolist()
+    return ClipScore(
+        track=person,
+        start=float(track.seconds[0]),
+        end=float(track.seconds[-1]),
+        box=(left, top, right, bottom),
+        confidence=float(track.scores.mean(dtype=np.float64)),
+        logit=logit,
+    )

@@ -1,0 +1,66 @@
+"""What a run is told: settings shape the scores and are noted in the journal; limits only contain what goes wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dfx.errors import InputError
+
+MODELS = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the score of a video depends on, besides the video.
+
+    detector, model: ONNX files with their contracts; windows: clips of frames that are decoded a video, at most;
+    prior: the probability on the row of a video that cannot be scored; clip_range: bounds on every probability, since
+    one confident mistake costs a log loss of -log(bound).
+    """
+
+    detector: Path = field(default=MODELS / "detector.onnx")
+    model: Path = field(default=MODELS / "classifier.onnx")
+    windows: int = 2
+    prior: float = 0.5
+    clip_range: tuple[float, float] = (0.01, 0.99)
+
+    def __post_init__(self) -> None:
+        if self.windows < 1:
+            raise InputError(f"windows is {self.windows}; a whole number of at least 1 is needed")
+        if not 0 <= self.prior <= 1:
+            raise InputError(f"prior is {self.prior}; a probability from 0 to 1 is needed")
+        low, high = self.clip_range
+        if not 0 <= low < high <= 1:
+            raise InputError(f"clip_range is {self.clip_range}; two probabilities low < high from 0 to 1 are needed")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for a worker's first message."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        return plain | {"detector": str(self.detector), "model": str(self.model), "clip_range": list(self.clip_range)}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Settings:
+        """The inverse of `to_json`."""
+        low, high = plain["clip_range"]
+        paths = {"detector": Path(plain["detector"]), "model": Path(plain["model"])}
+        return cls(windows=plain["windows"], prior=plain["prior"], clip_range=(low, high), **paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one video may cost before its worker is stopped.
+
+    seconds: wall time a video; memory: bytes of private memory a worker (enforced on Linux).
+    """
+
+    seconds: float = 120.0
+    memory: int = 2 * 2**30
+
+    def __post_init__(self) -> None:
+        if not (self.seconds > 0 and math.isfinite(self.seconds)):
+            raise InputError(f"the time limit is {self.seconds} s; a finite number above 0 is needed")
+        if self.memory < 2**28:
+            raise InputError(f"the memory limit is {self.memory} bytes; at least 256 MiB ({2**28}) are needed")

@@ -1,0 +1,273 @@
+"""The values that flow from stage to stage. All are frozen and check their own shapes.
+
+Frame of reference: unless a name says otherwise, coordinates are pixels of the *upright* picture (rotation applied),
+x to the right and y down, with the centre of the top-left pixel at (0.5, 0.5). Boxes are `xyxy`. Landmarks are five
+points: the person's right eye, left eye, nose, right mouth corner, left mouth corner. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Samples = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Reason(StrEnum):
+    """Why a row holds the probability that it holds."""
+
+    OK = "ok"
+    NO_FACE = "no_face"
+    CORRUPT = "corrupt"
+    UNSUPPORTED = "unsupported"
+    TOO_LARGE = "too_large"
+    MISSING = "missing"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    OUT_OF_BUDGET = "out_of_budget"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """The first audio stream: codec name, sampling rate in Hz, channels, bit rate in bit/s (0 where unknown)."""
+
+    codec: str
+    rate: int
+    channels: int
+    bit_rate: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketTable:
+    """What the demuxer says of each packet of the video stream, in decode order. Every array has shape [packets].
+
+    pts: int64, in `time_base` units; made up from the position and the rate where the container has none.
+    keyframe: bool; the demuxer's flag.
+    """
+
+    pts: NDArray[np.int64]
+    keyframe: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.pts.ndim != 1 or self.pts.shape != self.keyframe.shape:
+            raise ValueError(f"pts {self.pts.shape} and keyframe {self.keyframe.shape} must both be [packets]")
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`count` frames of a clip, every `stride`-th from frame `start`, and the packets that must be sent to decode them.
+
+    start: index of the first frame in presentation order.
+    seek: index in decode order of the keyframe packet that decoding starts from.
+    stop: index in decode order one past the last packet to send.
+    """
+
+    start: int
+    count: int
+    stride: int
+    seek: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.count < 1 or self.stride < 1 or not 0 <= self.seek < self.stop:
+            raise ValueError(f"{self} is no window: start >= 0, count >= 1, stride >= 1 and seek < stop are needed")
+
+    @property
+    def frames(self) -> range:
+        """Indices of the wanted frames, in presentation order."""
+        return range(self.start, self.start + self.count * self.stride, self.stride)
+
+    @property
+    def price(self) -> int:
+        """Packets sent to the decoder."""
+        return self.stop - self.seek
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which frames of a video to decode: windows in order of time."""
+
+    windows: tuple[Window, ...]
+
+    @property
+    def price(self) -> int:
+        """Packets sent to the decoder, over all windows."""
+        return sum(window.price for window in self.windows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planes:
+    """One picture as the decoder left it, upright: planar YUV, not converted.
+
+    y: [H, W]; u and v: [ceil(H/sy), ceil(W/sx)] with subsampling sx, sy in {1, 2, 4}; uint8 when `depth` is 8, else
+    uint16 with the value in the low bits. Rows may be padded (strided arrays); the last axis is contiguous. matrix:
+    the stream's colour matrix tag ("bt601", "bt709", "bt2020" or "unknown"); for pictures shown to people only.
+    full_range: True when luma spans 0..2**depth-1, False when it spans 16..235 (times 2**(depth-8)).
+    """
+
+    y: Samples
+    u: Samples
+    v: Samples
+    depth: int = 8
+    matrix: str = "unknown"
+    full_range: bool = False
+
+    def __post_init__(self) -> None:
+        if self.y.ndim != 2 or self.u.ndim != 2 or self.u.shape != self.v.shape:
+            raise ValueError(
+                f"planes must be y [H, W], u and v alike; got {self.y.shape} {self.u.shape} {self.v.shape}"
+            )
+        want = np.dtype(np.uint8 if self.depth == 8 else np.uint16)
+        if not self.y.dtype == self.u.dtype == self.v.dtype == want:
+            raise ValueError(
+                f"depth {self.depth} needs {want} planes; got {self.y.dtype} {self.u.dtype} {self.v.dtype}"
+            )
+
+    @property
+    def width(self) -> int:
+        return int(self.y.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.y.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """The decoded pictures of one window (fewer than planned where the stream ends or is broken).
+
+    index: int64 [N], presentation order; seconds: float64 [N], from the start of the stream.
+    """
+
+    window: Window
+    index: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    planes: tuple[Planes, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.index) == len(self.seconds) == len(self.planes):
+            raise ValueError(f"{len(self.index)} indices, {len(self.seconds)} times and {len(self.planes)} pictures")
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """The faces found in one picture: boxes float32 [K, 4] xyxy, scores float32 [K], landmarks float32 [K, 5, 2]."""
+
+    boxes: Float
+    scores: Float
+    landmarks: Float
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if self.boxes.shape != (count, 4) or self.landmarks.shape != (count, 5, 2):
+            raise ValueError(f"{count} scores need boxes [{count}, 4] and landmarks [{count}, 5, 2]")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One person through the frames of one window, a row a frame.
+
+    index: int64 [F] frame indices; seconds: float64 [F]; boxes: float32 [F, 4]; landmarks: float32 [F, 5, 2];
+    scores: float32 [F], the detector's confidence, interpolated between detections; detected: bool [F], False where
+    the row was interpolated.
+    """
+
+    index: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    boxes: Float
+    landmarks: Float
+    scores: Float
+    detected: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        count = len(self.index)
+        shapes = (self.seconds.shape, self.boxes.shape, self.landmarks.shape, self.scores.shape, self.detected.shape)
+        if shapes != ((count,), (count, 4), (count, 5, 2), (count,), (count,)):
+            raise ValueError(f"a track of {count} frames has arrays of shapes {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """The evidence: what the classifier said of one face clip.
+
+    track: number of the person in the video; seconds: the clip's first and last picture; box: xyxy, the track's mean
+    box; confidence: the mean detector score; logit: positive means fake.
+    """
+
+    track: int
+    start: float
+    end: float
+    box: tuple[float, float, float, float]
+    confidence: float
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a container says of its video stream, without a picture decoded.
+
+    width, height: pixels of the coded picture, before rotation; rotation: degrees clockwise that make it upright (0,
+    90, 180, 270); rate: exact average frames a second; time_base: seconds a tick; duration: seconds; frames: packets
+    of the video stream; bit_rate: bit/s of the file; stream: index of the video stream in the container.
+    """
+
+    path: Path
+    container: str
+    codec: str
+    profile: str
+    pix_fmt: str
+    width: int
+    height: int
+    rotation: int
+    rate: Fraction
+    time_base: Fraction
+    duration: float
+    frames: int
+    bit_rate: int
+    bytes: int
+    stream: int
+    audio: AudioInfo | None
+    packets: PacketTable = field(repr=False, compare=False)
+
+    @property
+    def keyframes(self) -> tuple[int, ...]:
+        """Indices in presentation order of the pictures that the demuxer flags as keyframes."""
+        order = np.argsort(self.packets.pts, kind="stable")
+        return tuple(int(i) for i in np.flatnonzero(self.packets.keyframe[order]))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One row of the result: a video, its calibrated probability of being fake, and why.
+
+    filename: as it stands in the CSV; probability: in [0, 1], the prior where the video could not be scored; detail:
+    one sentence for people, empty when all is well; faces: people followed; clips: the evidence; seconds: time it
+    took.
+    """
+
+    filename: str
+    probability: float
+    reason: Reason
+    detail: str = ""
+    faces: int = 0
+    clips: tuple[ClipScore, ...] = ()
+    seconds: float = field(default=0.0, compare=False)

@@ -1,0 +1,35 @@
+"""Fixtures that several test files share, and the skips that say why."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    absent = {
+        "shared": None if SHARED.is_dir() else "the data folder ../shared is not beside this checkout",
+        "torch": None if importlib.util.find_spec("torch") else "torch is not installed (pip install 'dfx[train]')",
+    }
+    for item in items:
+        for marker, reason in absent.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real videos and pictures. Tests that use it carry the marker `shared`."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The clips that ship with dfx."""
+    import dfx.demo
+
+    return dfx.demo.SAMPLES

@@ -1,0 +1,83 @@
+"""The command, as a user types it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def dfx(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dfx", *map(str, arguments)]
+    environment = os.environ | {"COLUMNS": "120"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+
+
+def test_demo_shows_a_table_of_scores_with_reasons(tmp_path: Path) -> None:
+    done = dfx("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for word in ("real.mp4", "manipulated.mp4", "no_face", "P(fake)", "reason"):
+        assert word in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_writes_the_csv_and_counts_the_reasons(samples: Path, tmp_path: Path) -> None:
+    done = dfx("predict", samples, "--out", "s.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 videos: 2 ok, 1 no_face. Scores are in s.csv" in done.stderr
+    assert "video/s" in done.stderr or "s/video" in done.stderr
+    assert (tmp_path / "s.csv").read_text().startswith("filename,label\n")
+
+
+def test_score_prints_the_challenge_metric(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("filename,label\na.mp4,0.9\nb.mp4,0.2\n")
+    (tmp_path / "metadata.json").write_text('{"a.mp4": {"label": "FAKE"}, "b.mp4": {"label": "REAL"}}')
+    done = dfx("score", tmp_path / "s.csv", tmp_path / "metadata.json")
+    assert done.returncode == 0, done.stderr
+    assert "0.1643" in done.stdout  # -(log 0.9 + log 0.8) / 2
+
+
+def test_probe_prints_what_the_container_says(samples: Path) -> None:
+    done = dfx("probe", samples / "real.mp4")
+    assert done.returncode == 0, done.stderr
+    for word in ("h264", "480", "360"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "nowhere"], "nowhere"),
+        (["predict", "videos", "--model", "nonsense.onnx"], "nonsense.onnx"),
+        (["predict", "videos", "--model", "missing.onnx"], "missing.onnx"),
+        (["predict", "videos", "--out", "no/such/folder/s.csv"], "no/such/folder"),
+        (["predict", "videos", "--windows", "0"], "windows is 0"),
+        (["predict", "videos", "--prior", "7"], "prior is 7"),
+        (["predict", "videos", "--workers", "0"], "workers is 0"),
+        (["score", "nowhere.csv", "nowhere.json"], "nowhere.csv"),
+        (["probe", "nonsense.onnx"], "nonsense.onnx"),
+    ],
+)
+def test_bad_arguments_end_with_one_clear_line(samples: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    shutil.copytree(samples, tmp_path / "videos")
+    (tmp_path / "nonsense.onnx").write_bytes(b"nonsense")
+    done = dfx(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_folder_without_write_permission_is_named(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.csv").mkdir()
+    done = dfx("predict", samples, "--out", "s.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "s.csv" in done.stderr
+
+
+def test_help_shows_an_example() -> None:
+    for command in ("predict", "score"):
+        assert f"dfx {command} " in dfx(command, "--help").stdout

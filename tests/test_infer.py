@@ -1,0 +1,75 @@
+"""The model seam: contracts read and checked, sessions that say what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import TEMPLATE, brightness_classifier
+from tolerances import SINGLE_PRECISION
+
+from dfx.classify import Classifier
+from dfx.detect import Detector
+from dfx.errors import InputError, MissingInputError, ModelError
+from dfx.settings import Settings
+
+
+def test_a_foreign_model_with_the_contract_runs(tmp_path: Path) -> None:
+    classifier = Classifier(brightness_classifier(tmp_path / "m.onnx"))
+    np.testing.assert_array_equal(classifier.contract.crop_template, np.float32(TEMPLATE))
+    clips = np.random.default_rng(0).integers(0, 256, (7, 16, 3, 32, 32), dtype=np.uint8)
+    np.testing.assert_allclose(classifier.score(clips), clips.mean(axis=(1, 2, 3, 4)), rtol=SINGLE_PRECISION)
+
+
+def test_no_clips_give_no_logits(tmp_path: Path) -> None:
+    classifier = Classifier(brightness_classifier(tmp_path / "m.onnx"))
+    assert classifier.score(np.zeros((0, 16, 3, 32, 32), np.uint8)).shape == (0,)
+
+
+def test_clips_of_another_shape_are_refused(tmp_path: Path) -> None:
+    classifier = Classifier(brightness_classifier(tmp_path / "m.onnx"))
+    with pytest.raises(InputError, match=r"must be uint8 \[N, 16, 3, 32, 32\]; got uint8 \(1, 8, 3, 32, 32\)"):
+        classifier.score(np.zeros((1, 8, 3, 32, 32), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clip_length": None}, "no key 'dfx.clip_length'"),
+        ({"contract": "2"}, "reads '1'"),
+        ({"task": "face-detector"}, "a model for 'deepfake-clip' is needed"),
+        ({"colour": "BGR"}, "dfx gives 'RGB BT.601'"),
+        ({"crop_template": "[1, 2]"}, "'dfx.crop_template' holds '\\[1, 2\\]'"),
+        ({"crop_size": "0"}, "'dfx.crop_size' holds '0'"),
+        ({"calibration": "{}"}, "'dfx.calibration' holds '{}'"),
+    ],
+)
+def test_a_contract_that_is_wrong_is_named(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Classifier(brightness_classifier(tmp_path / "m.onnx", **changes))
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"this is no model")
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        Classifier(path)
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="nothing.onnx"):
+        Classifier(tmp_path / "nothing.onnx")
+
+
+def test_a_classifier_is_no_detector(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="dfx needs"):
+        Detector(brightness_classifier(tmp_path / "m.onnx"))
+
+
+def test_the_shipped_models_fulfil_their_contracts() -> None:
+    settings = Settings()
+    detector, classifier = Detector(settings.detector).contract, Classifier(settings.model).contract
+    assert detector.strides == (8, 16, 32)
+    assert classifier.clip_length == 16
+    assert settings.model.stat().st_size <= 20e6

@@ -1,0 +1,68 @@
+"""Supervision: what one video does to its worker costs no other video anything."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from dfx import pool as pool_module
+from dfx.errors import ModelError
+from dfx.pipeline import Pipeline
+from dfx.pool import Job, Pool
+from dfx.settings import Limits, Settings
+from dfx.values import Prediction, Reason
+
+
+@pytest.fixture
+def sabotaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "COMMAND", [sys.executable, str(Path(__file__).with_name("sabotage.py"))])
+
+
+def run(folder: Path, names: list[str], workers: int = 1, **limits: float) -> dict[str, Prediction]:
+    jobs = [Job(name, folder / name) for name in names]
+    with Pool(Settings(), Limits(**limits), workers) as pool:
+        return {row.filename: row for row in pool.run(jobs)}
+
+
+@pytest.mark.usefixtures("sabotaged")
+@pytest.mark.parametrize(
+    ("name", "reason", "detail"),
+    [
+        ("crash.mp4", Reason.CRASHED, "exit status -6"),
+        ("hang.mp4", Reason.TIMEOUT, "the limit of 4 s"),
+        ("hoard.mp4", Reason.TOO_LARGE, "memory"),
+        ("chatter.mp4", Reason.OK, ""),
+    ],
+)
+def test_the_rest_is_scored(samples: Path, tmp_path: Path, name: str, reason: Reason, detail: str) -> None:
+    names = ["a.mp4", name, "z.mp4"]
+    for copy in names:
+        shutil.copy(samples / "real.mp4", tmp_path / copy)
+    rows = run(tmp_path, names, seconds=4 if "hang" in name else 60)
+    assert rows[name].reason == reason
+    assert detail in rows[name].detail
+    assert rows[name].probability == (0.5 if reason != Reason.OK else rows["a.mp4"].probability)
+    alone = Pipeline().predict(samples / "real.mp4").probability
+    assert [rows["a.mp4"].probability, rows["z.mp4"].probability] == [alone, alone]
+
+
+def test_more_workers_give_the_same_rows(samples: Path) -> None:
+    names = sorted(path.name for path in samples.glob("*.mp4"))
+    assert run(samples, names, workers=1) == run(samples, names, workers=2)
+
+
+def test_what_stands_in_the_way_is_raised_as_itself(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="not an ONNX model"), Pool(Settings(model=tmp_path / "bad.onnx"), Limits(), 1):
+        pass
+
+
+def test_leaving_early_ends_the_workers(samples: Path) -> None:
+    jobs = [Job("real.mp4", samples / "real.mp4")] * 50
+    with Pool(Settings(), Limits(), 2) as pool:
+        next(pool.run(jobs))
+        workers = pool._workers
+    assert all(worker._process is None or worker._process.returncode is not None for worker in workers)

@@ -1,0 +1,244 @@
+"""The main job, end to end, on files as they come."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import dfx
+from dfx.errors import InputError, MissingInputError, ModelError, OutputError
+from dfx.values import Reason
+
+
+def read_csv(path: Path) -> dict[str, float]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+        return {row["filename"]: float(row["label"]) for row in csv.DictReader(lines)}
+
+
+def encode(path: Path, pictures: list[np.ndarray], rotation: int = 0) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "20", "threads": "1"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def pictures(path: Path, count: int) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        return [next(frames).to_ndarray(format="rgb24") for _ in range(count)]
+
+
+def audio_only(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as users have them: good videos, odd names, and files that are no videos."""
+    import dfx.demo
+
+    folder, samples = tmp_path_factory.mktemp("mixed"), dfx.demo.SAMPLES
+    for name in ("plain.mp4", "with space.mp4", "quo\"te's, comma.mp4", "größe-映画.mp4", "=1+1.mp4", "-dash.mp4"):
+        shutil.copy(samples / "real.mp4", folder / name)
+    shutil.copy(samples / "no_face.mp4", folder / "landscape.mp4")
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("this is no video\n" * 100)
+    whole = (samples / "real.mp4").read_bytes()
+    (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 3])
+    audio_only(folder / "sound.mp4")
+    shots = pictures(samples / "real.mp4", 32)
+    encode(folder / "one_frame.mp4", shots[:1])
+    encode(folder / "upright.mp4", shots)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dfx.Predictions, Path]:
+    out = tmp_path_factory.mktemp("out") / "submission.csv"
+    return dfx.predict_dir(mixed, out, progress=False), out
+
+
+def test_every_file_has_a_row_with_its_reason(result: tuple[dfx.Predictions, Path], mixed: Path) -> None:
+    reasons = {row.filename: row.reason for row in result[0]}
+    assert set(reasons) == {path.name for path in mixed.iterdir()}
+    wrong = {
+        "empty.mp4": Reason.CORRUPT,
+        "text.mp4": Reason.CORRUPT,
+        "truncated.mp4": Reason.CORRUPT,
+        "sound.mp4": Reason.UNSUPPORTED,
+        "landscape.mp4": Reason.NO_FACE,
+    }
+    assert {name: reason for name, reason in reasons.items() if reason != Reason.OK} == wrong
+
+
+def test_what_cannot_be_scored_gets_the_prior_and_a_sentence(result: tuple[dfx.Predictions, Path]) -> None:
+    for row in result[0]:
+        if row.reason != Reason.OK:
+            assert row.probability == 0.5
+            assert len(row.detail) > 10
+
+
+def test_good_ones_score_as_if_alone(result: tuple[dfx.Predictions, Path], mixed: Path) -> None:
+    rows = {row.filename: row for row in result[0]}
+    for name in ("plain.mp4", "größe-映画.mp4", "one_frame.mp4", "upright.mp4"):
+        assert dfx.predict_video(mixed / name) == rows[name]
+    assert len({rows[name].probability for name in ("plain.mp4", "with space.mp4", "=1+1.mp4", "-dash.mp4")}) == 1
+
+
+def test_the_csv_says_what_the_rows_say(result: tuple[dfx.Predictions, Path]) -> None:
+    predictions, out = result
+    assert read_csv(out) == {row.filename: round(row.probability, 6) for row in predictions}
+
+
+def test_the_evidence_stands_in_the_row(result: tuple[dfx.Predictions, Path]) -> None:
+    row = next(row for row in result[0] if row.filename == "plain.mp4")
+    assert row.faces == 1
+    assert all(0 <= clip.start < clip.end <= 3 for clip in row.clips)
+    left, top, right, bottom = row.clips[0].box
+    assert 100 < left < right < 300
+    assert 0 <= top < bottom < 220
+
+
+def test_a_rotated_video_scores_as_the_upright_one(mixed: Path, tmp_path: Path) -> None:
+    upright = pictures(mixed / "upright.mp4", 32)
+    encode(tmp_path / "turned.mp4", [np.ascontiguousarray(np.rot90(picture)) for picture in upright], rotation=-90)
+    tracks = dfx.find_faces(tmp_path / "turned.mp4")
+    straight = dfx.find_faces(mixed / "upright.mp4")
+    assert len(tracks) == len(straight) > 0
+    overlap = np.abs(tracks[0].boxes.mean(axis=0) - straight[0].boxes.mean(axis=0))
+    assert overlap.max() < 5
+
+
+def test_two_fresh_runs_are_the_same_to_the_byte(
+    result: tuple[dfx.Predictions, Path], mixed: Path, tmp_path: Path
+) -> None:
+    dfx.predict_dir(mixed, tmp_path / "again.csv", workers=1, fresh=True, progress=False)
+    assert (tmp_path / "again.csv").read_bytes() == result[1].read_bytes()
+
+
+def test_a_second_run_scores_nothing_again(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = dfx.predict_dir(samples, tmp_path / "s.csv", progress=False)
+    monkeypatch.setattr("dfx.predict.Pool", None)  # a pool that is asked for would fail
+    assert dfx.predict_dir(samples, tmp_path / "s.csv", progress=False) == first
+
+
+def test_other_settings_are_not_mixed_in(samples: Path, tmp_path: Path) -> None:
+    dfx.predict_dir(samples, tmp_path / "s.csv", progress=False)
+    with pytest.raises(InputError, match="windows"):
+        dfx.predict_dir(samples, tmp_path / "s.csv", settings=dfx.Settings(windows=1), progress=False)
+    rows = dfx.predict_dir(samples, tmp_path / "s.csv", settings=dfx.Settings(windows=1), fresh=True, progress=False)
+    assert len(rows) == 3
+
+
+def test_a_killed_run_goes_on(samples: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(60):
+        shutil.copy(samples / "real.mp4", folder / f"{number:02}.mp4")
+    out = tmp_path / "s.csv"
+    command = [sys.executable, "-m", "dfx", "predict", str(folder), "--out", str(out), "--quiet"]
+    run = subprocess.Popen(command, cwd=tmp_path)
+    journal = Path(f"{out}.journal")
+    while _journaled(journal) < 3:
+        assert run.poll() is None, "the run was over before it could be killed"
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    scored = _journaled(journal)
+    assert set(read_csv(out)) == {path.name for path in folder.iterdir()}
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert _journaled(journal) == 60 > scored
+    assert len(set(read_csv(out).values())) == 1
+
+
+def _journaled(path: Path) -> int:
+    if not path.exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            return int(connection.execute("SELECT count(*) FROM videos").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_a_whole_csv(samples: Path, tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in range(200):
+        (folder / f"{name:03}.mp4").symlink_to(folder / "first.mp4")
+    shutil.copy(samples / "real.mp4", folder / "first.mp4")
+    out = tmp_path / "s.csv"
+    command = [sys.executable, "-m", "dfx", "predict", str(folder), "--out", str(out), "--quiet"]
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while _journaled(Path(f"{out}.journal")) < 1:
+        assert run.poll() is None, "the run was over before it could be interrupted"
+        time.sleep(0.05)
+    run.send_signal(number)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "run the same command again to go on" in said
+    assert len(read_csv(out)) == 201
+
+
+def test_the_sample_submission_fixes_rows_and_order(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "sample.csv").write_text("filename,label\nreal.mp4,0.5\ngone.mp4,0.5\nmanipulated.mp4,0.5\n")
+    rows = dfx.predict_dir(samples, tmp_path / "s.csv", sample_submission=tmp_path / "sample.csv", progress=False)
+    assert [row.filename for row in rows] == ["real.mp4", "gone.mp4", "manipulated.mp4"]
+    assert rows[1].reason == Reason.MISSING
+    assert list(read_csv(tmp_path / "s.csv")) == ["real.mp4", "gone.mp4", "manipulated.mp4"]
+
+
+def test_the_prior_and_the_clip_range_are_kept(mixed: Path) -> None:
+    settings = dfx.Settings(prior=0.2, clip_range=(0.4, 0.45))
+    assert dfx.predict_video(mixed / "text.mp4", settings=settings).probability == 0.2
+    assert 0.4 <= dfx.predict_video(mixed / "plain.mp4", settings=settings).probability <= 0.45
+
+
+def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"nonsense")
+    with pytest.raises(MissingInputError):
+        dfx.predict_dir(tmp_path / "nowhere", progress=False)
+    with pytest.raises(MissingInputError):
+        dfx.predict_video(tmp_path / "nothing.mp4")
+    with pytest.raises(ModelError):
+        dfx.predict_dir(samples, tmp_path / "s.csv", settings=dfx.Settings(model=tmp_path / "bad.onnx"), progress=False)
+    with pytest.raises(OutputError):
+        dfx.predict_dir(samples, tmp_path / "no" / "such" / "folder" / "s.csv", progress=False)
+    with pytest.raises(InputError, match="windows is 0"):
+        dfx.Settings(windows=0)
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_prediction_never_imports_torch(samples: Path) -> None:
+    code = f"import sys, dfx; dfx.predict_video({str(samples / 'real.mp4')!r}); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.shared
+def test_every_labelled_video_gets_a_score(shared: Path, tmp_path: Path) -> None:
+    rows = dfx.predict_dir(shared / "data" / "videos", tmp_path / "s.csv", progress=False)
+    assert len(rows) == 150
+    assert sum(row.reason == Reason.OK for row in rows) >= 0.97 * 150
