@@ -68,7 +68,7 @@ class Window:
     """`count` frames of a clip, every `stride`-th from frame `start`, and the packets that must be sent to decode them.
 
     start: index of the first frame in presentation order.
-    seek: index in decode order of the keyframe packet that decoding starts from.
+    seek: index in decode order of the first packet to send: a keyframe, or where the window before it stopped.
     stop: index in decode order one past the last packet to send.
     """
 

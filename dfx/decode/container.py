@@ -1,0 +1,73 @@
+"""The one place that opens a video file. FFmpeg may open that file and nothing else, and its errors are mapped here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from dfx.errors import CorruptVideoError, MissingInputError, UnsupportedVideoError
+
+# Demuxers that read one file and follow no reference in it: no concat, hls, dash, sdp, image2, lavfi.
+FORMATS = (
+    "3g2,3gp,asf,avi,flv,gif,h264,hevc,ivf,m4a,matroska,mj2,mov,mp4,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,swf,webm,wtv,"
+    "yuv4mpegpipe"
+)
+OPTIONS = {
+    "format_whitelist": FORMATS,
+    "protocol_whitelist": "file",
+    "enable_drefs": "0",
+    "ignore_editlist": "1",  # every packet then has its picture, in one order
+}
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Opens a file and chooses its video stream: the best that is no cover picture.
+
+    Raises:
+        MissingInputError: there is no such file. CorruptVideoError: it is empty, cut, no video at all, or of a kind
+        that dfx does not open. UnsupportedVideoError: it holds no video stream, or one that FFmpeg has no decoder
+        for.
+    """
+    _check_file(Path(path))
+    with mapped(path), av.open(f"file:{os.fspath(path)}", options=OPTIONS, metadata_errors="replace") as container:
+        yield container, _video_stream(container, Path(path))
+
+
+@contextmanager
+def mapped(path: str | Path) -> Iterator[None]:
+    """Maps FFmpeg's errors to dfx's."""
+    name = Path(path).name
+    try:
+        yield
+    except av.error.DecoderNotFoundError as error:
+        raise UnsupportedVideoError(f"{name!r}: FFmpeg has no decoder for its codec; convert it to H.264") from error
+    except (av.error.FFmpegError, UnicodeError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CorruptVideoError(f"{name!r}: FFmpeg cannot read it ({reason}); check that it plays") from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise MissingInputError(f"no video at {path}: name a file that exists")
+    if path.stat().st_size == 0:
+        raise CorruptVideoError(f"{path.name!r}: it is empty (0 bytes)")
+
+
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        raise UnsupportedVideoError(f"{path.name!r}: it holds no video stream, only {', '.join(kinds)}")
+    best = container.streams.best("video")
+    chosen = best if isinstance(best, VideoStream) and best in streams else streams[0]
+    if chosen.codec_context is None:
+        raise UnsupportedVideoError(f"{path.name!r}: FFmpeg has no decoder for its codec; convert it to H.264")
+    return chosen

@@ -1,0 +1,61 @@
+"""From FFmpeg's frame to `Planes`: views on the decoder's buffers where the format allows it, else a conversion."""
+
+from __future__ import annotations
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange, Colorspace
+from numpy.typing import NDArray
+
+from dfx.values import Planes, Samples
+
+DEPTHS = {"": 8, "10le": 10, "12le": 12}
+LAYOUTS = ("420p", "422p", "444p", "440p", "411p", "410p")
+PLANAR = {
+    f"{yuv}{layout}{tail}": depth for yuv in ("yuv", "yuvj") for layout in LAYOUTS for tail, depth in DEPTHS.items()
+}
+GRAY = {f"gray{tail}": depth for tail, depth in DEPTHS.items()}
+MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, table 4
+
+
+def planes_of(frame: VideoFrame) -> Planes:
+    """The picture's planes, upright. Rotated pictures, and formats that are not planar YUV, are copied."""
+    if frame.format.name not in PLANAR and frame.format.name not in GRAY and frame.format.name != "nv12":
+        frame = _converted(frame)
+    name = frame.format.name
+    depth = PLANAR.get(name) or GRAY.get(name) or 8
+    y, u, v = (_upright(plane, frame.rotation) for plane in _split(frame, depth))
+    matrix = MATRICES.get(int(frame.colorspace), "unknown")
+    full = name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
+    return Planes(y, u, v, depth, matrix, full)
+
+
+def _split(frame: VideoFrame, depth: int) -> tuple[Samples, Samples, Samples]:
+    y = _view(frame.planes[0], depth)
+    if frame.format.name in GRAY:
+        neutral = np.full((-(-y.shape[0] // 2), -(-y.shape[1] // 2)), 1 << (depth - 1), y.dtype)
+        return y, neutral, neutral
+    if frame.format.name == "nv12":
+        pairs = _view(frame.planes[1], depth, channels=2)
+        return y, np.ascontiguousarray(pairs[:, 0::2]), np.ascontiguousarray(pairs[:, 1::2])
+    return y, _view(frame.planes[1], depth), _view(frame.planes[2], depth)
+
+
+def _view(plane: VideoPlane, depth: int, channels: int = 1) -> Samples:
+    """[rows, columns] on FFmpeg's own memory, which the array keeps alive."""
+    dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
+    rows: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    samples: Samples = rows.view(dtype)[:, : plane.width * channels]
+    return samples
+
+
+def _upright(plane: Samples, counterclockwise: int) -> Samples:
+    """Turned by the display matrix, whose angle FFmpeg states counterclockwise."""
+    turns = round(counterclockwise / 90) % 4
+    return np.ascontiguousarray(np.rot90(plane, turns)) if turns else plane
+
+
+def _converted(frame: VideoFrame) -> VideoFrame:
+    """RGB, palettes, packed YUV and the rest, as full-range 4:4:4 by BT.601, which loses least."""
+    return frame.reformat(format="yuvj444p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.JPEG)

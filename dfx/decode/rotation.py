@@ -1,0 +1,69 @@
+"""How a picture is to be turned: from the track header of an mp4 or mov file, without a picture decoded."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+LARGEST_HEADER = 64 * 2**20  # bytes of `moov` that are looked at
+
+
+def rotation(path: Path) -> int:
+    """Degrees clockwise that make the picture upright: 0, 90, 180 or 270. 0 where the container has no such header."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        for kind, start, end in _boxes(file, 0, size):
+            if kind == b"moov" and end - start <= LARGEST_HEADER:
+                return _of_movie(file, start, end)
+    return 0
+
+
+def _of_movie(file: BinaryIO, start: int, end: int) -> int:
+    for kind, inner, stop in _boxes(file, start, end):
+        if kind == b"trak" and _is_video(file, inner, stop):
+            for header, first, _ in _boxes(file, inner, stop):
+                if header == b"tkhd":
+                    return _of_track(file, first)
+    return 0
+
+
+def _is_video(file: BinaryIO, start: int, end: int) -> bool:
+    for kind, inner, stop in _boxes(file, start, end):
+        if kind == b"mdia":
+            for handler, first, _ in _boxes(file, inner, stop):
+                if handler == b"hdlr":
+                    file.seek(first + 8)
+                    return file.read(4) == b"vide"
+    return False
+
+
+def _of_track(file: BinaryIO, start: int) -> int:
+    """The matrix of `tkhd` (ISO/IEC 14496-12, 8.3.2): a, b of its first row, 16.16 fixed point."""
+    file.seek(start)
+    version = file.read(1)
+    file.seek(start + (52 if version == b"\x01" else 40))
+    data = file.read(8)
+    if len(data) < 8:
+        return 0
+    a, b = struct.unpack(">ii", data)
+    return round(math.degrees(math.atan2(b, a)) / 90) % 4 * 90
+
+
+def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes between two offsets: kind, start of the payload, end."""
+    while start + 8 <= end:
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        size, payload = int.from_bytes(head[:4], "big"), start + 8
+        if size == 1:
+            size, payload = int.from_bytes(head[8:16], "big"), start + 16
+        stop = end if size == 0 else start + size
+        if stop <= payload or stop > end:
+            return
+        yield head[4:8], payload, stop
+        start = stop

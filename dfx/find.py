@@ -1,0 +1,114 @@
+"""Find: a folder, a file, a glob, a list, or a sample submission -> the videos to score, each with the name on its
+row.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfx.errors import InputError, MissingInputError
+
+EXTENSIONS = frozenset(
+    ".3g2 .3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A row to be: the name in the CSV, and where the video lies (None where a sample submission names a missing
+    file).
+    """
+
+    filename: str
+    path: Path | None
+
+
+def find(
+    source: str | Path | Sequence[str | Path],
+    *,
+    follow_symlinks: bool = False,
+    sample_submission: str | Path | None = None,
+) -> list[Found]:
+    """Lists the videos of a source, sorted by name; a sample submission fixes rows and order instead.
+
+    A folder is searched to the bottom for the usual extensions of videos; names are relative to it, with forward
+    slashes. Files that are named themselves, or match a glob, need no such extension; their row holds their name
+    alone.
+
+    Args:
+        source: folder, file, glob, or several of these.
+        follow_symlinks: also take links that lead out of the folder.
+        sample_submission: a CSV with a column `filename`.
+
+    Raises:
+        MissingInputError: nothing there, or no video in it. InputError: two videos would share a row.
+    """
+    several = not isinstance(source, (str, Path))
+    sources = [Path(item) for item in (source if several else [source])]  # type: ignore[union-attr]
+    found = [item for one in sources for item in _search(one, follow_symlinks)]
+    if sample_submission is not None:
+        return _ordered(Path(sample_submission), {item.filename: item for item in found})
+    if not found:
+        raise MissingInputError(f"no video in {_listed(sources)}: looked for {' '.join(sorted(EXTENSIONS))}")
+    _refuse_twins(found)
+    return sorted(found, key=lambda item: item.filename)
+
+
+def _search(source: Path, follow_symlinks: bool) -> Iterator[Found]:
+    if source.is_dir():
+        yield from _in_folder(source, follow_symlinks)
+    elif source.exists():
+        yield Found(source.name, source)
+    else:
+        matches = sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207  (patterns may be absolute)
+        if not matches:
+            raise MissingInputError(f"no file or folder at {source}, and as a glob it matches nothing")
+        yield from (Found(Path(match).name, Path(match)) for match in matches if Path(match).is_file())
+
+
+def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
+    home = folder.resolve()
+    for base, folders, names in os.walk(folder, followlinks=follow_symlinks):
+        folders.sort()
+        for name in names:
+            path = Path(base, name)
+            if path.suffix.lower() in EXTENSIONS and (follow_symlinks or _stays(path, home)):
+                yield Found(path.relative_to(folder).as_posix(), path)
+
+
+def _stays(path: Path, home: Path) -> bool:
+    return not path.is_symlink() or path.resolve().is_relative_to(home)
+
+
+def _ordered(sample: Path, found: dict[str, Found]) -> list[Found]:
+    try:
+        with sample.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+            reader = csv.DictReader(lines)
+            if "filename" not in (reader.fieldnames or []):
+                raise InputError(f"{sample}: its header is {reader.fieldnames}; a column 'filename' is needed")
+            rows = [row["filename"] for row in reader]
+    except FileNotFoundError:
+        raise MissingInputError(f"no sample submission at {sample}") from None
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{sample}: cannot be read as a CSV ({error})") from error
+    items = [found.get(name) or Found(name, None) for name in rows]
+    _refuse_twins(items)
+    return items
+
+
+def _refuse_twins(found: Sequence[Found]) -> None:
+    twins = [name for name, count in Counter(item.filename for item in found).items() if count > 1]
+    if twins:
+        raise InputError(
+            f"{len(twins)} names stand on more than one row, {twins[0]!r} for one; score the folders apart"
+        )
+
+
+def _listed(sources: Sequence[Path]) -> str:
+    return ", ".join(str(source) for source in sources[:3]) + (" ..." if len(sources) > 3 else "")

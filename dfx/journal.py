@@ -1,0 +1,155 @@
+"""Journal: an SQLite file beside the CSV that remembers every finished video, so that a run that was cut goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Self
+
+from dfx.errors import InputError, OutputError
+from dfx.messages import from_prediction, to_prediction
+from dfx.values import Prediction
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS videos (
+    filename BLOB PRIMARY KEY, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL, probability REAL NOT NULL, row TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class Journal:
+    """Open it with `Journal.open`. One process writes; a second one is refused while the first lives.
+
+    File names are kept as the bytes of the file system. A row counts for a video only while the file's size and time of
+    change are what they were.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, settings: Mapping[str, Any], *, fresh: bool = False) -> Iterator[Self]:
+        """Opens or makes the journal of a run with these settings.
+
+        Raises:
+            InputError: it was made with other settings, is no journal, or another process is using it.
+            OutputError: it cannot be written there.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(_mapped(path))
+            stack.enter_context(_lock(path))
+            if fresh:
+                _remove(path)
+            connection = sqlite3.connect(path, isolation_level=None)
+            stack.callback(connection.close)
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(SCHEMA)
+            journal = cls(connection)
+            journal._agree({"journal": VERSION, **settings}, path)
+            yield journal
+
+    def done(self, paths: Mapping[str, Path]) -> dict[str, Prediction]:
+        """The finished rows of those of the videos (name on the row -> file) that have not changed since."""
+        rows = self._connection.execute("SELECT filename, size, modified_ns, row FROM videos")
+        known = {os.fsdecode(name): (size, modified, row) for name, size, modified, row in rows}
+        found = {name: known[name] for name in paths if name in known}
+        return {name: _prediction(row) for name, (*state, row) in found.items() if tuple(state) == _state(paths[name])}
+
+    def add(self, path: Path, prediction: Prediction) -> None:
+        """Remembers a finished video, in one transaction that is on the disk when this returns."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                os.fsencode(prediction.filename),
+                *_state(path),
+                str(prediction.reason),
+                prediction.probability,
+                json.dumps(from_prediction(prediction)),
+            ),
+        )
+
+    def _agree(self, settings: Mapping[str, Any], path: Path) -> None:
+        """Notes the settings in a new journal; refuses an old one that was made with others."""
+        noted = self._connection.execute("SELECT json FROM settings").fetchone()
+        if noted is None:
+            self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
+            return
+        old, new = json.loads(noted[0]), json.loads(json.dumps(settings))
+        differ = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+        if differ:
+            changes = "; ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in differ)
+            raise InputError(
+                f"{path} remembers a run with other settings ({changes}): use --fresh (fresh=True) to start over, or "
+                "another --out to keep both"
+            )
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return -1, -1
+    return state.st_size, state.st_mtime_ns
+
+
+def _prediction(row: str) -> Prediction:
+    return to_prediction(json.loads(row))
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OutputError(
+            f"cannot write the journal {path} ({error}): name an --out whose folder can be written"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path} is no journal of dfx ({error}): remove it, or use --fresh (fresh=True)") from error
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """An exclusive lock on a file of its own; the system frees it however this process ends, and children do not get
+    it.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        file = lock.open("a")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {lock} ({error.strerror}): name an --out whose folder can be written"
+        ) from error
+    with file:
+        if not _try_lock(file):
+            raise InputError(f"another run is using {path}: wait for it, stop it, or name another --out")
+        yield
+        with suppress(OSError):
+            lock.unlink()
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows: there the database's own lock is all there is
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    for stale in (path, path.with_name(path.name + "-journal")):
+        with suppress(FileNotFoundError):
+            stale.unlink()

@@ -1,0 +1,179 @@
+"""What the operations mean, in plain NumPy and double precision: the truth of the tests. Slow.
+
+`dfx.ops` checks the arguments and holds the documentation. The compiled code works in fixed point, so its pictures may
+differ from these by one grey level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfx.ops.geometry import fit, subsampling
+from dfx.values import Float, Pixels, Planes, Samples
+
+Double = NDArray[np.float64]
+
+KR, KG, KB = 0.299, 0.587, 0.114
+"""Weights of red, green and blue in luma, ITU-R BT.601."""
+
+LONGEST_SIDE = 3
+"""Samples: where a crop pixel sees more of a plane, blocks of it are averaged first."""
+
+BLOCK_SAMPLES = 16
+"""Of a wider block every few samples are averaged."""
+
+LARGEST_DELTA = 4.2
+
+
+def letterbox(planes: Planes, height: int, width: int) -> Pixels:
+    """One picture: uint8 [3, height, width]."""
+    scale = fit(planes.width, planes.height, width, height)
+    inner_width, inner_height = (max(1, int(side * scale + 0.5)) for side in (planes.width, planes.height))
+    channels = []
+    for plane in (planes.y, planes.u, planes.v):
+        sy, sx = map(subsampling, planes.y.shape, plane.shape)
+        down = _resampling(plane.shape[0], inner_height, 1 / float(scale) / sy)
+        across = _resampling(plane.shape[1], inner_width, 1 / float(scale) / sx)
+        channels.append(down @ _levels(plane, planes.depth) @ across.T)
+    canvas = np.zeros((3, height, width), np.uint8)
+    canvas[:, :inner_height, :inner_width] = _to_rgb(np.stack(channels), planes.depth, planes.full_range)
+    return canvas
+
+
+def _resampling(size: int, outputs: int, step: float) -> Double:
+    """The weights [outputs, size] of one axis; an output pixel spans `step` samples."""
+    starts = np.arange(outputs)[:, None] * step
+    edges = np.arange(size)
+    if step < 1:
+        return _linear(np.clip(starts + step / 2 - 0.5, 0, size - 1), edges)
+    covered = np.clip(np.minimum(edges + 1, starts + step) - np.maximum(edges, starts), 0, 1)
+    return np.asarray(covered / covered.sum(axis=1, keepdims=True), np.float64)
+
+
+def _linear(position: Double, sample: NDArray[np.int64]) -> Double:
+    return np.asarray(np.clip(1 - np.abs(position - sample), 0, 1), np.float64)
+
+
+def crop(planes: Planes, matrix: Float, size: int) -> Pixels:
+    """One square: uint8 [3, size, size]."""
+    channels = []
+    for plane in (planes.y, planes.u, planes.v):
+        factors = list(map(subsampling, planes.y.shape, plane.shape))
+        rows = matrix[::-1].astype(np.float64) / np.array(factors)[:, None]  # y, x: as the axes of the plane
+        extents = np.sqrt(rows[:, 0] ** 2 + rows[:, 1] ** 2)
+        blocks = [int(max(1, min(np.ceil(e / LONGEST_SIDE), n))) for e, n in zip(extents, plane.shape, strict=True)]
+        reduced = _block_means(_levels(plane, planes.depth), *blocks)
+        channels.append(_boxes(reduced, rows / np.array(blocks)[:, None], size))
+    return _to_rgb(np.stack(channels), planes.depth, planes.full_range)
+
+
+def _block_means(levels: Double, high: int, wide: int) -> Double:
+    if high == wide == 1:
+        return levels
+    steps = [-(-side // BLOCK_SAMPLES) for side in (high, wide)]
+    return np.array(
+        [
+            [levels[y : y + high : steps[0], x : x + wide : steps[1]].mean() for x in range(0, levels.shape[1], wide)]
+            for y in range(0, levels.shape[0], high)
+        ]
+    )
+
+
+def _boxes(levels: Double, rows: Double, size: int) -> Double:
+    """The average over each pixel's box: [size, size]. rows [2, 3]: crop pixels to samples, y and x."""
+    centres = np.arange(size) + 0.5
+    indices, weights = [], []
+    for row, samples in zip(rows, levels.shape, strict=True):
+        side = float(np.clip(np.hypot(row[0], row[1]), 1, LONGEST_SIDE))
+        position = np.clip(row[0] * centres + row[1] * centres[:, None] + row[2], -side / 2, samples + side / 2)
+        start = (position - side / 2)[..., None]
+        taps = np.floor(start) + np.arange(LONGEST_SIDE + 1)
+        covered = np.clip(np.minimum(taps + 1, start + side) - np.maximum(taps, start), 0, None)
+        indices.append(np.clip(taps, 0, samples - 1).astype(np.intp))
+        weights.append(covered / side)
+    seen = levels[indices[0][..., :, None], indices[1][..., None, :]]
+    return np.asarray(np.einsum("ijyx,ijy,ijx->ij", seen, *weights), np.float64)
+
+
+def _levels(plane: Samples, depth: int) -> Double:
+    """Samples on the scale of 8-bit video."""
+    return np.asarray(np.minimum(plane, 2**depth - 1) / 2.0 ** (depth - 8), np.float64)
+
+
+def _to_rgb(yuv: Double, depth: int, full_range: bool) -> Pixels:
+    """[3, H, W] levels of 8-bit video to bytes."""
+    black, luma, chroma = (0.0, *[(2**depth - 1) / 2 ** (depth - 8)] * 2) if full_range else (16.0, 219.0, 224.0)
+    y, u, v = (yuv[0] - black) / luma, (yuv[1] - 128) / chroma, (yuv[2] - 128) / chroma
+    red = y + 2 * (1 - KR) * v
+    blue = y + 2 * (1 - KB) * u
+    green = (y - KR * red - KB * blue) / KG
+    return np.asarray(np.clip(np.stack([red, green, blue]) * 255, 0, 255) + 0.5).astype(np.uint8)
+
+
+def decode_faces(
+    scores: Float,
+    boxes: Float,
+    landmarks: Float,
+    height: int,
+    width: int,
+    strides: Sequence[int],
+    sides: Sequence[Sequence[float]],
+    variances: tuple[float, float],
+    threshold: float,
+    iou: float,
+    limit: int,
+) -> list[tuple[Float, Float, Float]]:
+    """One (boxes [K, 4], scores [K], landmarks [K, 5, 2]) a picture."""
+    anchors = np.concatenate([_anchors(height, width, *level) for level in zip(strides, sides, strict=True)])
+    pictures = zip(scores, boxes, landmarks, strict=True)
+    return [_faces(*picture, anchors, variances, threshold, iou, limit) for picture in pictures]
+
+
+def _anchors(height: int, width: int, stride: int, sides: Sequence[float]) -> Double:
+    """Centre x, centre y and side of a level's anchors: [A, 3] pixels."""
+    y, x, side = np.meshgrid(np.arange(height // stride), np.arange(width // stride), np.array(sides), indexing="ij")
+    return np.stack([(x + 0.5) * stride, (y + 0.5) * stride, side], axis=-1).reshape(-1, 3)
+
+
+def _faces(
+    scores: Float,
+    deltas: Float,
+    points: Float,
+    anchors: Double,
+    variances: tuple[float, float],
+    threshold: float,
+    iou: float,
+    limit: int,
+) -> tuple[Float, Float, Float]:
+    usable = (scores > threshold) & np.isfinite(deltas).all(axis=1) & np.isfinite(points).all(axis=1)
+    chosen = np.flatnonzero(usable)
+    chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
+    centre, side = anchors[chosen, :2], anchors[chosen, 2:]
+    delta = deltas[chosen].astype(np.float64)
+    middle = centre + delta[:, :2] * variances[0] * side
+    half = side / 2 * np.exp(np.clip(delta[:, 2:] * variances[1], -LARGEST_DELTA, LARGEST_DELTA))
+    boxes = np.concatenate([middle - half, middle + half], axis=1).astype(np.float32)
+    offsets = points[chosen].reshape(-1, 5, 2) * variances[0] * side[:, None]
+    kept = _suppress(boxes, iou)[:limit]
+    return boxes[kept], scores[chosen][kept], (centre[:, None] + offsets).astype(np.float32)[kept]
+
+
+def _suppress(boxes: Float, iou: float) -> list[int]:
+    """Greedy non-maximum suppression of boxes, best first: the indices that stay."""
+    kept: list[int] = []
+    for index, box in enumerate(boxes):
+        if not kept or _overlaps(boxes[kept], box).max() <= iou:
+            kept.append(index)
+    return kept
+
+
+def _overlaps(boxes: Float, box: Float) -> Double:
+    """Intersection over union of `boxes` [K, 4] with `box` [4]."""
+    wide, one = boxes.astype(np.float64), box.astype(np.float64)
+    sides = np.clip(np.minimum(wide[:, 2:], one[2:]) - np.maximum(wide[:, :2], one[:2]), 0, None)
+    common = sides.prod(axis=1)
+    union = (wide[:, 2:] - wide[:, :2]).prod(axis=1) + (one[2:] - one[:2]).prod() - common
+    return np.asarray(common / np.where(common > 0, union, 1), np.float64)

@@ -1,0 +1,108 @@
+"""Probe: what a container says of its video, from packets alone; no picture is decoded."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from dfx.decode.container import open_video
+from dfx.decode.rotation import rotation
+from dfx.errors import CorruptVideoError, TooLargeVideoError
+from dfx.values import AudioInfo, PacketTable, VideoInfo
+
+MOST_PIXELS = 8192 * 4352  # a picture of 8K, with room for padding
+MOST_PACKETS = 2_000_000  # nine hours at 60 frames a second
+FALLBACK_RATE = Fraction(25)  # frames a second, where a container states none
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Reads a file's headers and the packets of its video stream.
+
+    Raises:
+        MissingInputError, CorruptVideoError, UnsupportedVideoError: see `dfx.decode.container.open_video`.
+        TooLargeVideoError: more than 8192 x 4352 pixels, or more than two million packets.
+    """
+    path = Path(path)
+    with open_video(path) as (container, stream):
+        context = stream.codec_context
+        if not context.width or not context.height:
+            raise CorruptVideoError(f"{path.name!r}: its header states no picture size; the file is cut or damaged")
+        if context.width * context.height > MOST_PIXELS:
+            raise TooLargeVideoError(
+                f"{path.name!r}: {context.width}x{context.height} pixels; {MOST_PIXELS} is the limit"
+            )
+        rate = stream.average_rate or stream.guessed_rate or FALLBACK_RATE
+        time_base = stream.time_base or 1 / rate
+        packets = _packets(container, stream, path, rate * time_base)
+        return VideoInfo(
+            path=path,
+            container=container.format.name,
+            codec=context.codec.name,
+            profile=str(context.profile or ""),
+            pix_fmt=context.pix_fmt or "",
+            width=context.width,
+            height=context.height,
+            rotation=rotation(path),
+            rate=rate,
+            time_base=time_base,
+            duration=_duration(container, packets, rate, time_base),
+            frames=len(packets),
+            bit_rate=container.bit_rate or 0,
+            bytes=path.stat().st_size,
+            stream=stream.index,
+            audio=_audio(container),
+            packets=packets,
+        )
+
+
+def _packets(container: InputContainer, stream: VideoStream, path: Path, ticks_inverse: Fraction) -> PacketTable:
+    stamps: list[int | None] = []
+    flags: list[bool] = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue
+            stamps.append(packet.pts)
+            flags.append(packet.is_keyframe)
+            if len(stamps) > MOST_PACKETS:
+                raise TooLargeVideoError(
+                    f"{path.name!r}: more than {MOST_PACKETS} packets of video, which is the limit"
+                )
+    except av.error.FFmpegError:  # a broken tail: what was read before it stands
+        if not stamps:
+            raise
+    if not stamps:
+        raise CorruptVideoError(f"{path.name!r}: its video stream holds no packets; the file is cut or damaged")
+    if not any(flags):
+        flags[0] = True  # some writers set no flag at all; decoding can only begin at the beginning
+    return PacketTable(_presentation(stamps, max(1, round(1 / ticks_inverse))), np.array(flags))
+
+
+def _presentation(stamps: list[int | None], tick: int) -> NDArray[np.int64]:
+    """The packets' pts; made up from the position, all of them, where any is missing or two are the same."""
+    given = [stamp for stamp in stamps if stamp is not None]
+    if len(given) == len(stamps) == len(set(given)):
+        return np.array(given, np.int64)
+    return np.arange(len(stamps), dtype=np.int64) * tick
+
+
+def _duration(container: InputContainer, packets: PacketTable, rate: Fraction, time_base: Fraction) -> float:
+    if container.duration:
+        return float(container.duration / av.time_base)
+    span = float((int(packets.pts.max()) - int(packets.pts.min())) * time_base + 1 / rate)
+    return span if math.isfinite(span) else 0.0
+
+
+def _audio(container: InputContainer) -> AudioInfo | None:
+    for stream in container.streams.audio:
+        context = stream.codec_context
+        if context is not None:
+            return AudioInfo(context.name, context.sample_rate or 0, context.channels or 0, context.bit_rate or 0)
+    return None

@@ -1,0 +1,82 @@
+"""What the public functions return: rows that know how to show and save themselves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from dfx.table import Row, Tabular, write_csv
+from dfx.values import Prediction, Track
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Predictions(Tabular, Sequence[Prediction]):
+    """The rows of a run, in the order of the CSV."""
+
+    items: tuple[Prediction, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Predictions: ...
+    def __getitem__(self, index: int | slice) -> Prediction | Predictions:
+        return Predictions(self.items[index]) if isinstance(index, slice) else self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return iter(self.items)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows there are for each reason, the most frequent first."""
+        return {str(reason): count for reason, count in Counter(row.reason for row in self.items).most_common()}
+
+    def columns(self) -> tuple[str, ...]:
+        """What is shown; `to_csv` writes the challenge's two columns only."""
+        return ("filename", "probability", "reason", "faces", "seconds", "detail")
+
+    def rows(self) -> Iterator[Row]:
+        """A row a video."""
+        for row in self.items:
+            yield row.filename, row.probability, str(row.reason), row.faces, round(row.seconds, 3), row.detail
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes the challenge's `filename,label`, atomically, with six decimals. Raises OutputError."""
+        write_csv(Path(path), ("filename", "label"), ((row.filename, f"{row.probability:.6f}") for row in self.items))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FaceTracks(Tabular, Sequence[Track]):
+    """The people of one video: a track for each person and window, in order of time."""
+
+    path: Path
+    items: tuple[Track, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Track: ...
+    @overload
+    def __getitem__(self, index: slice) -> FaceTracks: ...
+    def __getitem__(self, index: int | slice) -> Track | FaceTracks:
+        return FaceTracks(self.path, self.items[index]) if isinstance(index, slice) else self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Track]:
+        return iter(self.items)
+
+    def columns(self) -> tuple[str, ...]:
+        """Boxes are means over the track, in pixels of the upright picture; times are seconds."""
+        return ("track", "start", "end", "frames", "left", "top", "right", "bottom", "confidence")
+
+    def rows(self) -> Iterator[Row]:
+        """A row a track."""
+        for number, track in enumerate(self.items):
+            box = [round(float(value), 1) for value in track.boxes.mean(axis=0)]
+            times = float(track.seconds[0]), float(track.seconds[-1])
+            yield number, *times, len(track), *box, round(float(track.scores.mean()), 3)

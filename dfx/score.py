@@ -1,0 +1,201 @@
+"""Score: a submission against labels. Every measure is written out here, with its source."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfx.errors import InputError, MissingInputError
+from dfx.results import Predictions
+from dfx.table import Row, Tabular
+
+Array = NDArray[np.float64]
+SMALLEST = 1e-15  # the challenge's bound on a probability before its logarithm is taken
+RESAMPLES, SEED = 2000, 0
+BINS = 15  # equal bins of the expected calibration error, as in Guo et al., ICML 2017
+WORDS = {"FAKE": 1, "REAL": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Report(Tabular):
+    """How good a submission is.
+
+    log_loss: the challenge's; auc: area under the ROC curve, None where all labels are the same; auc_interval: 95 %,
+    bootstrap; accuracy: at 0.5; brier: mean squared error (Brier, 1950); calibration_error: expected, 15 bins (Guo et
+    al., 2017). videos: scored; fakes: of these; unlabelled: rows without a label; unscored: labels without a row.
+    """
+
+    videos: int
+    fakes: int
+    log_loss: float
+    auc: float | None
+    auc_interval: tuple[float, float] | None
+    accuracy: float
+    brier: float
+    calibration_error: float
+    unlabelled: int
+    unscored: int
+
+    def columns(self) -> tuple[str, ...]:
+        """Measure, value, and what there is to say about it."""
+        return ("measure", "value", "note")
+
+    def rows(self) -> list[Row]:
+        """A row a measure."""
+        interval = self.auc_interval
+        note = f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}" if interval else "all labels are the same"
+        return [
+            ("videos", self.videos, f"{self.fakes} fake, {self.videos - self.fakes} real"),
+            ("log loss", f"{self.log_loss:.4f}", "always 0.5 gives 0.6931"),
+            ("AUC", "-" if self.auc is None else f"{self.auc:.4f}", note),
+            ("accuracy", f"{self.accuracy:.4f}", "at 0.5"),
+            ("Brier score", f"{self.brier:.4f}", "always 0.5 gives 0.25"),
+            ("calibration error", f"{self.calibration_error:.4f}", f"expected, {BINS} bins"),
+            ("without a label", self.unlabelled, "rows that were left out"),
+            ("without a row", self.unscored, "labels that were left out"),
+        ]
+
+
+def score(submission: str | Path | Predictions, labels: str | Path | Mapping[str, int]) -> Report:
+    """Measures a submission.
+
+    Args:
+        submission: a CSV of `filename,label` with probabilities, or what `predict_dir` returned.
+        labels: the challenge's `metadata.json`, a folder that holds it, a CSV of `filename,label` (REAL/FAKE or 0/1),
+        or a
+            mapping.
+
+    Raises:
+        MissingInputError, InputError: a file that is missing, odd, or shares no name with the other.
+    """
+    given = _probabilities(submission)
+    truth = dict(labels) if isinstance(labels, Mapping) else read_labels(Path(labels))
+    names = sorted(given.keys() & truth.keys())
+    if not names:
+        raise InputError(f"none of the {len(given)} rows has one of the {len(truth)} labels: do the file names agree?")
+    p, y = np.array([given[name] for name in names]), np.array([truth[name] for name in names], np.float64)
+    return Report(
+        videos=len(names),
+        fakes=int(y.sum()),
+        log_loss=log_loss(y, p),
+        auc=auc(y, p),
+        auc_interval=auc_interval(y, p),
+        accuracy=float(((p > 0.5) == (y > 0.5)).mean()),
+        brier=float(((p - y) ** 2).mean()),
+        calibration_error=calibration_error(y, p),
+        unlabelled=len(given) - len(names),
+        unscored=len(truth) - len(names),
+    )
+
+
+def log_loss(y: Array, p: Array) -> float:
+    """The challenge's metric: -mean(y log p + (1 - y) log(1 - p)), natural logarithm, p held within 1e-15 of 0 and 1."""
+    p = p.clip(SMALLEST, 1 - SMALLEST)
+    return float(-np.where(y > 0.5, np.log(p), np.log1p(-p)).mean())
+
+
+def auc(y: Array, p: Array) -> float | None:
+    """The chance that a fake scores above a real, ties counting half (Mann and Whitney, 1947). None with one class
+    only.
+    """
+    real, fake = np.sort(p[y <= 0.5]), p[y > 0.5]
+    if not len(real) or not len(fake):
+        return None
+    below, upto = np.searchsorted(real, fake, "left"), np.searchsorted(real, fake, "right")
+    return float((below + upto).mean() / (2 * len(real)))
+
+
+def auc_interval(y: Array, p: Array) -> tuple[float, float] | None:
+    """95 % percentile interval over 2,000 resamples within each class (Efron, 1979), seeded. None with one class only."""
+    real, fake = p[y <= 0.5], p[y > 0.5]
+    if not len(real) or not len(fake):
+        return None
+    rng = np.random.default_rng(SEED)
+    y_again = np.repeat([0.0, 1.0], [len(real), len(fake)])
+    draws = [
+        auc(y_again, np.concatenate([rng.choice(real, len(real)), rng.choice(fake, len(fake))]))
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.percentile(np.array(draws, np.float64), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def calibration_error(y: Array, p: Array) -> float:
+    """Expected calibration error: mean gap between probability and share of fakes over 15 equal bins, weighted by
+    size.
+    """
+    bins = np.minimum((p * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, weights=p - y, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def read_labels(path: Path) -> dict[str, int]:
+    """Labels by file name, 1 for fake: from `metadata.json`, a folder of it, or a CSV. Raises as `score` does."""
+    path = path / "metadata.json" if path.is_dir() else path
+    if path.suffix.lower() == ".json":
+        return _from_json(path)
+    return {name: _label(word, f"{path}, {name}") for name, word in _column(path, "label")}
+
+
+def _from_json(path: Path) -> dict[str, int]:
+    try:
+        content = json.loads(_read(path))
+        return {name: _label(entry["label"], f"{path}, {name}") for name, entry in content.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f'{path}: not the challenge\'s metadata.json, which maps names to {{"label": "FAKE"}}'
+        ) from error
+
+
+def _label(word: object, where: str) -> int:
+    try:
+        return WORDS[str(word).strip().upper()]
+    except KeyError:
+        raise InputError(f"{where}: the label is {word!r}; REAL, FAKE, 0 or 1 is needed") from None
+
+
+def _probabilities(submission: str | Path | Predictions) -> dict[str, float]:
+    if isinstance(submission, Predictions):
+        return {row.filename: row.probability for row in submission}
+    path = Path(submission)
+    return {name: _probability(text, f"{path}, {name}") for name, text in _column(path, "label")}
+
+
+def _probability(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise InputError(f"{where}: the probability is {text!r}; a number from 0 to 1 is needed")
+    return value
+
+
+def _column(path: Path, column: str) -> Iterable[tuple[str, str]]:
+    reader = csv.DictReader(_read(path).splitlines(keepends=True))
+    if not {"filename", column} <= set(reader.fieldnames or []):
+        raise InputError(f"{path}: its header is {reader.fieldnames}; columns 'filename' and {column!r} are needed")
+    seen: set[str] = set()
+    for row in reader:
+        if row["filename"] in seen:
+            raise InputError(f"{path}: {row['filename']!r} stands there twice; each video may have one row")
+        seen.add(row["filename"])
+        yield row["filename"], row[column] or ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        raise MissingInputError(f"no file at {path}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

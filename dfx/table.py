@@ -1,0 +1,106 @@
+"""What is shown as a table: in a terminal, in a notebook, as CSV, as a pandas frame."""
+
+from __future__ import annotations
+
+import csv
+import html
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfx.errors import DependencyError, OutputError
+
+if TYPE_CHECKING:
+    import pandas
+
+SHOWN = 20  # rows in a terminal or a notebook
+Row = Sequence[Any]
+
+
+class Tabular:
+    """Mixin: a subclass gives `columns` and `rows`, and gets the rest."""
+
+    __slots__ = ()
+
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        raise NotImplementedError
+
+    def rows(self) -> Iterable[Row]:
+        """The rows, each as long as `columns`."""
+        raise NotImplementedError
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes the table, whole or not at all: the old file stands until the new one is on the disk.
+
+        Names are quoted as CSV wants it and otherwise exact; open a CSV of strangers' file names as text, since a
+        spreadsheet takes a name like `=1+1.mp4` for a formula. Raises OutputError where it cannot be written.
+        """
+        write_csv(Path(path), self.columns(), self.rows())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table as a pandas frame. Raises DependencyError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise DependencyError("pandas is not installed: run pip install pandas") from error
+        return pandas.DataFrame(list(self.rows()), columns=list(self.columns()))
+
+    def __repr__(self) -> str:
+        rows = [[_text(cell) for cell in row] for row in self.rows()]
+        shown = [list(self.columns()), *rows[:SHOWN]]
+        widths = [max(len(row[i]) for row in shown) for i in range(len(self.columns()))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown
+        ]
+        return "\n".join([*lines, *_more(len(rows))])
+
+    def _repr_html_(self) -> str:
+        rows = list(self.rows())
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns())
+        body = "".join(
+            f"<tr>{''.join(f'<td>{html.escape(_text(cell))}</td>' for cell in row)}</tr>" for row in rows[:SHOWN]
+        )
+        note = "".join(f"<p>{line}</p>" for line in _more(len(rows)))
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+
+def _more(count: int) -> list[str]:
+    return [f"... {count - SHOWN} more"] if count > SHOWN else []
+
+
+def _text(cell: Any) -> str:
+    """One line, without control characters or lone surrogates: a file name may hold anything."""
+    text = f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Writes a CSV atomically: into a temporary file of the same folder, synced, then renamed over the old one."""
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
+            writer = csv.writer(lines, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+            lines.flush()
+            os.fsync(lines.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with suppress(OSError):
+                Path(temporary).unlink()
+        raise OutputError(
+            f"cannot write {path} ({error.strerror}): name a file in a folder that can be written"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

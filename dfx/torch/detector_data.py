@@ -1,0 +1,282 @@
+"""What the detector is trained on: photographs with human boxes, video frames labelled by teachers, pasted portraits."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+from tqdm import tqdm
+
+from dfx.torch.teachers import Found, Teacher, overlaps
+
+Picture = NDArray[np.uint8]
+cv2.setNumThreads(0)  # its pool of threads would not survive the fork of a loader
+Float = NDArray[np.float32]
+LONG_SIDE = 640  # pixels of a picture's longer side, as in evaluation and inference
+CANVAS = 320  # pixels of a training sample's side
+SMALLEST = 9.0  # pixels: a smaller face is neither face nor background
+FLIPPED = [1, 0, 2, 4, 3]  # the landmarks of a mirrored face
+MASKED_TARGET = 0.75  # a masked face is to score less than a bare one: dfx looks for faces that it can judge
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """A picture RGB uint8 [H, W, 3], and its faces: boxes [K, 4] xyxy, landmarks [K, 5, 2] (NaN where unknown).
+
+    target: float32 [K], the score each is to get; NaN where nobody knows whether it is a face (it is left out of the
+    loss).
+    """
+
+    name: str
+    pixels: Picture
+    boxes: Float
+    marks: Float
+    target: Float
+
+
+def split_of(name: str) -> str:
+    """ "test" for a third of the names, by hash; "validation" for a tenth of the rest; else "train"."""
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    if number % 3 == 0:
+        return "test"
+    return "validation" if number // 3 % 10 == 0 else "train"
+
+
+def photographs(folder: Path, split: str) -> Iterator[tuple[str, Picture, Float, list[str], Float]]:
+    """The pictures of one split, stretched back where they were squeezed, at a longer side of 640 pixels.
+
+    Yields name, pixels, boxes [K, 4], classes, landmarks [K, 5, 2].
+    """
+    rows = defaultdict(list)
+    with (folder / "annotations.csv").open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            rows[row["image"]].append(row)
+    for name in sorted(name for name in rows if split_of(name) == split):
+        pixels = cv2.imread(str(folder / "images" / name), cv2.IMREAD_COLOR_RGB)
+        first = rows[name][0]
+        scale = LONG_SIDE / max(float(first["orig_width"]), float(first["orig_height"]))
+        size = round(float(first["orig_width"]) * scale), round(float(first["orig_height"]) * scale)
+        ratio = _floats([size[0] / pixels.shape[1], size[1] / pixels.shape[0]])
+        boxes = _floats([[float(row[key]) for key in "xywh"] for row in rows[name]]) * np.tile(ratio, 2)
+        boxes[:, 2:] += boxes[:, :2]
+        marks = np.stack([_points(row) for row in rows[name]]) * ratio
+        shrinks = ratio.max() < 1
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        yield name, pixels, boxes, [row["class"] for row in rows[name]], marks
+
+
+def _floats(values: ArrayLike) -> Float:
+    return np.asarray(values, np.float32)
+
+
+def _points(row: dict[str, str]) -> Float:
+    names = ("r_eye", "l_eye", "nose", "r_mouth", "l_mouth")
+    return _floats([[row[f"{name}_{axis}"] or "nan" for axis in "xy"] for name in names])
+
+
+def video_frames(folder: Path, count: int) -> Iterator[tuple[str, Picture]]:
+    """About `count` evenly spaced frames of each labelled video, RGB, at a longer side of at most 640 pixels."""
+    with (folder / "labels.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in tqdm(rows, "reading videos", mininterval=20):
+        wanted = set(np.linspace(0, int(row["frames"]) - 2, count).astype(int).tolist())
+        with av.open(str(folder / row["filename"])) as container:
+            for index, frame in enumerate(container.decode(video=0)):
+                if index in wanted:
+                    yield row["filename"], fitted(frame.to_ndarray(format="rgb24"))
+
+
+def fitted(pixels: Picture) -> Picture:
+    """The picture at a longer side of at most 640 pixels."""
+    scale = LONG_SIDE / max(pixels.shape[:2])
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
+
+
+def label(
+    name: str, pixels: Picture, teachers: list[Teacher], boxes: Float, classes: list[str], marks: Float
+) -> Labelled:
+    """Human boxes first; landmarks, and faces that the humans left out, from the teachers.
+
+    A face that all teachers see is a face; one that only some see is left out of the loss.
+    """
+    target = _floats([1.0 if kind == "face" else MASKED_TARGET for kind in classes])
+    boxes, marks = boxes.reshape(-1, 4), marks.reshape(-1, 5, 2).copy()
+    seen = [teacher.detect(pixels, threshold=0.3) for teacher in teachers]
+    first = seen[0]
+    if len(boxes) and len(first):
+        shared = overlaps(boxes, first.boxes)
+        lacking = np.isnan(marks).any(axis=(1, 2)) & (shared.max(axis=1) > 0.5)
+        marks[lacking] = first.landmarks[shared.argmax(axis=1)[lacking]]
+    extra = [_extra(found, boxes) for found in seen]
+    agreed = np.ones(len(extra[0][0]), bool)
+    for other, _, scores in extra[1:]:
+        shared = overlaps(extra[0][0], other) * (scores > 0.5)
+        agreed &= shared.max(axis=1, initial=0) > 0.4
+    agreed &= extra[0][2] > 0.5
+    doubtful = [other[overlaps(other, extra[0][0]).max(axis=1, initial=0) < 0.4] for other, _, _ in extra[1:]]
+    new_boxes = np.concatenate([extra[0][0], *doubtful])
+    new_marks = np.full((len(new_boxes), 5, 2), np.nan, np.float32)
+    new_marks[: len(agreed)][agreed] = extra[0][1][agreed]
+    new_target = np.full(len(new_boxes), np.nan, np.float32)
+    new_target[: len(agreed)][agreed] = 1.0
+    return Labelled(
+        name,
+        pixels,
+        np.concatenate([boxes, new_boxes]).astype(np.float32),
+        np.concatenate([marks, new_marks]).astype(np.float32),
+        np.concatenate([target, new_target]),
+    )
+
+
+def _extra(found: Found, boxes: Float) -> tuple[Float, Float, Float]:
+    new = overlaps(found.boxes, boxes).max(axis=1, initial=0) < 0.3
+    return found.boxes[new], found.landmarks[new], found.scores[new]
+
+
+def portraits(folder: Path) -> Iterator[Labelled]:
+    """The face photographs (LFW), one face each, with the boxes and points of their list."""
+    with (folder / "faces.csv").open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            pixels = cv2.imread(str(folder / row["filename"]), cv2.IMREAD_COLOR_RGB)
+            x, y, w, h = (float(row[key]) for key in "xywh")
+            names = ("eye_a", "eye_b", "nose", "mouth_a", "mouth_b")
+            marks = _floats([[row[f"{name}_{axis}"] for axis in "xy"] for name in names])
+            box = _floats([[x, y, x + w, y + h]])
+            yield Labelled(row["filename"], pixels, box, marks[None], np.ones(1, np.float32))
+
+
+class Scenes(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """An endless stream of samples: pixels uint8 [3, 320, 320], boxes [K, 4], landmarks [K, 5, 2], targets [K]."""
+
+    def __init__(self, pictures: list[Labelled], faces: list[Labelled], seed: int, start: int = 0) -> None:
+        self._pictures, self._faces, self._seed, self._start = pictures, faces, seed, start
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Yields sample after sample; they depend on the seed and their number alone."""
+        number = self._start
+        while True:
+            rng = np.random.default_rng([self._seed, number])
+            scene = self._scene(rng)
+            yield (
+                torch.from_numpy(_weather(scene.pixels, rng)).permute(2, 0, 1),
+                torch.from_numpy(scene.boxes),
+                torch.from_numpy(scene.marks),
+                torch.from_numpy(scene.target),
+            )
+            number += 1
+
+    def _scene(self, rng: np.random.Generator) -> Labelled:
+        scene = _view(self._pictures[rng.integers(len(self._pictures))], rng)
+        while rng.random() < 0.35:
+            scene = _pasted(scene, self._faces[rng.integers(len(self._faces))], rng)
+        return scene
+
+
+def _view(picture: Labelled, rng: np.random.Generator) -> Labelled:
+    """A turned, scaled, perhaps mirrored cut of a picture in which some face has a size drawn evenly in octaves."""
+    height, width = picture.pixels.shape[:2]
+    known = np.flatnonzero(~np.isnan(picture.target))
+    focus, scale = np.array([width, height]) * rng.random(2), np.exp(rng.uniform(np.log(0.5), np.log(1.6)))
+    if len(known) and rng.random() < 0.85:
+        box = picture.boxes[rng.choice(known)]
+        focus = (box[:2] + box[2:]) / 2
+        scale = np.exp(rng.uniform(np.log(14), np.log(230))) / max(8.0, float((box[2:] - box[:2]).max()))
+        scale = min(scale, 3.0)
+    place = CANVAS * rng.uniform(0.1, 0.9, 2)
+    return _moved(picture, focus, place, scale, np.deg2rad(rng.normal(0, 6)), bool(rng.random() < 0.5), rng)
+
+
+def _moved(
+    picture: Labelled, focus: Float, place: Float, scale: float, angle: float, mirrored: bool, rng: np.random.Generator
+) -> Labelled:
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirrored else 1.0, 1.0])
+    matrix = np.hstack([linear, (place - linear @ focus)[:, None]])
+    border = tuple(int(value) for value in rng.integers(0, 256, 3))
+    source = picture.pixels
+    if scale < 0.6:  # the warp itself does not filter
+        factor = scale * 1.3
+        source = cv2.resize(source, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        matrix = matrix @ np.diag(
+            [picture.pixels.shape[1] / source.shape[1], picture.pixels.shape[0] / source.shape[0], 1]
+        )
+    pixels = cv2.warpAffine(source, matrix, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderValue=border)
+    middle = (picture.boxes[:, :2] + picture.boxes[:, 2:]) / 2 @ linear.T + (place - linear @ focus)
+    half = (picture.boxes[:, 2:] - picture.boxes[:, :2]) / 2 * scale
+    marks = picture.marks @ linear.T + (place - linear @ focus)
+    moved = Labelled(
+        picture.name,
+        pixels,
+        _floats(np.hstack([middle - half, middle + half])),
+        _floats(marks[:, FLIPPED] if mirrored else marks),
+        picture.target,
+    )
+    return _clipped(moved)
+
+
+def _clipped(scene: Labelled) -> Labelled:
+    """Faces cut at the canvas; what is hardly seen, or too small, becomes unknown; what is outside goes."""
+    boxes = scene.boxes.clip(0, CANVAS)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    share = area / np.maximum((scene.boxes[:, 2:] - scene.boxes[:, :2]).prod(axis=1), 1e-3)
+    small = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=CANVAS) < SMALLEST
+    target = np.where((share < 0.6) | small, np.float32(np.nan), scene.target)
+    kept = area > 0
+    return Labelled(scene.name, scene.pixels, boxes[kept], scene.marks[kept], target[kept])
+
+
+def _pasted(scene: Labelled, face: Labelled, rng: np.random.Generator) -> Labelled:
+    """The scene with a portrait pasted over it; faces below it become unknown."""
+    size = int(np.exp(rng.uniform(np.log(24), np.log(260))))
+    x, y = rng.integers(0, max(1, CANVAS - size), 2)
+    mirrored = bool(rng.random() < 0.5)
+    patch = cv2.resize(face.pixels, (size, size), interpolation=cv2.INTER_AREA)
+    pixels = scene.pixels.copy()
+    pixels[y : y + size, x : x + size] = (patch[:, ::-1] if mirrored else patch)[: CANVAS - y, : CANVAS - x]
+    ratio = size / face.pixels.shape[0]
+    boxes, marks = face.boxes * ratio, face.marks * ratio
+    if mirrored:
+        boxes, marks = (
+            boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size, 0, size, 0],
+            marks[:, FLIPPED] * [-1, 1] + [size, 0],
+        )
+    patch_box = _floats([[x, y, x + size, y + size]])
+    hidden = overlaps(scene.boxes, patch_box)[:, 0] > 0.02
+    return _clipped(
+        Labelled(
+            scene.name,
+            pixels,
+            _floats(np.concatenate([scene.boxes, boxes + [x, y, x, y]])),
+            _floats(np.concatenate([scene.marks, marks + [x, y]])),
+            np.concatenate([np.where(hidden, np.float32(np.nan), scene.target), face.target]),
+        )
+    )
+
+
+def _weather(pixels: Picture, rng: np.random.Generator) -> Picture:
+    """Light, colour, blur, noise and compression, each now and then."""
+    out = pixels
+    if rng.random() < 0.7:
+        gain = rng.uniform(0.4, 1.4) * rng.normal(1, 0.07, 3)
+        out = np.clip(out * _floats(gain) + rng.uniform(-25, 25), 0, 255).astype(np.uint8)
+    if rng.random() < 0.12:
+        out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    if rng.random() < 0.2:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 2.0))
+    if rng.random() < 0.2:
+        out = np.clip(out + rng.normal(0, rng.uniform(2, 10), out.shape), 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))]
+        out = cv2.imdecode(cv2.imencode(".jpg", out, quality)[1], cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(out)

@@ -1,0 +1,166 @@
+"""Measures a face detector beside the teachers, on the test third of the photographs and on video frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from dfx import ops
+from dfx.infer import DetectorContract, OnnxSession
+from dfx.torch.detector_data import Picture, photographs, video_frames
+from dfx.torch.teachers import Found, Teacher, overlaps
+
+SMALLEST = 32.0  # pixels of a face's shorter side, in pictures of 640 pixels
+OVERLAP = 0.5  # intersection over union from which on a face is found
+LOWEST = 0.02  # score from which on detections count in the precision-recall curve
+CLASSES = {"bare": {"face"}, "masked": {"face_masked", "face_mask_badly_worn"}}
+CLASSES["together"] = CLASSES["bare"] | CLASSES["masked"]
+Detect = Callable[[Picture], Found]
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path), default="dfx/models/detector.onnx", show_default=True)
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="Folder with detection/, videos/, weights/."
+)
+@click.option("--split", type=click.Choice(["test", "validation"]), default="test", show_default=True)
+@click.option("--videos/--no-videos", default=True, show_default=True, help="Also measure on video frames.")
+def main(model: Path, data: Path, split: str, videos: bool) -> None:
+    """Print average precision and recall, bare and masked faces apart, beside each teacher's.
+
+    \b
+    Example:
+        python -m dfx.torch.eval_detector --data ../shared/data
+    """
+    ours = Ours(model)
+    teachers = [
+        Teacher(data / "weights" / f"{name}.onnx")
+        for name in ("yunet_n_dynamic", "yunet_s_dynamic", "scrfd_500m_bnkps")
+    ]
+    detectors: dict[str, Detect] = {model.stem: ours.detect, **{teacher.name: teacher.detect for teacher in teachers}}
+    pictures = list(photographs(data / "detection", split))
+    found = {name: [detect(pixels) for _, pixels, *_ in pictures] for name, detect in detectors.items()}
+    table = Table("detector", *(f"{kind} {figure}" for kind in CLASSES for figure in ("AP", "recall")))
+    for name, results in found.items():
+        cells = []
+        for kinds in CLASSES.values():
+            cells += [
+                f"{100 * figure:.2f}" for figure in precision(pictures, results, kinds, ours.contract.score_threshold)
+            ]
+        table.add_row(name, *cells)
+    console = Console(width=120)
+    console.print(
+        f"{len(pictures)} pictures ({split}); AP at IoU 0.5, recall at a score of {ours.contract.score_threshold:g}"
+    )
+    console.print(table)
+    if videos:
+        console.print(on_videos(ours, teachers, list(video_frames(data / "videos", 3))))
+
+
+class Ours:
+    """Our detector from its ONNX file, on RGB pictures."""
+
+    def __init__(self, path: Path) -> None:
+        self._session = OnnxSession(path, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
+        self.contract = DetectorContract.read(self._session.metadata, str(path))
+
+    def detect(self, pixels: Picture, threshold: float = LOWEST) -> Found:
+        """Finds faces in an RGB picture uint8 [H, W, 3] of at most 640 pixels a side."""
+        height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
+        canvas = np.zeros((1, 3, height, width), np.uint8)
+        canvas[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)
+        outputs = self._session.run({"images": canvas})
+        contract = self.contract
+        (faces,) = ops.decode_faces(
+            outputs["scores"],
+            outputs["boxes"],
+            outputs["landmarks"],
+            height,
+            width,
+            strides=contract.strides,
+            min_sizes=contract.min_sizes,
+            variances=contract.variances,
+            threshold=threshold,
+        )
+        return Found(faces.boxes, faces.scores, faces.landmarks)
+
+
+def precision(
+    pictures: Sequence[tuple[str, Picture, NDArray[np.float32], list[str], NDArray[np.float32]]],
+    found: Sequence[Found],
+    kinds: set[str],
+    threshold: float,
+) -> tuple[float, float]:
+    """Average precision (area under the interpolated curve, VOC 2010), and recall at `threshold`.
+
+    Faces of other kinds or below 32 pixels neither count nor harm; nor do detections that match one, or that are
+    themselves below 32 pixels and match nothing (the convention of COCO's area ranges).
+    """
+    scores, hits, total = [], [], 0
+    for (_, _, boxes, classes, _), faces in zip(pictures, found, strict=True):
+        large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= SMALLEST
+        wanted = large & np.isin(classes, list(kinds))
+        total += int(wanted.sum())
+        for score, hit in _judge(faces, boxes, wanted):
+            scores.append(score)
+            hits.append(hit)
+    order = np.argsort(-np.array(scores), kind="stable")
+    right = np.array(hits)[order].cumsum()
+    curve = right / np.arange(1, len(right) + 1)
+    curve = np.maximum.accumulate(curve[::-1])[::-1]
+    recall = right / total
+    return float((np.diff(recall, prepend=0) * curve).sum()), float(
+        (np.array(hits) & (np.array(scores) > threshold)).sum() / total
+    )
+
+
+def _judge(faces: Found, boxes: NDArray[np.float32], wanted: NDArray[np.bool_]) -> list[tuple[float, bool]]:
+    shared = overlaps(faces.boxes, boxes)
+    sizes = (faces.boxes[:, 2:] - faces.boxes[:, :2]).min(axis=1, initial=np.inf)
+    free, judged = wanted.copy(), []
+    for i in np.argsort(-faces.scores, kind="stable"):
+        best = int(np.where(free, shared[i], -1).argmax()) if len(boxes) else -1
+        if best >= 0 and free[best] and shared[i, best] >= OVERLAP:
+            free[best] = False
+            judged.append((float(faces.scores[i]), True))
+        elif not (shared[i, ~wanted] >= OVERLAP).any() and sizes[i] >= SMALLEST:
+            judged.append((float(faces.scores[i]), False))
+    return judged
+
+
+def on_videos(ours: Ours, teachers: Sequence[Teacher], frames: Sequence[tuple[str, Picture]]) -> Table:
+    """On video frames: landmarks beside each teacher's, in percent of the face's side, and videos that show a face."""
+    threshold = ours.contract.score_threshold
+    everyone: dict[str, list[Found]] = {"ours": [ours.detect(pixels, threshold) for _, pixels in frames]}
+    everyone |= {teacher.name: [teacher.detect(pixels, 0.5) for _, pixels in frames] for teacher in teachers}
+    names = {name for name, _ in frames}
+    table = Table("video frames", *(f"points beside {name}, %" for name in everyone), "videos with a face, %")
+    for name, found in everyone.items():
+        seen = {video for (video, _), faces in zip(frames, found, strict=True) if len(faces)}
+        differences = [f"{_apart(found, other):.2f}" if other is not found else "" for other in everyone.values()]
+        table.add_row(name, *differences, f"{100 * len(seen) / len(names):.1f}")
+    return table
+
+
+def _apart(first: Sequence[Found], second: Sequence[Found]) -> float:
+    """Mean distance of the landmarks of matched faces, in percent of the face's side (root of its area)."""
+    distances = []
+    for mine, theirs in zip(first, second, strict=True):
+        if not len(mine) or not len(theirs):
+            continue
+        shared = overlaps(mine.boxes, theirs.boxes)
+        for i, j in enumerate(shared.argmax(axis=1)):
+            if shared[i, j] > OVERLAP:
+                side = np.sqrt((theirs.boxes[j, 2:] - theirs.boxes[j, :2]).prod())
+                distances.append(np.linalg.norm(mine.landmarks[i] - theirs.landmarks[j], axis=1).mean() / side)
+    return 100 * float(np.mean(distances))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Writes the classifier's ONNX file, the contract and the calibration inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+
+from dfx.infer.contract import Calibration
+from dfx.torch.clipnet import CLIP_LENGTH, CROP_SIZE, CROP_TEMPLATE, ClipNet
+from dfx.torch.contract import export
+
+CONTRACT = {
+    "task": "deepfake-clip",
+    "name": "dfx-clipnet",
+    "licence": "research use only; see dfx/models/LICENSE",
+    "training_data": "face crops of the DFDC training set, 150 labelled research videos; see CLASSIFIER_CARD.md",
+    "clip_length": CLIP_LENGTH,
+    "clip_stride": 1,
+    "crop_size": CROP_SIZE,
+    "crop_template": CROP_TEMPLATE,
+}
+
+
+@click.command()
+@click.argument("weights", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), default="dfx/models/classifier.onnx", show_default=True)
+@click.option("--model-version", default="1", show_default=True)
+def main(weights: Path, out: Path, model_version: str) -> None:
+    r"""Export WEIGHTS, the classifier.pt that train_classifier writes.
+
+    \b
+    Example:
+        python -m dfx.torch.export_classifier runs/classifier/classifier.pt
+    """
+    state = torch.load(weights, weights_only=True)
+    net = ClipNet()
+    net.load_state_dict(state["net"])
+    export_classifier(net, out, Calibration(state["scale"], state["bias"]), model_version)
+    click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+
+
+def export_classifier(net: ClipNet, out: Path, calibration: Calibration, version: str = "1") -> None:
+    """Writes `out`, after comparing it with torch on one, two and three clips.
+
+    Raises:
+        RuntimeError: ONNX Runtime and torch differ by more than `dfx.torch.contract.AGREEMENT`.
+    """
+    shape = (CLIP_LENGTH, 3, CROP_SIZE, CROP_SIZE)
+    examples = [torch.randint(0, 256, (count, *shape), dtype=torch.uint8) for count in (2, 1, 3)]
+    scale = {"scale": calibration.scale, "bias": calibration.bias}
+    contract = CONTRACT | {"version": version, "calibration": scale}
+    export(net, out, examples, {0: "count"}, ["logits"], contract)
+
+
+if __name__ == "__main__":
+    main()

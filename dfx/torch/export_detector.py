@@ -1,0 +1,64 @@
+"""Writes the detector's ONNX file: batch normalisation folded, probabilities out, the contract inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor, nn
+
+from dfx.torch.contract import export
+from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace
+
+CONTRACT = {
+    "task": "face-detector",
+    "name": "dfx-retinaface-mobilenet025",
+    "licence": "research use only; see dfx/models/LICENSE",
+    "training_data": "Face Mask Detection (CC0), WIDER FACE, LFW, frames of research videos; see DETECTOR_CARD.md",
+    "strides": STRIDES,
+    "min_sizes": MIN_SIZES,
+    "variances": VARIANCES,
+    "long_side": 640,
+}
+
+
+class Probabilities(nn.Module):
+    """The network with a sigmoid behind its scores."""
+
+    def __init__(self, net: RetinaFace) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 [N, 3, H, W] -> scores [N, A], boxes [N, A, 4], landmarks [N, A, 10]."""
+        logits, boxes, marks = self.net(images)
+        return logits.sigmoid(), boxes, marks
+
+
+@click.command()
+@click.argument("weights", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), default="dfx/models/detector.onnx", show_default=True)
+@click.option("--threshold", default=0.5, show_default=True, help="Score from which on a face counts.")
+@click.option("--model-version", default="1", show_default=True)
+def main(weights: tuple[Path, ...], out: Path, threshold: float, model_version: str) -> None:
+    """Export the mean of WEIGHTS (one file or more, as train_detector writes them).
+
+    \b
+    Example:
+        python -m dfx.torch.export_detector runs/detector/detector.pt
+    """
+    net = RetinaFace()
+    states = [torch.load(path, weights_only=True) for path in weights]
+    mean = {key: torch.stack([state[key].double() for state in states]).mean(dim=0) for key in states[0]}
+    net.load_state_dict({key: value.to(states[0][key].dtype) for key, value in mean.items()})
+    shapes = [(2, 3, 96, 160), (1, 3, 384, 640), (3, 3, 64, 64)]
+    examples = [torch.randint(0, 256, shape, dtype=torch.uint8) for shape in shapes]
+    contract = CONTRACT | {"version": model_version, "score_threshold": threshold}
+    axes = {0: "count", 2: "height", 3: "width"}
+    export(Probabilities(net), out, examples, axes, ["scores", "boxes", "landmarks"], contract)
+    click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Public face detectors that label what nobody labelled, and that ours is measured against. None of them ships."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+STRIDES = (8, 16, 32)
+
+
+def overlaps(first: Float, second: Float) -> Float:
+    """Intersection over union of xyxy boxes: [A, 4], [B, 4] -> [A, B]."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = (high - low).clip(min=0).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
+    return np.float32(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """boxes float32 [K, 4] xyxy, scores [K], landmarks [K, 5, 2]; pixels of the picture; best first."""
+
+    boxes: Float
+    scores: Float
+    landmarks: Float
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+class Teacher:
+    """An anchor-free detector of the libfacedetection.train family, from its ONNX file: `yunet` or `scrfd`."""
+
+    Found: ClassVar = Found
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self.name = path.stem
+        self._session = onnxruntime.InferenceSession(str(path), options)
+        self._yunet = "yunet" in path.stem
+
+    def detect(self, pixels: NDArray[np.uint8], threshold: float = 0.02) -> Found:
+        """Finds faces in an RGB picture uint8 [H, W, 3], after non-maximum suppression at an IoU of 0.45."""
+        height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
+        padded = np.zeros((height, width, 3), np.uint8)
+        padded[: pixels.shape[0], : pixels.shape[1]] = pixels
+        image = np.float32(padded[..., ::-1]) if self._yunet else (np.float32(padded) - 127.5) / 128
+        feed = {self._session.get_inputs()[0].name: image.transpose(2, 0, 1)[None]}
+        names = [node.name for node in self._session.get_outputs()]
+        outputs = dict(zip(names, self._session.run(names, feed), strict=True))
+        parts = [self._level(outputs, stride, width) for stride in STRIDES]
+        boxes, scores, marks = (np.concatenate(items) for items in zip(*parts, strict=True))
+        return suppress(Found(boxes, scores, marks), threshold, 0.45)
+
+    def _level(self, outputs: dict[str, Any], stride: int, width: int) -> tuple[Float, Float, Float]:
+        kinds = ("cls", "obj", "bbox", "kps") if self._yunet else ("score", "bbox", "kps")
+        values = {kind: outputs[f"{kind}_{stride}"][0] for kind in kinds}
+        columns, per_cell = width // stride, 1 if self._yunet else 2
+        index = np.arange(len(values["bbox"])) // per_cell
+        corner = np.float32(np.stack([index % columns, index // columns], axis=1))
+        if self._yunet:
+            scores = np.sqrt(values["cls"][:, 0] * values["obj"][:, 0])
+            centre, size = (values["bbox"][:, :2] + corner) * stride, np.exp(values["bbox"][:, 2:]) * stride
+            boxes = np.hstack([centre - size / 2, centre + size / 2])
+        else:
+            scores = values["score"][:, 0]
+            boxes = np.hstack([corner - values["bbox"][:, :2], corner + values["bbox"][:, 2:]]) * stride
+        return boxes, scores, (values["kps"].reshape(-1, 5, 2) + corner[:, None]) * stride
+
+
+def suppress(found: Found, threshold: float, overlap: float) -> Found:
+    """Keeps what scores above the threshold and overlaps nothing better by more than `overlap` (IoU)."""
+    sizes = found.boxes[:, 2:] - found.boxes[:, :2]
+    corners = np.hstack([found.boxes[:, :2], sizes]).tolist()
+    kept = np.asarray(cv2.dnn.NMSBoxes(corners, found.scores.tolist(), threshold, overlap), int).reshape(-1)
+    return Found(np.float32(found.boxes[kept]), np.float32(found.scores[kept]), np.float32(found.landmarks[kept]))

@@ -1,0 +1,95 @@
+"""Trains the 2D backbone on the DFDC face crops, in pairs of a fake and its original. Interrupted, it goes on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from dfx.torch.clipnet import FrameNet
+from dfx.torch.dfdc_crops import Crops, PairStream, centre
+from dfx.torch.loop import Training
+
+RANKING = 0.5  # weight of the pair's ranking loss beside the cross entropy
+
+
+@click.command()
+@click.option("--crops", type=click.Path(path_type=Path), required=True, help="Folder of metadata.csv and faces_224/.")
+@click.option(
+    "--exclude", type=click.Path(path_type=Path), required=True, help="SHA-256 digests of names to leave out."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the cache and checkpoints.")
+@click.option("--steps", default=5000, show_default=True)
+@click.option("--pairs", default=32, show_default=True, help="Pairs a step.")
+@click.option("--rate", default=4e-3, show_default=True, help="Peak learning rate.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--every", default=500, show_default=True, help="Steps between measurements and checkpoints.")
+def main(
+    crops: Path, exclude: Path, out: Path, steps: int, pairs: int, rate: float, seed: int, threads: int, every: int
+) -> None:
+    """Train, writing OUT/backbone.pt (the running average of the weights, of a FrameNet).
+
+    \b
+    Example:
+        python -m dfx.torch.train_backbone --crops crops --exclude exclude.txt --out runs/backbone --steps 5000
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    data = Crops(crops, exclude, out / "crops.u8")
+    net = FrameNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = Training(net, steps, rate, out / "checkpoint.pt")
+    stream = PairStream(data, pairs, seed, start=run.step)
+    started = time.monotonic()
+    for pixels, labels in DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4):
+        loss = pair_loss(run.net.train(), pixels, labels)
+        run.advance(loss)
+        if run.step % every == 0 or run.step == steps:
+            auc, ranked = measure(run.average, data)
+            rate_now = f"{time.monotonic() - started:.0f} s"
+            click.echo(
+                f"step {run.step} loss {loss.item():.4f} held-out AUC {auc:.4f} pairs ranked right {ranked:.4f} {rate_now}"
+            )
+            run.save()
+            torch.save(run.average.state_dict(), out / "backbone.pt")
+        if run.step >= steps:
+            return
+
+
+def pair_loss(net: FrameNet, pixels: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy with smoothed labels, and a ranking loss: each fake above its own original."""
+    logits = net(pixels.contiguous(memory_format=torch.channels_last))
+    real, fake = logits.chunk(2)
+    loss = functional.binary_cross_entropy_with_logits(logits, labels * 0.9 + 0.05)
+    return loss + RANKING * functional.softplus(real - fake).mean()
+
+
+@torch.no_grad()
+def measure(net: FrameNet, crops: Crops, most: int = 2) -> tuple[float, float]:
+    """On originals that training never saw, and at most `most` fakes of each: AUC, and the share of pairs ranked
+    right.
+    """
+    pairs = [(real, fake) for real, fakes in crops.pairs(held_out=True) for fake in fakes[:most]]
+    rows = sorted({entry.row for pair in pairs for entry in pair})
+    scores = {
+        row: score for part in range(0, len(rows), 64) for row, score in _scores(net, crops, rows[part : part + 64])
+    }
+    right = np.mean([scores[fake.row] > scores[real.row] for real, fake in pairs])
+    labels = [crops.entries[row].fake for row in rows]
+    return float(roc_auc_score(labels, [scores[row] for row in rows])), float(right)
+
+
+def _scores(net: FrameNet, crops: Crops, rows: list[int]) -> list[tuple[int, float]]:
+    return list(zip(rows, net(centre(crops.pictures[rows])).tolist(), strict=True))
+
+
+if __name__ == "__main__":
+    main()

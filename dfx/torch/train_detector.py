@@ -1,0 +1,117 @@
+"""Trains the face detector from an ImageNet backbone. Interrupted, it goes on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from dfx.torch.detector_data import Labelled, Scenes, label, photographs, portraits, video_frames
+from dfx.torch.loop import Training
+from dfx.torch.retinaface import RetinaFace, anchors, encode, inside, match
+from dfx.torch.teachers import Teacher
+
+TEACHERS = ("yunet_n_dynamic.onnx", "scrfd_500m_bnkps.onnx")
+NOTHING = np.zeros((0, 4), np.float32)
+Sample = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="Folder with detection/, faces/, videos/, weights/."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the labels and checkpoints.")
+@click.option("--steps", default=6000, show_default=True)
+@click.option("--batch", default=16, show_default=True)
+@click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--every", default=250, show_default=True, help="Steps between checkpoints.")
+def main(data: Path, out: Path, steps: int, batch: int, rate: float, seed: int, threads: int, every: int) -> None:
+    """Train, writing OUT/detector.pt (the running average of the weights).
+
+    \b
+    Example:
+        python -m dfx.torch.train_detector --data ../shared/data --out runs/detector --steps 6000
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    net = RetinaFace()
+    net.body.load_imagenet(data / "weights" / "mobilenetv1_025_imagenet.tar")
+    run = Training(net.to(memory_format=torch.channels_last), steps, rate, out / "checkpoint.pt")  # type: ignore[call-overload]
+    scenes = Scenes(pictures(data), list(portraits(data / "faces")), seed, start=run.step * batch)
+    started, losses = time.monotonic(), []
+    for samples in DataLoader(scenes, batch_size=batch, num_workers=1, prefetch_factor=4, collate_fn=list):
+        loss = step_loss(run.net.train(), samples)
+        run.advance(loss.sum())
+        losses.append(loss.detach())
+        if run.step % every == 0 or run.step == steps:
+            parts = " ".join(f"{value:.4f}" for value in torch.stack(losses[-every:]).mean(dim=0).tolist())
+            click.echo(f"step {run.step} face, box, landmark loss {parts} {time.monotonic() - started:.0f} s")
+            run.save()
+            torch.save(run.average.state_dict(), out / "detector.pt")
+        if run.step >= steps:
+            return
+
+
+def pictures(data: Path) -> list[Labelled]:
+    """The training photographs and six frames of each labelled video, with the teachers' labels."""
+    teachers = [Teacher(data / "weights" / name) for name in TEACHERS]
+    photos = [
+        label(name, pixels, teachers, boxes, classes, marks)
+        for name, pixels, boxes, classes, marks in photographs(data / "detection", "train")
+    ]
+    marks = np.zeros((0, 5, 2), np.float32)
+    frames = [label(name, pixels, teachers, NOTHING, [], marks) for name, pixels in video_frames(data / "videos", 6)]
+    return photos * 3 + frames  # about as many of one as of the other
+
+
+def step_loss(net: RetinaFace, samples: list[Sample]) -> Tensor:
+    """Losses of faces, boxes and landmarks, float [3], weighted as in RetinaFace (2 for boxes)."""
+    pixels = torch.stack([sample[0] for sample in samples]).contiguous(memory_format=torch.channels_last)
+    logits, boxes, marks = net(pixels)
+    priors = anchors(*pixels.shape[2:])
+    targets = [_targets(priors, *sample[1:]) for sample in samples]
+    wanted, boxes_wanted, marks_wanted = (torch.stack(parts) for parts in zip(*targets, strict=True))
+    positive = wanted > 0
+    count = positive.sum().clamp(min=1)
+    known = positive[..., None] & ~marks_wanted.isnan()
+    box_loss = functional.smooth_l1_loss(boxes[positive], boxes_wanted[positive], reduction="sum") / count
+    mark_loss = (
+        functional.smooth_l1_loss(marks[known], marks_wanted[known], reduction="sum") / known.sum().clamp(min=1) * 4
+    )
+    return torch.stack([_focal(logits, wanted) / count, 2 * box_loss, mark_loss])
+
+
+def _targets(priors: Tensor, boxes: Tensor, marks: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What each anchor is to say: score [A] (NaN: no loss), box deltas [A, 4], landmark deltas [A, 10]."""
+    known = ~target.isnan()
+    owner = match(boxes[known], priors)
+    wanted = torch.zeros(len(priors))
+    wanted[owner == -2] = torch.nan
+    wanted[(owner < 0) & inside(boxes[~known], priors)] = torch.nan
+    owned = owner >= 0
+    wanted[owned] = target[known][owner[owned]]
+    box_deltas, mark_deltas = torch.zeros(len(priors), 4), torch.zeros(len(priors), 10)
+    encoded = encode(boxes[known][owner[owned]], marks[known][owner[owned]], priors[owned])
+    box_deltas[owned], mark_deltas[owned] = encoded
+    return wanted, box_deltas, mark_deltas
+
+
+def _focal(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Quality focal loss (Li et al., NeurIPS 2020), summed; anchors whose wanted score is NaN are left out."""
+    known = ~wanted.isnan()
+    logits, wanted = logits[known], wanted[known]
+    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return ((wanted - logits.sigmoid()).abs() ** 2 * entropy).sum()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Track: faces on a few frames of each window -> people followed through all of its frames, without what is no real
+face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dfx.values import Faces, Float, Frames, Track
+
+LINK_IOU = 0.3  # boxes a sixth of a second apart that overlap by this much are one face
+LINK_DISTANCE = 0.6  # or whose centres are within this share of the side: a quick turn of a small head
+JOIN_DISTANCE = 1.5  # between windows, seconds apart: centres within this many sides, and
+JOIN_RATIO = 1.8  # sides within this factor, are one person
+NESTED = 0.8  # share of a box that lies in a larger one, from which on it is a face inside a face
+SMALL = 0.33  # side, as a share of the main face's, below which
+STILL = 0.04  # a face whose landmarks move by less than this share of its side is a picture on a wall
+PEOPLE = 4  # kept a window, at most: DFDC shows two at most
+
+
+@dataclass(slots=True)
+class _Chain:
+    """The detections of one face so far: positions in the window, boxes, scores, landmarks."""
+
+    looks: list[int] = field(default_factory=list)
+    boxes: list[Float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    landmarks: list[Float] = field(default_factory=list)
+
+    def add(self, look: int, faces: Faces, number: int) -> None:
+        self.looks.append(look)
+        self.boxes.append(faces.boxes[number])
+        self.scores.append(float(faces.scores[number]))
+        self.landmarks.append(faces.landmarks[number])
+
+    @property
+    def box(self) -> Float:
+        """The mean box, float32 [4]."""
+        return np.mean(self.boxes, axis=0, dtype=np.float32)
+
+    @property
+    def side(self) -> float:
+        """The root of the mean box's area, pixels."""
+        return _side(self.box)
+
+    @property
+    def weight(self) -> float:
+        """What says how much of a main character it is: area, confidence and presence."""
+        return self.side**2 * sum(self.scores)
+
+
+def follow(frames: Frames, looked: Mapping[int, Faces]) -> list[Track]:
+    """Links detections into tracks, drops what is no real face, and interpolates to every frame of the window.
+
+    looked: position in the window -> the faces found there. Returns at most PEOPLE tracks, the largest and surest
+    first. Linking is greedy on overlap, like SORT (Bewley et al., ICIP 2016) without its motion model: a sixth of a
+    second lies between two looks. Interpolation is linear; before the first and after the last detection the face is
+    held still.
+    """
+    chains = _link(looked)
+    present = [chain for chain in chains if 2 * len(chain.looks) >= len(looked)]  # no blips
+    real = _without_pictures(_without_nested(present))
+    main = sorted(real, key=lambda chain: -chain.weight)[:PEOPLE]
+    return [_interpolated(frames, chain) for chain in main]
+
+
+def join(tracks: Sequence[Track]) -> list[int]:
+    """Numbers the people: tracks of different windows at about the same place and size are the same person.
+
+    tracks: in order of time, those of one window together. Returns a number for each, counted from 0.
+    """
+    people: list[Track] = []
+    numbers: list[int] = []
+    for track in tracks:
+        taken = {n for n, other in zip(numbers, tracks, strict=False) if other.index[0] == track.index[0]}
+        near = [(_apart(people[n], track), n) for n in range(len(people)) if n not in taken]
+        distance, number = min(near, default=(np.inf, -1))
+        if distance > JOIN_DISTANCE:
+            number = len(people)
+            people.append(track)
+        people[number] = track
+        numbers.append(number)
+    return numbers
+
+
+def _link(looked: Mapping[int, Faces]) -> list[_Chain]:
+    chains: list[_Chain] = []
+    for look in sorted(looked):
+        faces = looked[look]
+        free = set(range(len(faces)))
+        waiting = set(range(len(chains)))
+        for chain, number in _pairs(chains, faces):
+            if chain in waiting and number in free:
+                waiting.remove(chain)
+                free.remove(number)
+                chains[chain].add(look, faces, number)
+        for number in sorted(free):
+            chains.append(_Chain())
+            chains[-1].add(look, faces, number)
+    return chains
+
+
+def _pairs(chains: Sequence[_Chain], faces: Faces) -> Iterable[tuple[int, int]]:
+    """Chains and detections that may be one face, the best overlap first."""
+    scored = []
+    for i, chain in enumerate(chains):
+        for j, box in enumerate(faces.boxes):
+            overlap, distance = _iou(chain.boxes[-1], box), _distance(chain.boxes[-1], box)
+            if overlap >= LINK_IOU or distance <= LINK_DISTANCE:
+                scored.append((-overlap, distance, i, j))
+    return [(i, j) for *_, i, j in sorted(scored)]
+
+
+def _without_nested(chains: Sequence[_Chain]) -> list[_Chain]:
+    def nested(chain: _Chain) -> bool:
+        larger = (other for other in chains if other.side > 1.3 * chain.side)
+        return any(_shared(chain.box, other.box) > NESTED * _area(chain.box) for other in larger)
+
+    return [chain for chain in chains if not nested(chain)]
+
+
+def _without_pictures(chains: Sequence[_Chain]) -> list[_Chain]:
+    """Drops posters and prints: far smaller than the main face, and still. Conservative: a small face that moves
+    stays.
+    """
+    largest = max((chain.side for chain in chains), default=0.0)
+    return [chain for chain in chains if chain.side >= SMALL * largest or _movement(chain) > STILL]
+
+
+def _movement(chain: _Chain) -> float:
+    """The largest mean movement of the landmarks from their mean place, in sides of the face."""
+    marks = np.stack(chain.landmarks)
+    return float(np.linalg.norm(marks - marks.mean(axis=0), axis=2).mean(axis=1).max() / chain.side)
+
+
+def _interpolated(frames: Frames, chain: _Chain) -> Track:
+    at = np.arange(len(frames))
+    rows = [np.concatenate([box, marks.ravel()]) for box, marks in zip(chain.boxes, chain.landmarks, strict=True)]
+    values = _smoothed(np.stack(rows).astype(np.float64))
+    dense = np.stack([np.interp(at, chain.looks, column) for column in values.T], axis=1).astype(np.float32)
+    return Track(
+        index=frames.index,
+        seconds=frames.seconds,
+        boxes=dense[:, :4],
+        landmarks=dense[:, 4:].reshape(-1, 5, 2),
+        scores=np.interp(at, chain.looks, chain.scores).astype(np.float32),
+        detected=np.isin(at, chain.looks),
+    )
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """A quarter of each neighbour, which does not lag: jitter of single detections halves, steady motion stays."""
+    if len(values) < 3:
+        return values
+    inner = values[:-2] / 4 + values[1:-1] / 2 + values[2:] / 4
+    return np.concatenate([values[:1], inner, values[-1:]])
+
+
+def _apart(first: Track, second: Track) -> float:
+    """Distance of two tracks' places in sides of a face; infinite where their sizes differ too much."""
+    mine, theirs = first.boxes.mean(axis=0), second.boxes.mean(axis=0)
+    ratio = _side(mine) / max(_side(theirs), 1e-6)
+    return _distance(mine, theirs) if 1 / JOIN_RATIO < ratio < JOIN_RATIO else float("inf")
+
+
+def _side(box: Float) -> float:
+    return float(np.sqrt(_area(box)))
+
+
+def _area(box: Float) -> float:
+    return float(max(box[2] - box[0], 1e-3) * max(box[3] - box[1], 1e-3))
+
+
+def _shared(first: Float, second: Float) -> float:
+    low, high = np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])
+    return float(np.clip(high - low, 0, None).prod())
+
+
+def _iou(first: Float, second: Float) -> float:
+    shared = _shared(first, second)
+    return shared / (_area(first) + _area(second) - shared)
+
+
+def _distance(first: Float, second: Float) -> float:
+    """Between centres, in sides of the smaller face."""
+    apart = (first[:2] + first[2:] - second[:2] - second[2:]) / 2
+    return float(np.linalg.norm(apart)) / min(_side(first), _side(second))
