@@ -49,8 +49,7 @@ def find(
     Raises:
         MissingInputError: nothing there, or no video in it. InputError: two videos would share a row.
     """
-    several = not isinstance(source, (str, Path))
-    sources = [Path(item) for item in (source if several else [source])]  # type: ignore[union-attr]
+    sources = [Path(source)] if isinstance(source, str | Path) else [Path(item) for item in source]
     found = [item for one in sources for item in _search(one, follow_symlinks)]
     if sample_submission is not None:
         return _ordered(Path(sample_submission), {item.filename: item for item in found})

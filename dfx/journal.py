@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from dfx.errors import InputError, OutputError
 from dfx.messages import from_prediction, to_prediction
@@ -36,7 +36,7 @@ class Journal:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, settings: Mapping[str, Any], *, fresh: bool = False) -> Iterator[Self]:
+    def open(cls, path: Path, settings: Mapping[str, Any], *, fresh: bool = False) -> Iterator[Journal]:
         """Opens or makes the journal of a run with these settings.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def _drain(run: _Run, results: Iterable[Prediction], progress: bool) -> None:
             bar.update()
 
 
-def _journal(out: Path, settings: Settings, fresh: bool) -> Journal:
+def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:
     named = settings.to_json() | {
         "detector": fingerprint(settings.detector),
         "model": fingerprint(settings.model),

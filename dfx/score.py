@@ -96,7 +96,7 @@ def score(submission: str | Path | Predictions, labels: str | Path | Mapping[str
 
 
 def log_loss(y: Array, p: Array) -> float:
-    """The challenge's metric: -mean(y log p + (1 - y) log(1 - p)), natural logarithm, p held within 1e-15 of 0 and 1."""
+    """The challenge's metric: -mean(y log p + (1 - y) log(1 - p)), p held within 1e-15 of 0 and 1."""
     p = p.clip(SMALLEST, 1 - SMALLEST)
     return float(-np.where(y > 0.5, np.log(p), np.log1p(-p)).mean())
 
@@ -113,7 +113,7 @@ def auc(y: Array, p: Array) -> float | None:
 
 
 def auc_interval(y: Array, p: Array) -> tuple[float, float] | None:
-    """95 % percentile interval over 2,000 resamples within each class (Efron, 1979), seeded. None with one class only."""
+    """95 % percentile interval over 2,000 resamples within each class (Efron, 1979), seeded. None with one class."""
     real, fake = p[y <= 0.5], p[y > 0.5]
     if not len(real) or not len(fake):
         return None

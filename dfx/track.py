@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfx.values import Faces, Float, Frames, Track
 
@@ -39,7 +40,7 @@ class _Chain:
     @property
     def box(self) -> Float:
         """The mean box, float32 [4]."""
-        return np.mean(self.boxes, axis=0, dtype=np.float32)
+        return np.asarray(np.stack(self.boxes).mean(axis=0), np.float32)
 
     @property
     def side(self) -> float:
@@ -151,7 +152,7 @@ def _interpolated(frames: Frames, chain: _Chain) -> Track:
     )
 
 
-def _smoothed(values: np.ndarray) -> np.ndarray:
+def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """A quarter of each neighbour, which does not lag: jitter of single detections halves, steady motion stays."""
     if len(values) < 3:
         return values

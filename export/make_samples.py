@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import click
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from skimage import data
 from skimage.transform import AffineTransform, warp
 
-Picture = NDArray[np.float64]
+Picture = NDArray[np.floating[Any]]
 FRAMES, RATE, HEIGHT, WIDTH = 75, 25, 360, 480
 FACE_CENTRE, FACE_RADII = (222.0, 118.0), (47.0, 62.0)  # x, y pixels of the astronaut picture, read off by eye
 
@@ -52,7 +53,7 @@ def camera(picture: Picture, frame: int, centre: tuple[float, float], seed: int)
     matrix = AffineTransform(scale=scale, translation=(x - scale * WIDTH / 2, y - scale * HEIGHT / 2))
     seen = warp(picture, matrix, output_shape=(HEIGHT, WIDTH), mode="edge")
     noise = np.random.default_rng([seed, frame]).normal(0, 0.008, seen.shape)
-    return np.clip(seen + noise, 0, 1)
+    return np.asarray(np.clip(seen + noise, 0, 1))
 
 
 def self_blended(picture: Picture, frame: int) -> Picture:
@@ -61,7 +62,7 @@ def self_blended(picture: Picture, frame: int) -> Picture:
     turn = AffineTransform(scale=0.93, rotation=angle, translation=_about(FACE_CENTRE, 0.93, angle))
     copy = np.clip(warp(picture, turn, mode="edge") * (1.06, 0.98, 0.9) + 0.02, 0, 1)
     mask = _ellipse(picture.shape[:2], (FACE_CENTRE[0] + 2 * np.sin(0.5 * frame), FACE_CENTRE[1] + 2), FACE_RADII)
-    return picture + mask[..., None] * (copy - picture)
+    return np.asarray(picture + mask[..., None] * (copy - picture))
 
 
 def _about(centre: tuple[float, float], scale: float, angle: float) -> tuple[float, float]:
@@ -73,7 +74,7 @@ def _about(centre: tuple[float, float], scale: float, angle: float) -> tuple[flo
 def _ellipse(shape: tuple[int, ...], centre: tuple[float, float], radii: tuple[float, float]) -> Picture:
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     distance = np.hypot((columns - centre[0]) / radii[0], (rows - centre[1]) / radii[1])
-    return np.clip((1.08 - distance) / 0.16, 0, 1)
+    return np.asarray(np.clip((1.08 - distance) / 0.16, 0, 1))
 
 
 def encode(path: Path, pictures: Iterator[Picture]) -> None:

@@ -27,7 +27,7 @@ CONTRACT = {
 
 
 def brightness_classifier(path: Path, **changes: str | None) -> Path:
-    """A classifier whose logit is the clip's mean brightness; `changes` replace keys of its contract (None drops one)."""
+    """A classifier whose logit is the clip's mean brightness; `changes` replace contract keys (None drops one)."""
     axes = numpy_helper.from_array(np.array([1, 2, 3, 4], np.int64), "axes")
     nodes = [
         helper.make_node("Cast", ["clips"], ["real"], to=TensorProto.FLOAT),

@@ -64,8 +64,8 @@ def _check_file(path: Path) -> None:
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        raise UnsupportedVideoError(f"{path.name!r}: it holds no video stream, only {', '.join(kinds)}")
+        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+        raise UnsupportedVideoError(f"{path.name!r}: it holds no video stream, only {kinds or 'nothing'}")
     best = container.streams.best("video")
     chosen = best if isinstance(best, VideoStream) and best in streams else streams[0]
     if chosen.codec_context is None:

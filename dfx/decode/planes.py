@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace
-from numpy.typing import NDArray
 
 from dfx.values import Planes, Samples
 
@@ -34,26 +35,26 @@ def planes_of(frame: VideoFrame) -> Planes:
 def _split(frame: VideoFrame, depth: int) -> tuple[Samples, Samples, Samples]:
     y = _view(frame.planes[0], depth)
     if frame.format.name in GRAY:
-        neutral = np.full((-(-y.shape[0] // 2), -(-y.shape[1] // 2)), 1 << (depth - 1), y.dtype)
+        neutral = cast(Samples, np.full((-(-y.shape[0] // 2), -(-y.shape[1] // 2)), 1 << (depth - 1), y.dtype))
         return y, neutral, neutral
     if frame.format.name == "nv12":
         pairs = _view(frame.planes[1], depth, channels=2)
-        return y, np.ascontiguousarray(pairs[:, 0::2]), np.ascontiguousarray(pairs[:, 1::2])
+        u, v = (cast(Samples, np.ascontiguousarray(pairs[:, start::2])) for start in (0, 1))
+        return y, u, v
     return y, _view(frame.planes[1], depth), _view(frame.planes[2], depth)
 
 
 def _view(plane: VideoPlane, depth: int, channels: int = 1) -> Samples:
     """[rows, columns] on FFmpeg's own memory, which the array keeps alive."""
     dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
-    rows: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    samples: Samples = rows.view(dtype)[:, : plane.width * channels]
-    return samples
+    rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)
+    return cast(Samples, rows[:, : plane.width * channels])
 
 
 def _upright(plane: Samples, counterclockwise: int) -> Samples:
     """Turned by the display matrix, whose angle FFmpeg states counterclockwise."""
     turns = round(counterclockwise / 90) % 4
-    return np.ascontiguousarray(np.rot90(plane, turns)) if turns else plane
+    return cast(Samples, np.ascontiguousarray(np.rot90(plane, turns))) if turns else plane
 
 
 def _converted(frame: VideoFrame) -> VideoFrame:

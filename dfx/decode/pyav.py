@@ -1,4 +1,4 @@
-"""The CPU decoder: FFmpeg through PyAV, handing on the decoder's own planes. One thread: dfx runs one process a core."""
+"""The CPU decoder: FFmpeg through PyAV, on one thread, handing on the decoder's own planes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import av
 import numpy as np
-from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class _Pass:
             yield from _decoded(context, packet)
         yield from _decoded(context, None)
 
-    def _packets(self, seek: int, stop: int) -> Iterator[tuple[int, Packet]]:
+    def _packets(self, seek: int, stop: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
         """The packets [seek, stop) of the stream, with their index in decode order."""
         index = self._go_near(seek)
         try:
@@ -125,7 +125,7 @@ class _Pass:
         return float(((pts or 0) - start) * self._info.time_base)
 
 
-def _decoded(context: CodecContext, packet: Packet | None) -> list[VideoFrame]:
+def _decoded(context: VideoCodecContext, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
     """The pictures that a packet (None: the end) brings out; none where it is damaged."""
     try:
         return [frame for frame in context.decode(packet) if isinstance(frame, VideoFrame)]

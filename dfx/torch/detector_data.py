@@ -1,4 +1,4 @@
-"""What the detector is trained on: photographs with human boxes, video frames labelled by teachers, pasted portraits."""
+"""The detector's training data: photographs with human boxes, video frames labelled by teachers, pasted portraits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every training here shares: AdamW under one learning-rate cycle, a running average of the weights, checkpoints."""
+"""What every training shares: AdamW under one learning-rate cycle, a running average of weights, checkpoints."""
 
 from __future__ import annotations
 
