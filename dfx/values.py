@@ -7,13 +7,16 @@ points: the person's right eye, left eye, nose, right mouth corner, left mouth c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dfx.table import Row, Tabular
 
 Float = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -221,8 +224,8 @@ class ClipScore:
     logit: float
 
 
-@dataclass(frozen=True, slots=True)
-class VideoInfo:
+@dataclass(frozen=True, slots=True, repr=False)
+class VideoInfo(Tabular):
     """What a container says of its video stream, without a picture decoded.
 
     width, height: pixels of the coded picture, before rotation; rotation: degrees clockwise that make it upright (0,
@@ -246,7 +249,7 @@ class VideoInfo:
     bytes: int
     stream: int
     audio: AudioInfo | None
-    packets: PacketTable = field(repr=False, compare=False)
+    packets: PacketTable = field(compare=False)
 
     @property
     def keyframes(self) -> tuple[int, ...]:
@@ -254,10 +257,25 @@ class VideoInfo:
         order = np.argsort(self.packets.pts, kind="stable")
         return tuple(int(i) for i in np.flatnonzero(self.packets.keyframe[order]))
 
+    def columns(self) -> tuple[str, ...]:
+        """One row a fact."""
+        return ("fact", "value")
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One row of the result: a video, its calibrated probability of being fake, and why.
+    def rows(self) -> Iterator[Row]:
+        """The fields, the audio stream taken apart, and the keyframes."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, AudioInfo):
+                yield "audio", f"{value.codec}, {value.rate} Hz, {value.channels} channels, {value.bit_rate} bit/s"
+            elif not isinstance(value, PacketTable):
+                yield item.name, value
+        shown = ", ".join(str(index) for index in self.keyframes[:12])
+        yield "keyframes", shown + (f", ... {len(self.keyframes)} in all" if len(self.keyframes) > 12 else "")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Prediction(Tabular):
+    """One row of the result: a video, its calibrated probability of being fake, and why. As a table: the evidence.
 
     filename: as it stands in the CSV; probability: in [0, 1], the prior where the video could not be scored; detail:
     one sentence for people, empty when all is well; faces: people followed; clips: the evidence; seconds: time it
@@ -271,3 +289,17 @@ class Prediction:
     faces: int = 0
     clips: tuple[ClipScore, ...] = ()
     seconds: float = field(default=0.0, compare=False)
+
+    def __repr__(self) -> str:
+        said = f", {self.detail!r}" if self.detail else ""
+        counts = f"{self.faces} faces, {len(self.clips)} clips"
+        return f"Prediction({self.filename!r}, P(fake) {self.probability:.4f}, {self.reason}, {counts}{said})"
+
+    def columns(self) -> tuple[str, ...]:
+        """Times in seconds, boxes in pixels of the upright picture."""
+        return ("track", "start", "end", "left", "top", "right", "bottom", "confidence", "logit")
+
+    def rows(self) -> Iterator[Row]:
+        """A row a clip."""
+        for clip in self.clips:
+            yield clip.track, clip.start, clip.end, *clip.box, clip.confidence, clip.logit
