@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +55,11 @@ class Pipeline:
 
     def clips(self, path: str | Path) -> Iterator[tuple[Track, Pixels]]:
         """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them."""
-        for frames, tracks in self._windows(probe(path)):
-            yield from ((track, crop_track(frames, track, self.classifier.contract)) for track in tracks)
+        return chain.from_iterable(map(self._cut, self._windows(probe(path))))
 
     def tracks(self, path: str | Path) -> list[Track]:
         """The people in a video: a track for each person and window, in order of time."""
-        return [track for _, tracks in self._windows(probe(path)) for track in tracks]
+        return list(chain.from_iterable(map(self._follow, self._windows(probe(path)))))
 
     def _score(self, row: Prediction, path: Path) -> Prediction:
         pairs = list(self.clips(path))
@@ -72,11 +72,14 @@ class Pipeline:
         probability = aggregate(clips, self.classifier.contract.calibration, self.settings.clip_range)
         return replace(row, probability=probability, reason=Reason.OK, faces=len(set(people)), clips=clips)
 
-    def _windows(self, info: VideoInfo) -> Iterator[tuple[Frames, list[Track]]]:
+    def _windows(self, info: VideoInfo) -> Iterator[Frames]:
+        """The decoded windows. Map over them: a loop's variable would keep one while the next is decoded."""
         contract = self.classifier.contract
         chosen = plan(info, windows=self.settings.windows, count=contract.clip_length, stride=contract.clip_stride)
-        for frames in self.decoder.read(info, chosen):
-            yield frames, self._follow(frames)
+        return self.decoder.read(info, chosen)
+
+    def _cut(self, frames: Frames) -> list[tuple[Track, Pixels]]:
+        return [(track, crop_track(frames, track, self.classifier.contract)) for track in self._follow(frames)]
 
     def _follow(self, frames: Frames) -> list[Track]:
         looked = sorted({*range(0, len(frames), DETECT_EVERY), len(frames) - 1})

@@ -34,12 +34,12 @@ class PyAVDecoder:
         Raises:
             CorruptVideoError: not one picture of the plan could be decoded.
         """
-        found = False
+        found = 0
         for windows in _passes(plan.windows):
             with open_video(info.path) as (container, stream), mapped(info.path):
-                for frames in _Pass(info, windows, container, stream):
-                    found = True
-                    yield frames
+                run = _Pass(info, windows, container, stream)
+                yield from run  # no loop of our own, whose variable would keep a window while the next is decoded
+                found += run.found
         if not found:
             raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded")
 
@@ -68,6 +68,7 @@ class _Pass:
         self._rank[order] = np.arange(len(order))
         self._frame_of = {int(pts): int(rank) for pts, rank in zip(info.packets.pts, self._rank, strict=True)}
         self._wanted = {index for window in windows for index in window.frames}
+        self.found = 0
 
     def __iter__(self) -> Iterator[Frames]:
         """Yields the windows, each as soon as its last picture has come."""
@@ -77,12 +78,12 @@ class _Pass:
             index = self._frame_of.get(frame.pts if frame.pts is not None else -1)
             if index in self._wanted:
                 have[index] = (self._seconds(frame.pts), planes_of(frame))
+                self.found += 1
             while waiting and waiting[0].frames[-1] in have:
                 yield _taken(waiting.pop(0), have)
         for window in waiting:
-            frames = _taken(window, have)
-            if len(frames):
-                yield frames
+            if have.keys() & set(window.frames):
+                yield _taken(window, have)
 
     def _decode(self) -> Iterator[VideoFrame]:
         context = self._stream.codec_context
