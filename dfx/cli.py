@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -121,7 +122,7 @@ def demo() -> None:
     from dfx.demo import demo as run
 
     result = run()
-    table = Table("clip", "what it is", "P(fake)", "reason", "faces")
+    table = Table("clip", "what it is", "P(fake)", "reason", "faces", box=box.ASCII2)
     for row in result:
         table.add_row(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, str(row.faces))
     Console().print(table)

@@ -11,9 +11,9 @@ from dfx.results import Predictions
 
 SAMPLES = Path(__file__).parent / "samples"
 TRUTH = {
-    "manipulated.mp4": "manipulated: a warped copy of the face, blended in",
-    "no_face.mp4": "a landscape without anybody",
-    "real.mp4": "real: one photograph, a moving camera",
+    "manipulated.mp4": "a face blended over itself",
+    "no_face.mp4": "nobody in it",
+    "real.mp4": "a real face",
 }
 
 

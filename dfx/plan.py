@@ -66,8 +66,8 @@ class Timeline:
         """The window from frame `start`, when the decoder last stopped before packet `stop_before`."""
         frames = self.decode[start : start + (count - 1) * stride + 1 : stride]
         key = int(self.keys[np.flatnonzero(self.starts <= start)[-1]])
-        stop = int(frames.max()) + 1
-        return Window(start, count, stride, min(max(key, stop_before), stop - 1), stop)
+        seek = max(key, stop_before)
+        return Window(start, count, stride, seek, max(seek, int(frames.max()) + 1))
 
 
 def _at_keyframes(candidates: NDArray[np.int64], windows: int, span: int) -> list[int]:

@@ -72,7 +72,8 @@ class Window:
 
     start: index of the first frame in presentation order.
     seek: index in decode order of the first packet to send: a keyframe, or where the window before it stopped.
-    stop: index in decode order one past the last packet to send.
+    stop: index in decode order one past the last packet to send; `seek` itself where the window before sent all
+    already.
     """
 
     start: int
@@ -82,8 +83,8 @@ class Window:
     stop: int
 
     def __post_init__(self) -> None:
-        if self.start < 0 or self.count < 1 or self.stride < 1 or not 0 <= self.seek < self.stop:
-            raise ValueError(f"{self} is no window: start >= 0, count >= 1, stride >= 1 and seek < stop are needed")
+        if self.start < 0 or self.count < 1 or self.stride < 1 or not 0 <= self.seek <= self.stop:
+            raise ValueError(f"{self} is no window: start >= 0, count >= 1, stride >= 1 and seek <= stop are needed")
 
     @property
     def frames(self) -> range:

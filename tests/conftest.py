@@ -5,7 +5,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same cases every time, and no clock: a loaded machine is no bug.
+hypothesis.settings.register_profile("dfx", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("dfx")
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -16,3 +16,18 @@ ANTIALIASED = 16
 
 SUBPIXEL = 0.02
 """Pixels (or levels on a gentle slope): positions are kept in float32 and in steps of 1/1024 pixel."""
+
+SCORE_BETWEEN_PROCESSORS = 0.02
+"""Probability: ONNX Runtime sums in another order on processors with other instruction sets."""
+
+CODED_GREY = 2.5
+"""Grey levels: what a video encoder at high quality may change of a plain colour."""
+
+DOUBLE_PRECISION = 1e-12
+"""Absolute: sums of a few dozen float64 values of about one, taken in another order."""
+
+HALF_PIXEL = 0.5
+"""Pixels: a face's place is not known better than that."""
+
+EXPORT = 1e-4
+"""Logits of one network in torch and in ONNX Runtime, or with its normalisation folded: float32 sums reordered."""

@@ -63,7 +63,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
         if size == 1:
             size, payload = int.from_bytes(head[8:16], "big"), start + 16
         stop = end if size == 0 else start + size
-        if stop <= payload or stop > end:
+        if stop < payload or stop > end:
             return
         yield head[4:8], payload, stop
         start = stop

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 Net = TypeVar("Net", bound=nn.Module)
 DECAY = 0.998  # of the running average of weights, a step
-PARTS = ("net", "average", "optimiser", "schedule")
+PARTS = ("net", "average", "optimiser")
 
 
 class Training(Generic[Net]):
@@ -56,4 +56,4 @@ class Training(Generic[Net]):
     def _restore(self, state: dict[str, Any]) -> None:
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
-        self.step = state["step"]
+        self.step = self.schedule.last_epoch = state["step"]  # the cycle is this run's: it may be longer or shorter

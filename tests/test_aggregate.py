@@ -1,0 +1,64 @@
+"""From clips to one probability."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfx.aggregate import aggregate
+from dfx.errors import InputError
+from dfx.infer import Calibration
+from dfx.values import ClipScore
+
+PLAIN, WIDE = Calibration(), (0.0, 1.0)
+logits = st.floats(-30, 30)
+people = st.lists(st.tuples(st.integers(0, 3), st.floats(0.1, 1), logits), min_size=1, max_size=12)
+
+
+def clip(track: int, logit: float, confidence: float = 1.0) -> ClipScore:
+    return ClipScore(track, 0.0, 0.6, (0.0, 0.0, 10.0, 10.0), confidence, logit)
+
+
+def test_one_person_is_the_weighted_mean_of_their_clips() -> None:
+    clips = [clip(0, 2.0, 0.75), clip(0, -2.0, 0.25)]
+    assert aggregate(clips, PLAIN, WIDE) == pytest.approx(1 / (1 + math.exp(-1)))
+
+
+def test_one_fake_among_the_real_makes_it_fake() -> None:
+    real = aggregate([clip(0, -4.0)], PLAIN, WIDE)
+    mixed = aggregate([clip(0, -4.0), clip(1, 4.0), clip(2, -4.0)], PLAIN, WIDE)
+    assert real < 0.05
+    assert mixed > 0.95
+
+
+def test_the_calibration_is_platts() -> None:
+    assert aggregate([clip(0, 2.0)], Calibration(0.5, -1.0), WIDE) == pytest.approx(0.5)
+
+
+def test_the_range_bounds_both_ends() -> None:
+    assert aggregate([clip(0, 1000.0)], PLAIN, (0.02, 0.97)) == 0.97
+    assert aggregate([clip(0, -1000.0)], PLAIN, (0.02, 0.97)) == 0.02
+
+
+@given(people, st.randoms())
+def test_the_order_of_the_clips_changes_nothing(items: list[tuple[int, float, float]], random: object) -> None:
+    clips = [clip(track, logit, confidence) for track, confidence, logit in items]
+    shuffled = list(clips)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert aggregate(clips, PLAIN, WIDE) == aggregate(shuffled, PLAIN, WIDE)
+
+
+@given(people, st.floats(0.1, 5))
+def test_more_fake_clips_never_look_more_real(items: list[tuple[int, float, float]], more: float) -> None:
+    before = aggregate([clip(track, logit, weight) for track, weight, logit in items], PLAIN, WIDE)
+    after = aggregate([clip(track, logit + more, weight) for track, weight, logit in items], PLAIN, WIDE)
+    assert after >= before
+
+
+@pytest.mark.parametrize(("clips", "message"), [([], "no clips"), ([clip(0, math.nan)], "not finite")])
+def test_nothing_and_nonsense_are_refused(clips: list[ClipScore], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        aggregate(clips, PLAIN, WIDE)

@@ -1,0 +1,84 @@
+"""Which files become rows, under which names, in which order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dfx.errors import InputError, MissingInputError
+from dfx.find import find
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    home = tmp_path / "videos"
+    (home / "part").mkdir(parents=True)
+    for name in ("b.mp4", "a.MOV", "part/c.mkv", "notes.txt", "with space, 'quotes' \"too\".mp4", "größe.webm"):
+        (home / name).touch()
+    return home
+
+
+def test_a_folder_is_searched_to_the_bottom_and_sorted(folder: Path) -> None:
+    names = [item.filename for item in find(folder)]
+    assert names == ["a.MOV", "b.mp4", "größe.webm", "part/c.mkv", "with space, 'quotes' \"too\".mp4"]
+    assert all(item.path == folder / item.filename for item in find(folder))
+
+
+def test_files_globs_and_lists(folder: Path) -> None:
+    assert [item.filename for item in find(folder / "notes.txt")] == ["notes.txt"]
+    assert [item.filename for item in find(str(folder / "*.mp4"))] == ["b.mp4", "with space, 'quotes' \"too\".mp4"]
+    assert [item.filename for item in find([folder / "part", folder / "b.mp4"])] == ["b.mp4", "c.mkv"]
+
+
+def test_names_that_are_no_text_survive(folder: Path) -> None:
+    raw = os.fsdecode(b"bad-\xff.mp4")
+    (folder / raw).touch()
+    assert raw in [item.filename for item in find(folder)]
+
+
+def test_links_out_of_the_folder_are_left_alone_unless_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.mp4").touch()
+    (folder / "out.mp4").symlink_to(tmp_path / "secret.mp4")
+    (folder / "in.mp4").symlink_to(folder / "b.mp4")
+    names = {item.filename for item in find(folder)}
+    assert "in.mp4" in names
+    assert "out.mp4" not in names
+    assert "out.mp4" in {item.filename for item in find(folder, follow_symlinks=True)}
+
+
+def test_a_sample_submission_fixes_rows_and_order(folder: Path, tmp_path: Path) -> None:
+    sample = tmp_path / "sample.csv"
+    sample.write_text("filename,label\nb.mp4,0.5\ngone.mp4,0.5\na.MOV,0.5\n")
+    found = find(folder, sample_submission=sample)
+    assert [(item.filename, item.path is None) for item in found] == [
+        ("b.mp4", False),
+        ("gone.mp4", True),
+        ("a.MOV", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [("name,label\na,1\n", InputError), ("filename,label\nb.mp4,1\nb.mp4,1\n", InputError), (None, MissingInputError)],
+)
+def test_an_odd_sample_submission_is_refused(folder: Path, tmp_path: Path, content: str | None, error: type) -> None:
+    sample = tmp_path / "sample.csv"
+    if content:
+        sample.write_text(content)
+    with pytest.raises(error, match=r"sample\.csv|more than one row"):
+        find(folder, sample_submission=sample)
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="nowhere"):
+        find(tmp_path / "nowhere")
+    with pytest.raises(MissingInputError, match=r"no video in .*\.mp4"):
+        find(tmp_path)
+
+
+def test_two_videos_of_one_name_are_refused(folder: Path) -> None:
+    (folder / "part" / "b.mp4").touch()
+    with pytest.raises(InputError, match=r"'b\.mp4'"):
+        find([folder / "b.mp4", folder / "part" / "b.mp4"])

@@ -1,0 +1,117 @@
+"""The journal: exact, whole after a kill, one writer at a time, never mixed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dfx.errors import InputError, OutputError
+from dfx.journal import Journal
+from dfx.values import ClipScore, Prediction, Reason
+
+SETTINGS = {"model": "abc", "windows": 2, "clip_range": [0.01, 0.99]}
+EVIDENCE = ClipScore(1, 0.1, 0.2 + 0.1, (0.1, 1 / 3, 1e-300, 1e300), 0.9, -1 / 7)
+ROW = Prediction("odd \udcff\n'\".mp4", 1 / 3, Reason.OK, "detail", 2, (EVIDENCE, EVIDENCE), 0.25)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(b"content")
+    return path
+
+
+def test_rows_come_back_to_the_bit(tmp_path: Path, video: Path) -> None:
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        journal.add(video, ROW)
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        (back,) = journal.done({ROW.filename: video}).values()
+    assert back == ROW
+    assert back.seconds == ROW.seconds
+
+
+def test_a_changed_or_unknown_video_is_not_done(tmp_path: Path, video: Path) -> None:
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        journal.add(video, ROW)
+        assert journal.done({"another.mp4": video}) == {}
+        video.write_bytes(b"longer content")
+        assert journal.done({ROW.filename: video}) == {}
+
+
+@pytest.mark.parametrize("change", [{"model": "xyz"}, {"windows": 3}, {"extra": 1}])
+def test_other_settings_are_named_and_not_mixed(tmp_path: Path, video: Path, change: dict[str, object]) -> None:
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        journal.add(video, ROW)
+    (name,) = change
+    with (
+        pytest.raises(InputError, match=f"{name} was .* and is .*--fresh"),
+        Journal.open(tmp_path / "j", SETTINGS | change),
+    ):
+        pass
+    with Journal.open(tmp_path / "j", SETTINGS | change, fresh=True) as journal:
+        assert journal.done({ROW.filename: video}) == {}
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "j").write_text("somebody's notes\n" * 100)
+    with pytest.raises(InputError, match="no journal of dfx"), Journal.open(tmp_path / "j", SETTINGS):
+        pass
+    assert (tmp_path / "j").read_text().startswith("somebody's notes")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match="cannot be written|cannot write"),
+        Journal.open(tmp_path / "no" / "j", SETTINGS),
+    ):
+        pass
+
+
+def test_a_second_writer_is_refused_and_a_dead_one_forgotten(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from dfx.journal import Journal\n"
+        f"with Journal.open(Path({str(tmp_path / 'j')!r}), {SETTINGS!r}): print('open', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "open\n"
+    with pytest.raises(InputError, match="another run"), Journal.open(tmp_path / "j", SETTINGS):
+        pass
+    other.kill()
+    other.communicate()
+    with Journal.open(tmp_path / "j", SETTINGS):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills by signal")
+def test_what_add_returned_from_survives_a_kill(tmp_path: Path, video: Path) -> None:
+    code = (
+        "import itertools; from dataclasses import replace; from pathlib import Path\n"
+        "from dfx.journal import Journal; from dfx.values import Prediction, Reason\n"
+        f"with Journal.open(Path({str(tmp_path / 'j')!r}), {SETTINGS!r}) as journal:\n"
+        "    for n in itertools.count():\n"
+        f"        journal.add(Path({str(video)!r}), Prediction(f'{{n}}', 0.5, Reason.OK)); print(n, flush=True)"
+    )
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.1)
+        writer.send_signal(signal.SIGKILL)
+        said = writer.communicate()[0].split()
+        last = int(said[-1]) if said else 0
+        with Journal.open(tmp_path / "j", SETTINGS) as journal:
+            done = journal.done({str(n): video for n in range(last + 2)})
+        assert {str(n) for n in range(last + 1)} <= set(done)
+
+
+def test_no_lock_is_left_behind(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j", SETTINGS):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["j"]

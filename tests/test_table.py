@@ -1,0 +1,101 @@
+"""Tables: exact on the disk, safe to look at."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import dfx
+from dfx.errors import DependencyError, OutputError
+from dfx.results import Predictions
+from dfx.table import SHOWN, Tabular
+from dfx.values import Prediction, Reason
+
+EVIL = "=1+1,\"quoted\"\nline\t\x1b[31m<script>alert('x')</script>\udcff.mp4"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Pairs(Tabular):
+    items: tuple[tuple[str, float], ...]
+
+    def columns(self) -> tuple[str, ...]:
+        return ("name", "value")
+
+    def rows(self) -> list[tuple[str, float]]:
+        return list(self.items)
+
+
+def test_any_name_comes_back_from_the_csv(tmp_path: Path) -> None:
+    Pairs(((EVIL, 0.25),)).to_csv(tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+        assert list(csv.reader(lines)) == [["name", "value"], [EVIL, "0.25"]]
+
+
+def test_nothing_in_a_name_reaches_the_terminal_or_the_page() -> None:
+    table = Pairs(((EVIL, 0.25),))
+    assert "\x1b" not in repr(table)
+    assert len(repr(table).splitlines()) == 2
+    repr(table).encode("utf-8")
+    assert "<script>" not in table._repr_html_()
+    assert "&lt;script&gt;" in table._repr_html_()
+
+
+def test_long_tables_say_how_much_is_not_shown() -> None:
+    table = Pairs(tuple((f"n{number}", float(number)) for number in range(SHOWN + 7)))
+    assert repr(table).endswith("... 7 more")
+    assert table._repr_html_().count("<tr>") == SHOWN + 1
+
+
+def test_an_old_file_survives_a_failed_write(tmp_path: Path) -> None:
+    class Broken(Pairs):
+        def rows(self) -> Iterator[tuple[str, float]]:  # type: ignore[override]
+            yield "a", 1.0
+            raise OSError(28, "No space left on device")
+
+    (tmp_path / "t.csv").write_text("old")
+    with pytest.raises(OutputError, match="No space left"):
+        Broken(()).to_csv(tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no/such"):
+        Pairs(()).to_csv(tmp_path / "no" / "such" / "t.csv")
+
+
+def test_pandas_gets_every_column() -> None:
+    pandas = pytest.importorskip("pandas")
+    rows = Predictions((Prediction("a.mp4", 0.7, Reason.OK, faces=2), Prediction("b.mp4", 0.5, Reason.CORRUPT, "cut")))
+    frame = rows.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame["reason"].tolist() == ["ok", "corrupt"]
+    assert frame["probability"].tolist() == [0.7, 0.5]
+
+
+def test_without_pandas_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(DependencyError, match="pip install pandas"):
+        Pairs(()).to_pandas()
+
+
+def test_predictions_are_a_sequence_that_counts_its_reasons(tmp_path: Path) -> None:
+    rows = Predictions(tuple(Prediction(f"{n}.mp4", n / 3, Reason.OK if n else Reason.NO_FACE) for n in range(3)))
+    assert rows.reasons == {"ok": 2, "no_face": 1}
+    assert rows[1].filename == "1.mp4"
+    assert len(rows[1:]) == 2
+    rows.to_csv(tmp_path / "s.csv")
+    assert (tmp_path / "s.csv").read_text() == "filename,label\n0.mp4,0.000000\n1.mp4,0.333333\n2.mp4,0.666667\n"
+
+
+def test_single_values_show_themselves(samples: Path) -> None:
+    info = dfx.probe(samples / "real.mp4")
+    assert "h264" in repr(info)
+    assert "<td>h264</td>" in info._repr_html_()
+    prediction = dfx.predict_video(samples / "real.mp4")
+    assert repr(prediction).startswith("Prediction('real.mp4', P(fake) 0.")
+    assert len(prediction.to_pandas()) == len(prediction.clips) > 0
