@@ -85,7 +85,7 @@ void crop(const std::vector<Frame>& frames, const Floats<3>& matrices, const Ima
     const nb::gil_scoped_release release;
     const Kernels& loops = kernels();
     parallel(static_cast<i64>(pictures.size()), threads, [&] {
-        return [&, plan = CropPlan(size)](i64 i) mutable {
+        return [&, plan = CropPlan(loops, size)](i64 i) mutable {
             const CropJob job = plan.job(pictures[i], matrices.data() + 6 * i, out.data() + i * 3 * size * size);
             loops.crop(job, scratch(crop_scratch(job)));
         };

@@ -14,7 +14,7 @@ BITS, BLOCK = 10, 16  # blocks of 16 pixels survive any codec's quantisation
 
 
 def numbered(number: int, width: int = 192, height: int = 96) -> NDArray[np.uint8]:
-    """A grey picture RGB uint8 [height, width, 3] whose top row of blocks spells a number in binary, lowest bit first."""
+    """A grey picture RGB uint8 [height, width, 3] whose top row of blocks spells a number in binary, low bit first."""
     picture = np.full((height, width, 3), 128, np.uint8)
     picture[height // 2 :, (number * 7) % width] = (200, 40, 40)
     for bit in range(BITS):

@@ -58,7 +58,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="nothing.onnx"):
+    with pytest.raises(MissingInputError, match=r"nothing\.onnx"):
         Classifier(tmp_path / "nothing.onnx")
 
 

@@ -50,7 +50,7 @@ def test_other_settings_are_named_and_not_mixed(tmp_path: Path, video: Path, cha
         journal.add(video, ROW)
     (name,) = change
     with (
-        pytest.raises(InputError, match=f"{name} was .* and is .*--fresh"),
+        pytest.raises(InputError, match=rf"{name} was .* and is .*--fresh"),
         Journal.open(tmp_path / "j", SETTINGS | change),
     ):
         pass
@@ -67,7 +67,7 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match="cannot be written|cannot write"),
+        pytest.raises(OutputError, match=r"cannot be written|cannot write"),
         Journal.open(tmp_path / "no" / "j", SETTINGS),
     ):
         pass

@@ -2,100 +2,98 @@
 #pragma once
 
 #include "jobs.h"
-#include "vectors.h"
+
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 namespace dfx {
 
 // Pixels that are done together; rows are padded to a multiple of it.
 constexpr i32 kGroup = 4;
 
-// Where the boxes of a row of crop pixels begin: offsets into the region's samples, and rows of its tables of weights.
+// Where the boxes of a row of crop pixels begin: offsets into the region's samples, and into its tables of weights.
 struct Starts {
     i32 *offsets, *wx, *wy;
 };
 
 inline namespace DFX_LEVEL {
 
-#ifdef __SSE2__
+#ifdef __AVX2__
 
-inline __m128i load_8_bytes(const i16* from) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)); }
-inline __m128i load_16_bytes(const i16* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+// `box_average` as pairs of 16-bit products. A register holds two pixels, one in each half; nothing crosses the middle
+// before the end.
 
-inline __m128i round_weights(__m128i sums) {
-    return _mm_srai_epi32(_mm_add_epi32(sums, _mm_set1_epi32(kWeightOne / 2)), kWeightBits);
+// 16 bytes for each of two pixels. Where only 8 are meant, what follows them is read, and dropped by `Rows::low`.
+inline __m256i load(const i16* first, const i16* second) {
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+    const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
 
-// Four rows of up to 8 samples a register, weighted: the first 4 sums, or the last 4.
-struct Rows {
-    __m128i a, b, c, d, w01, w23;
+inline __m256i round_weights(__m256i sums) {
+    return _mm256_srai_epi32(_mm256_add_epi32(sums, _mm256_set1_epi32(kWeightOne / 2)), kWeightBits);
+}
 
-    Rows(__m128i first, __m128i second, __m128i third, __m128i fourth, const i16* weights)
-        : a(first), b(second), c(third), d(fourth) {
-        const __m128i all = load_8_bytes(weights);
-        w01 = _mm_shuffle_epi32(all, 0x00);
-        w23 = _mm_shuffle_epi32(all, 0x55);
-    }
-    __m128i low() const {
-        return round_weights(_mm_add_epi32(_mm_madd_epi16(_mm_unpacklo_epi16(a, b), w01),
-                                           _mm_madd_epi16(_mm_unpacklo_epi16(c, d), w23)));
-    }
-    __m128i high() const {
-        return round_weights(_mm_add_epi32(_mm_madd_epi16(_mm_unpackhi_epi16(a, b), w01),
-                                           _mm_madd_epi16(_mm_unpackhi_epi16(c, d), w23)));
+// Four rows of 8 samples, to be averaged with four weights: the first 4 columns, or the last 4.
+struct Rows {
+    __m256i a, b, c, d, wab, wcd;
+
+    __m256i low() const { return average(_mm256_unpacklo_epi16(a, b), _mm256_unpacklo_epi16(c, d)); }
+    __m256i high() const { return average(_mm256_unpackhi_epi16(a, b), _mm256_unpackhi_epi16(c, d)); }
+    __m256i average(__m256i ab, __m256i cd) const {
+        return round_weights(_mm256_add_epi32(_mm256_madd_epi16(ab, wab), _mm256_madd_epi16(cd, wcd)));
     }
 };
 
-inline __m128i luma_columns(const Region& region, const i16* samples, const Starts& starts, i32 i) {
-    const i16* from = samples + starts.offsets[i];
-    const i64 stride = region.width;
-    return Rows(load_8_bytes(from), load_8_bytes(from + stride), load_8_bytes(from + 2 * stride),
-                load_8_bytes(from + 3 * stride), region.wy + starts.wy[i])
-        .low();
+// The rows under pixels i and i + 1, of `channels` interleaved ones.
+inline Rows rows_under(const Region& region, const i16* samples, i32 channels, const Starts& starts, i32 i) {
+    const i16* first = samples + channels * static_cast<i64>(starts.offsets[i]);
+    const i16* second = samples + channels * static_cast<i64>(starts.offsets[i + 1]);
+    const i64 stride = channels * static_cast<i64>(region.width);
+    const __m256i weights = load(region.wy + starts.wy[i], region.wy + starts.wy[i + 1]);
+    return {load(first, second),
+            load(first + stride, second + stride),
+            load(first + 2 * stride, second + 2 * stride),
+            load(first + 3 * stride, second + 3 * stride),
+            _mm256_shuffle_epi32(weights, 0x00),
+            _mm256_shuffle_epi32(weights, 0x55)};
 }
 
-// Two pixels: the sums over the first two and the last two columns of each.
-inline __m128i luma_halves(const Region& region, const i16* samples, const Starts& starts, i32 i) {
-    const __m128i columns = _mm_packs_epi32(luma_columns(region, samples, starts, i),
-                                            luma_columns(region, samples, starts, i + 1));
-    const __m128i weights = _mm_unpacklo_epi64(load_8_bytes(region.wx + starts.wx[i]),
-                                               load_8_bytes(region.wx + starts.wx[i + 1]));
-    return _mm_madd_epi16(columns, weights);
+inline __m256i column_weights(const Region& region, const Starts& starts, i32 i) {
+    return load(region.wx + starts.wx[i], region.wx + starts.wx[i + 1]);
 }
 
 inline void average_luma(const Region& region, const i16* samples, const Starts& starts, i32 i, i16* y) {
-    const __m128 left = _mm_castsi128_ps(luma_halves(region, samples, starts, i));
-    const __m128 right = _mm_castsi128_ps(luma_halves(region, samples, starts, i + 2));
-    const __m128i sums = _mm_add_epi32(_mm_castps_si128(_mm_shuffle_ps(left, right, 0x88)),
-                                       _mm_castps_si128(_mm_shuffle_ps(left, right, 0xdd)));
-    const __m128i rounded = round_weights(sums);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(y + i), _mm_packs_epi32(rounded, rounded));
+    const __m256i columns = _mm256_packs_epi32(rows_under(region, samples, 1, starts, i).low(),
+                                               rows_under(region, samples, 1, starts, i + 2).low());
+    const __m256i weights =
+        _mm256_unpacklo_epi64(column_weights(region, starts, i), column_weights(region, starts, i + 2));
+    const __m256i halves = _mm256_madd_epi16(columns, weights);  // pixels 0, 0, 2, 2 | 1, 1, 3, 3
+    const __m256i sums = round_weights(_mm256_add_epi32(halves, _mm256_shuffle_epi32(halves, 0xb1)));
+    const __m256i even_odd = _mm256_shuffle_epi32(sums, 0x08);
+    const __m128i all = _mm_unpacklo_epi32(_mm256_castsi256_si128(even_odd), _mm256_extracti128_si256(even_odd, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(y + i), _mm_packs_epi32(all, all));
 }
 
-// One pixel: the sums over the first two columns of u and v, then over the last two.
-inline __m128i chroma_halves(const Region& region, const i16* samples, const Starts& starts, i32 i) {
-    const i16* from = samples + 2 * static_cast<i64>(starts.offsets[i]);
-    const i64 stride = 2 * region.width;
-    const Rows rows(load_16_bytes(from), load_16_bytes(from + stride), load_16_bytes(from + 2 * stride),
-                    load_16_bytes(from + 3 * stride), region.wy + starts.wy[i]);
-    const __m128i uvuv = _mm_packs_epi32(rows.low(), rows.high());
-    const __m128i uuvv = _mm_shufflehi_epi16(_mm_shufflelo_epi16(uvuv, 0xd8), 0xd8);
-    return _mm_madd_epi16(uuvv, _mm_shuffle_epi32(load_8_bytes(region.wx + starts.wx[i]), 0x50));
-}
-
-// Two pixels: u, v, u, v.
-inline __m128i chroma_sums(const Region& region, const i16* samples, const Starts& starts, i32 i) {
-    const __m128i a = chroma_halves(region, samples, starts, i);
-    const __m128i b = chroma_halves(region, samples, starts, i + 1);
-    return round_weights(_mm_add_epi32(_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)));
+// Sums over the first two columns of u and of v, then over the last two, for pixels i and i + 1.
+inline __m256i chroma_halves(const Region& region, const i16* samples, const Starts& starts, i32 i) {
+    const Rows rows = rows_under(region, samples, 2, starts, i);
+    const __m256i uvuv = _mm256_packs_epi32(rows.low(), rows.high());
+    const __m256i uuvv = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(uvuv, 0xd8), 0xd8);
+    return _mm256_madd_epi16(uuvv, _mm256_shuffle_epi32(column_weights(region, starts, i), 0x50));
 }
 
 inline void average_chroma(const Region& region, const i16* samples, const Starts& starts, i32 i, i16* u, i16* v) {
-    const __m128i uvuv = _mm_packs_epi32(chroma_sums(region, samples, starts, i),
-                                         chroma_sums(region, samples, starts, i + 2));
-    const __m128i uuvv = _mm_shufflehi_epi16(_mm_shufflelo_epi16(uvuv, 0xd8), 0xd8);
-    const __m128i split = _mm_shuffle_epi32(uuvv, 0xd8);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(u + i), split);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(v + i), _mm_unpackhi_epi64(split, split));
+    const __m256i first = chroma_halves(region, samples, starts, i);
+    const __m256i second = chroma_halves(region, samples, starts, i + 2);
+    const __m256i sums = round_weights(
+        _mm256_add_epi32(_mm256_unpacklo_epi64(first, second), _mm256_unpackhi_epi64(first, second)));
+    const __m256i uuvv = _mm256_shuffle_epi32(sums, 0xd8);  // pixels 0, 2, 0, 2 | 1, 3, 1, 3
+    const __m128i even = _mm256_castsi256_si128(uuvv), odd = _mm256_extracti128_si256(uuvv, 1);
+    const __m128i both = _mm_packs_epi32(_mm_unpacklo_epi32(even, odd), _mm_unpackhi_epi32(even, odd));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(u + i), both);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(v + i), _mm_unpackhi_epi64(both, both));
 }
 
 #else

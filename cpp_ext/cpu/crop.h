@@ -18,21 +18,22 @@ template <class S> inline void copy_samples(const Plane& plane, i32 row, i32 fir
     for (i32 x = 0; x < count; ++x) out[x] = static_cast<i16>(value(from[x], depth) << shift);
 }
 
-// Adds up samples [first, first + count) of rows top, top + step, ... before `bottom`; returns how many rows there were.
+// Adds up samples [first, first + count) of rows top, top + step, ... before `bottom`; returns how many rows there
+// were: 16 at most, so that sums of 12 bits fit.
 template <class S>
-inline i32 sum_rows(const Plane& plane, i32 top, i32 bottom, i32 step, i32 first, i32 count, i32 depth, i32* sums) {
+inline i32 sum_rows(const Plane& plane, i32 top, i32 bottom, i32 step, i32 first, i32 count, i32 depth, u16* sums) {
     i32 rows = 0;
     for (i32 x = 0; x < count; ++x) sums[x] = 0;
     for (i32 y = top; y < bottom; y += step, ++rows) {
         const S* from = row_of<S>(plane, y) + first;
         DFX_INDEPENDENT
-        for (i32 x = 0; x < count; ++x) sums[x] += value(from[x], depth);
+        for (i32 x = 0; x < count; ++x) sums[x] = static_cast<u16>(sums[x] + value(from[x], depth));
     }
     return rows;
 }
 
 // Every WIDE sums become one average.
-template <int WIDE> inline void average_narrow(const i32* sums, i32 blocks, float scale, i16* out) {
+template <int WIDE> inline void average_narrow(const u16* sums, i32 blocks, float scale, i16* out) {
     DFX_INDEPENDENT
     for (i32 block = 0; block < blocks; ++block) {
         i32 sum = 0;
@@ -41,7 +42,7 @@ template <int WIDE> inline void average_narrow(const i32* sums, i32 blocks, floa
     }
 }
 
-inline i16 average_wide(const i32* sums, i32 wide, i32 step, i32 rows, i32 depth) {
+inline i16 average_wide(const u16* sums, i32 wide, i32 step, i32 rows, i32 depth) {
     i32 sum = 0, samples = 0;
     for (i32 x = 0; x < wide; x += step, samples += rows) sum += sums[x];
     return block_mean(sum, block_scale(samples, depth));
@@ -50,7 +51,7 @@ inline i16 average_wide(const i32* sums, i32 wide, i32 step, i32 rows, i32 depth
 // Blocks [first, first + count) of a row of blocks, each of kx * ky samples, or of what of them the plane has.
 template <class S>
 inline void reduce_samples(const Plane& plane, const Region& region, i32 row, i32 first, i32 count, i32 depth,
-                           i32* sums, i16* out) {
+                           u16* sums, i16* out) {
     const i32 kx = region.kx, ky = region.ky, begin = first * kx;
     const i32 width = least(count * kx, plane.width - begin);
     const i32 bottom = least((row + 1) * ky, plane.height);
@@ -70,7 +71,7 @@ inline void reduce_samples(const Plane& plane, const Region& region, i32 row, i3
 
 // A row of a region, [region.width]: what of it lies in the plane, and the edges repeated.
 template <class S>
-inline void fetch_row(const Plane& plane, const Region& region, i32 row, i32 depth, i32* sums, i16* out) {
+inline void fetch_row(const Plane& plane, const Region& region, i32 row, i32 depth, u16* sums, i16* out) {
     const i32 columns = (plane.width + region.kx - 1) / region.kx, rows = (plane.height + region.ky - 1) / region.ky;
     const i32 first = clamp(region.left, 0, columns - 1);
     const i32 count = clamp(region.left + region.width, first + 1, columns) - first;
@@ -86,14 +87,14 @@ inline void fetch_row(const Plane& plane, const Region& region, i32 row, i32 dep
 
 template <class S> inline void fetch_luma(const CropJob& job, u8* scratch, i16* out) {
     const Plane& plane = job.picture.planes[0];
-    i32* sums = take<i32>(scratch, plane.width);
+    u16* sums = take<u16>(scratch, plane.width);
     for (i32 row = 0; row < job.luma.height; ++row)
         fetch_row<S>(plane, job.luma, row, job.picture.depth, sums, out + static_cast<i64>(row) * job.luma.width);
 }
 
 template <class S> inline void fetch_chroma(const CropJob& job, u8* scratch, i16* out) {
     const i32 width = job.chroma.width, depth = job.picture.depth;
-    i32* sums = take<i32>(scratch, job.picture.planes[1].width);
+    u16* sums = take<u16>(scratch, job.picture.planes[1].width);
     i16 *u = take<i16>(scratch, width), *v = take<i16>(scratch, width);
     for (i32 row = 0; row < job.chroma.height; ++row, out += 2 * width) {
         fetch_row<S>(job.picture.planes[1], job.chroma, row, depth, sums, u);
@@ -144,6 +145,11 @@ template <class S> inline void crop_of(const CropJob& job, u8* scratch) {
 inline void crop(const CropJob& job, u8* scratch) {
     if (job.picture.depth == 8) return crop_of<u8>(job, scratch);
     crop_of<u16>(job, scratch);
+}
+
+inline void fill_weights(i32 side, i16* table) {
+    DFX_INDEPENDENT
+    for (i32 phase = 0; phase < kPhases; ++phase) box_weights(phase, side, table + phase * kTaps);
 }
 
 }  // namespace DFX_LEVEL

@@ -45,7 +45,7 @@ struct Region {
     i32 kx, ky;
     i32 left, top, width, height;
     Line x, y;
-    const i16 *wx, *wy;  // [kPhases, kTaps]
+    const i16 *wx, *wy;  // [kPhases, kTaps], and kTaps more that may be read, but mean nothing
 };
 
 struct CropJob {
@@ -61,6 +61,7 @@ struct Kernels {
     const char* level;
     void (*letterbox_strip)(const LetterboxJob& job, i32 strip, u8* scratch);
     void (*crop)(const CropJob& job, u8* scratch);
+    void (*fill_weights)(i32 side, i16* table);  // for every phase, of a box with that side in phases
 };
 
 

@@ -125,8 +125,9 @@ inline void store_strip(const LetterboxJob& job, i32 strip, const u8* columns, u
     for (; x < job.width; x += kStrip) {
         u8 block[kStrip * kStrip] = {};
         if (x < job.inner_width) transpose_block(columns + x * kStrip, kStrip, block, kStrip);
+        const i32 width = least(kStrip, job.width - x);
         for (i32 r = 0; r < rows; ++r)
-            __builtin_memcpy(out + r * static_cast<i64>(job.width) + x, block + r * kStrip, least(kStrip, job.width - x));
+            __builtin_memcpy(out + r * static_cast<i64>(job.width) + x, block + r * kStrip, width);
     }
 }
 

@@ -8,6 +8,6 @@
 
 namespace dfx {
 
-const Kernels DFX_KERNELS = {DFX_STRING(DFX_LEVEL), letterbox_strip, crop};
+const Kernels DFX_KERNELS = {DFX_STRING(DFX_LEVEL), letterbox_strip, crop, fill_weights};
 
 }  // namespace dfx

@@ -6,6 +6,7 @@
 
 #include "../ops/resample.h"
 #include "boxes.h"
+#include "vectors.h"
 
 namespace dfx {
 namespace {
@@ -30,21 +31,27 @@ i32 scaled(i32 size, const Fraction& scale) {
 }
 
 // How many samples one axis is reduced by before the boxes, which span at most 3, are laid over it.
-i32 reduction(double extent, i32 size) {
-    return static_cast<i32>(std::max(1.0, std::min<double>(std::ceil(extent / kLongestSide), size)));
+i32 reduction(double length, i32 size) {
+    return static_cast<i32>(std::max(1.0, std::min<double>(std::ceil(length / kLongestSide), size)));
 }
 
-// One axis of a crop of `plane`: a row of its matrix, over what one sample of the reduced plane spans in the picture.
-struct Extent {
+// What a crop pixel spans along one axis of the picture, whose row of the matrix is given: the side of the upright box
+// with the same variance.
+double extent(const float* row) {
+    const double across = row[0], down = row[1];
+    return std::sqrt(across * across + down * down);
+}
+
+// One axis of a crop: where its pixels lie, the side of their boxes in phases, and the samples of the region.
+struct Span {
     Line line;
-    i32 side, first, count;  // side of a box in phases; samples of the region
+    i32 side, first, count;
 };
 
-Extent measure(const float* row, i32 reduced_by, i32 subsampling, i32 plane_size, i32 crop_size) {
+Span measure(const float* row, i32 reduced_by, i32 subsampling, i32 plane_size, i32 crop_size) {
     const double unit = static_cast<double>(reduced_by) * subsampling;
     const double across = row[0] / unit, down = row[1] / unit;
-    const double width = std::sqrt(across * across + down * down);
-    const i32 side = static_cast<i32>(std::clamp(width, 1.0, kLongestSide) * kPhases + 0.5);
+    const i32 side = static_cast<i32>(std::clamp(extent(row) / unit, 1.0, kLongestSide) * kPhases + 0.5);
     const double half = side / (2.0 * kPhases);
     const double samples = (plane_size + reduced_by - 1) / reduced_by;
     Line line = {across, down, row[2] / unit, -half, samples + half, 0};
@@ -104,23 +111,24 @@ i64 letterbox_scratch(const LetterboxJob& job) {
     i64 widest = 0;
     for (const Plane& plane : job.picture.planes) widest = std::max<i64>(widest, plane.width);
     const i64 filtered = 9 * round_up(job.inner_width, kStrip) * kStrip;
-    return filtered + 4 * kStrip * round_up(widest, 8) + 8 * kLine;
+    return filtered + 4 * kStrip * round_up(widest, 8) + 8 * kCacheLine;
+}
+
+const i16* CropPlan::weights(Table& table, i32 side) const {
+    if (table.side == side) return table.weights.data();
+    table.side = side;
+    table.weights.resize((kPhases + 1) * kTaps);
+    loops_.fill_weights(side, table.weights.data());
+    return table.weights.data();
 }
 
 Region CropPlan::region(const Plane& plane, const float* matrix, i32 sx, i32 sy, Table (&tables)[2]) const {
-    const double width = std::sqrt(static_cast<double>(matrix[0]) * matrix[0] + static_cast<double>(matrix[1]) * matrix[1]);
-    const double height = std::sqrt(static_cast<double>(matrix[3]) * matrix[3] + static_cast<double>(matrix[4]) * matrix[4]);
-    const i32 kx = reduction(width / sx, plane.width), ky = reduction(height / sy, plane.height);
-    const Extent x = measure(matrix, kx, sx, plane.width, size_);
-    const Extent y = measure(matrix + 3, ky, sy, plane.height, size_);
-    const i32 sides[2] = {x.side, y.side};
-    for (int axis = 0; axis < 2; ++axis) {
-        Table& table = tables[axis];
-        if (table.side == sides[axis]) continue;
-        table = {sides[axis], std::vector<i16>(kPhases * kTaps)};
-        for (i32 phase = 0; phase < kPhases; ++phase) box_weights(phase, table.side, &table.weights[phase * kTaps]);
-    }
-    return {kx, ky, x.first, y.first, x.count, y.count, x.line, y.line, tables[0].weights.data(), tables[1].weights.data()};
+    const i32 kx = reduction(extent(matrix) / sx, plane.width), ky = reduction(extent(matrix + 3) / sy, plane.height);
+    const Span x = measure(matrix, kx, sx, plane.width, size_);
+    const Span y = measure(matrix + 3, ky, sy, plane.height, size_);
+    const i16* wx = weights(tables[0], x.side);
+    const i16* wy = x.side == y.side ? wx : weights(tables[1], y.side);
+    return {kx, ky, x.first, y.first, x.count, y.count, x.line, y.line, wx, wy};
 }
 
 CropJob CropPlan::job(const Picture& picture, const float* matrix, u8* out) {
@@ -136,7 +144,7 @@ i64 crop_scratch(const CropJob& job) {
     const i64 luma = static_cast<i64>(job.luma.width) * job.luma.height;
     const i64 chroma = static_cast<i64>(job.chroma.width) * job.chroma.height;
     const i64 rows = 18 * round_up(job.size, kGroup) + 4 * job.chroma.width;
-    return 2 * luma + 4 * chroma + rows + 4 * static_cast<i64>(job.picture.planes[0].width) + 12 * kLine;
+    return 2 * luma + 4 * chroma + rows + 2 * static_cast<i64>(job.picture.planes[0].width) + 12 * kCacheLine;
 }
 
 }  // namespace dfx

@@ -29,7 +29,7 @@ private:
 // Crops of one size. Owns the tables of the last job that it made, for one job at a time.
 class CropPlan {
 public:
-    explicit CropPlan(i32 size) : size_(size) {}
+    CropPlan(const Kernels& loops, i32 size) : loops_(loops), size_(size) {}
     // matrix: [2, 3], crop pixels -> picture pixels, finite.
     CropJob job(const Picture& picture, const float* matrix, u8* out);
 
@@ -38,8 +38,10 @@ private:
         i32 side = 0;
         std::vector<i16> weights;
     };
+    const i16* weights(Table& table, i32 side) const;
     Region region(const Plane& plane, const float* matrix, i32 sx, i32 sy, Table (&tables)[2]) const;
 
+    const Kernels& loops_;
     i32 size_;
     Table luma_[2], chroma_[2];
 };

@@ -21,13 +21,13 @@ namespace dfx {
 inline namespace DFX_LEVEL {
 
 // Carves an array off the front of scratch memory, in whole cache lines.
-constexpr i64 kLine = 64;
+constexpr i64 kCacheLine = 64;
 
 inline i64 round_up(i64 x, i64 to) { return (x + to - 1) / to * to; }
 
 template <class T> inline T* take(u8*& scratch, i64 count) {
     u8* const begin = scratch;
-    scratch += round_up(count * static_cast<i64>(sizeof(T)), kLine);
+    scratch += round_up(count * static_cast<i64>(sizeof(T)), kCacheLine);
     return reinterpret_cast<T*>(begin);
 }
 

@@ -1,5 +1,5 @@
-// Decoding of an SSD detector's output (Liu et al., ECCV 2016), with five landmarks as RetinaFace has them (Deng et al.,
-// CVPR 2020).
+// Decoding of an SSD detector's output (Liu et al., ECCV 2016), with five landmarks as RetinaFace has them (Deng et
+// al., CVPR 2020).
 #pragma once
 
 #include "common.h"

@@ -13,18 +13,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 CROP_SIZE = 160  # pixels
 CLIP_LENGTH = 16  # frames
 CROP_TEMPLATE = ((0.302, 0.281), (0.698, 0.281), (0.5, 0.516), (0.334, 0.712), (0.666, 0.712))
-"""Where the five landmarks lie in a crop, in units of its side: their mean in the DFDC crops (`dfx.torch.crop_template`)."""
+"""Where the five landmarks lie in a crop, in units of its side: their mean in the DFDC crops (`crop_template.py`)."""
 STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3))
-"""EfficientNet-Lite0's first stages: side of the kernel, stride, expansion, channels, blocks. The deeper ones know objects,
-not the fine traces of a manipulation, and cost half as much again."""
+"""EfficientNet-Lite0's first stages: side of the kernel, stride, expansion, channels, blocks. The deeper ones know
+objects, not the fine traces of a manipulation, and cost half as much again."""
 STEM = 32  # channels
 NORM_EPSILON = 1e-3  # of EfficientNet-Lite's batch normalisation
 
 
 class Block(nn.Module):
-    """The inverted residual of Sandler et al., CVPR 2018, as EfficientNet-Lite has it: ReLU6, no squeeze-and-
-    excitation.
-    """
+    """The inverted residual of Sandler et al., CVPR 2018, as EfficientNet-Lite has it: with ReLU6."""
 
     def __init__(self, inputs: int, outputs: int, side: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -36,7 +34,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float [N, C, H, W] -> [N, C', H / stride, W / stride]."""
-        return x + self.layers(x) if self.shortcut else self.layers(x)
+        changed: Tensor = self.layers(x)
+        return x + changed if self.shortcut else changed
 
 
 class Backbone(nn.Module):
@@ -59,6 +58,7 @@ class Backbone(nn.Module):
         self.stem = nn.Conv2d(3, STEM, 3, 2, 1)
         self.blocks = nn.Sequential(*blocks)
         self.last = nn.Conv2d(inputs, self.features, 1)
+        nn.init.normal_(self.last.weight, std=0.02)  # the maps before it have a spread of about 7; ReLU6 wants less
 
     def forward(self, x: Tensor) -> Tensor:
         """uint8 [N, 3, S, S] -> float [N, 160]."""

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfx.torch.teachers import Teacher
+from dfx.torch.teachers import Found, Teacher
 
 PADDED = 320  # pixels: the crops are tight, and a detector wants to see what surrounds a face
 TRUSTED = 0.7  # score from which on a detection counts
@@ -42,19 +42,19 @@ def main(crops: Path, teacher: Path, count: int, seed: int) -> None:
 
 def landmarks(detector: Teacher, path: Path) -> NDArray[np.float32] | None:
     """The best face's landmarks float32 [5, 2], in units of the crop's side; None without a trusted one."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    picture = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), np.uint8)
     side = picture.shape[0]
     border = (PADDED - side) // 2
     padded = cv2.copyMakeBorder(picture, border, border, border, border, cv2.BORDER_REPLICATE)
-    face = detector.detect(padded, TRUSTED)
-    return (face.landmarks[0] - border) / side if len(face) else None
+    face: Found = detector.detect(np.asarray(padded, np.uint8), TRUSTED)
+    return np.asarray((face.landmarks[0] - border) / side, np.float32) if len(face) else None
 
 
 def symmetric(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of landmarks float [N, 5, 2] and their mirror images: float [5, 2]."""
     mean = points.mean(axis=0)
     mirror = mean[list(MIRRORED)] * [-1, 1] + [1, 0]
-    return np.float32((mean + mirror) / 2)
+    return np.asarray((mean + mirror) / 2, np.float32)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import av
 import cv2
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
-from dfx.torch.teachers import Found, Teacher, overlaps
+from dfx.torch.teachers import Found, Teacher, floats, overlaps
 
 Picture = NDArray[np.uint8]
 cv2.setNumThreads(0)  # its pool of threads would not survive the fork of a loader
@@ -27,7 +27,7 @@ LONG_SIDE = 640  # pixels of a picture's longer side, as in evaluation and infer
 CANVAS = 320  # pixels of a training sample's side
 SMALLEST = 9.0  # pixels: a smaller face is neither face nor background
 FLIPPED = [1, 0, 2, 4, 3]  # the landmarks of a mirrored face
-MASKED_TARGET = 0.75  # a masked face is to score less than a bare one: dfx looks for faces that it can judge
+MASKED_TARGET = 0.6  # a masked face is to score less than a bare one: dfx looks for faces that it can judge
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +53,11 @@ def split_of(name: str) -> str:
     return "validation" if number // 3 % 10 == 0 else "train"
 
 
+def read(path: Path) -> Picture:
+    """A picture file, RGB."""
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), np.uint8)
+
+
 def photographs(folder: Path, split: str) -> Iterator[tuple[str, Picture, Float, list[str], Float]]:
     """The pictures of one split, stretched back where they were squeezed, at a longer side of 640 pixels.
 
@@ -63,12 +68,12 @@ def photographs(folder: Path, split: str) -> Iterator[tuple[str, Picture, Float,
         for row in csv.DictReader(lines):
             rows[row["image"]].append(row)
     for name in sorted(name for name in rows if split_of(name) == split):
-        pixels = cv2.imread(str(folder / "images" / name), cv2.IMREAD_COLOR_RGB)
+        pixels = read(folder / "images" / name)
         first = rows[name][0]
         scale = LONG_SIDE / max(float(first["orig_width"]), float(first["orig_height"]))
         size = round(float(first["orig_width"]) * scale), round(float(first["orig_height"]) * scale)
-        ratio = _floats([size[0] / pixels.shape[1], size[1] / pixels.shape[0]])
-        boxes = _floats([[float(row[key]) for key in "xywh"] for row in rows[name]]) * np.tile(ratio, 2)
+        ratio = floats([size[0] / pixels.shape[1], size[1] / pixels.shape[0]])
+        boxes = floats([[float(row[key]) for key in "xywh"] for row in rows[name]]) * np.tile(ratio, 2)
         boxes[:, 2:] += boxes[:, :2]
         marks = np.stack([_points(row) for row in rows[name]]) * ratio
         shrinks = ratio.max() < 1
@@ -76,13 +81,9 @@ def photographs(folder: Path, split: str) -> Iterator[tuple[str, Picture, Float,
         yield name, pixels, boxes, [row["class"] for row in rows[name]], marks
 
 
-def _floats(values: ArrayLike) -> Float:
-    return np.asarray(values, np.float32)
-
-
 def _points(row: dict[str, str]) -> Float:
     names = ("r_eye", "l_eye", "nose", "r_mouth", "l_mouth")
-    return _floats([[row[f"{name}_{axis}"] or "nan" for axis in "xy"] for name in names])
+    return floats([[row[f"{name}_{axis}"] or "nan" for axis in "xy"] for name in names])
 
 
 def video_frames(folder: Path, count: int) -> Iterator[tuple[str, Picture]]:
@@ -94,7 +95,7 @@ def video_frames(folder: Path, count: int) -> Iterator[tuple[str, Picture]]:
         with av.open(str(folder / row["filename"])) as container:
             for index, frame in enumerate(container.decode(video=0)):
                 if index in wanted:
-                    yield row["filename"], fitted(frame.to_ndarray(format="rgb24"))
+                    yield row["filename"], fitted(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
 
 def fitted(pixels: Picture) -> Picture:
@@ -110,7 +111,7 @@ def label(
 
     A face that all teachers see is a face; one that only some see is left out of the loss.
     """
-    target = _floats([1.0 if kind == "face" else MASKED_TARGET for kind in classes])
+    target = floats([1.0 if kind == "face" else MASKED_TARGET for kind in classes])
     boxes, marks = boxes.reshape(-1, 4), marks.reshape(-1, 5, 2).copy()
     seen = [teacher.detect(pixels, threshold=0.3) for teacher in teachers]
     first = seen[0]
@@ -148,11 +149,11 @@ def portraits(folder: Path) -> Iterator[Labelled]:
     """The face photographs (LFW), one face each, with the boxes and points of their list."""
     with (folder / "faces.csv").open(newline="") as lines:
         for row in csv.DictReader(lines):
-            pixels = cv2.imread(str(folder / row["filename"]), cv2.IMREAD_COLOR_RGB)
+            pixels = read(folder / row["filename"])
             x, y, w, h = (float(row[key]) for key in "xywh")
             names = ("eye_a", "eye_b", "nose", "mouth_a", "mouth_b")
-            marks = _floats([[row[f"{name}_{axis}"] for axis in "xy"] for name in names])
-            box = _floats([[x, y, x + w, y + h]])
+            marks = floats([[row[f"{name}_{axis}"] for axis in "xy"] for name in names])
+            box = floats([[x, y, x + w, y + h]])
             yield Labelled(row["filename"], pixels, box, marks[None], np.ones(1, np.float32))
 
 
@@ -188,13 +189,16 @@ def _view(picture: Labelled, rng: np.random.Generator) -> Labelled:
     height, width = picture.pixels.shape[:2]
     known = np.flatnonzero(~np.isnan(picture.target))
     focus, scale = np.array([width, height]) * rng.random(2), np.exp(rng.uniform(np.log(0.5), np.log(1.6)))
-    if len(known) and rng.random() < 0.85:
-        box = picture.boxes[rng.choice(known)]
+    if len(known) and rng.random() < 0.75:
+        bare = known[picture.target[known] == 1]
+        box = picture.boxes[rng.choice(bare if len(bare) and rng.random() < 0.5 else known)]
         focus = (box[:2] + box[2:]) / 2
         scale = np.exp(rng.uniform(np.log(14), np.log(230))) / max(8.0, float((box[2:] - box[:2]).max()))
         scale = min(scale, 3.0)
     place = CANVAS * rng.uniform(0.1, 0.9, 2)
-    return _moved(picture, focus, place, scale, np.deg2rad(rng.normal(0, 6)), bool(rng.random() < 0.5), rng)
+    return _moved(
+        picture, floats(focus), floats(place), scale, np.deg2rad(rng.normal(0, 6)), bool(rng.random() < 0.5), rng
+    )
 
 
 def _moved(
@@ -218,8 +222,8 @@ def _moved(
     moved = Labelled(
         picture.name,
         pixels,
-        _floats(np.hstack([middle - half, middle + half])),
-        _floats(marks[:, FLIPPED] if mirrored else marks),
+        floats(np.hstack([middle - half, middle + half])),
+        floats(marks[:, FLIPPED] if mirrored else marks),
         picture.target,
     )
     return _clipped(moved)
@@ -251,14 +255,14 @@ def _pasted(scene: Labelled, face: Labelled, rng: np.random.Generator) -> Labell
             boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size, 0, size, 0],
             marks[:, FLIPPED] * [-1, 1] + [size, 0],
         )
-    patch_box = _floats([[x, y, x + size, y + size]])
+    patch_box = floats([[x, y, x + size, y + size]])
     hidden = overlaps(scene.boxes, patch_box)[:, 0] > 0.02
     return _clipped(
         Labelled(
             scene.name,
             pixels,
-            _floats(np.concatenate([scene.boxes, boxes + [x, y, x, y]])),
-            _floats(np.concatenate([scene.marks, marks + [x, y]])),
+            floats(np.concatenate([scene.boxes, boxes + np.array([x, y, x, y])])),
+            floats(np.concatenate([scene.marks, marks + np.array([x, y])])),
             np.concatenate([np.where(hidden, np.float32(np.nan), scene.target), face.target]),
         )
     )
@@ -269,7 +273,7 @@ def _weather(pixels: Picture, rng: np.random.Generator) -> Picture:
     out = pixels
     if rng.random() < 0.7:
         gain = rng.uniform(0.4, 1.4) * rng.normal(1, 0.07, 3)
-        out = np.clip(out * _floats(gain) + rng.uniform(-25, 25), 0, 255).astype(np.uint8)
+        out = np.clip(out * floats(gain) + rng.uniform(-25, 25), 0, 255).astype(np.uint8)
     if rng.random() < 0.12:
         out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
     if rng.random() < 0.2:
@@ -278,5 +282,5 @@ def _weather(pixels: Picture, rng: np.random.Generator) -> Picture:
         out = np.clip(out + rng.normal(0, rng.uniform(2, 10), out.shape), 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))]
-        out = cv2.imdecode(cv2.imencode(".jpg", out, quality)[1], cv2.IMREAD_COLOR)
+        out = np.asarray(cv2.imdecode(cv2.imencode(".jpg", out, quality)[1], cv2.IMREAD_COLOR), np.uint8)
     return np.ascontiguousarray(out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,12 @@ class Crops:
     """The crops under a folder that holds `metadata.csv` and `faces_224/`, decoded once into a memory-mapped array.
 
     exclude: a file of SHA-256 digests of video names that stay out of everything.
+    labels: a CSV of the videos that the classifier is measured on (column `source_path`): their scenes stay out too.
     """
 
-    def __init__(self, folder: Path, exclude: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, exclude: Path, cache: Path, labels: Path | None = None) -> None:
         self.entries = _entries(folder, set(exclude.read_text().split()))
+        self._measured = _scenes(self.entries, labels.read_text()) if labels else set()
         shape = (len(self.entries), CACHED_SIZE, CACHED_SIZE, 3)
         if not cache.exists():
             _fill(cache, shape, folder, self.entries)
@@ -63,7 +66,14 @@ class Crops:
             if entry.fake:
                 fakes.setdefault(entry.original, []).append(entry)
         reals = (entry for entry in self.entries if not entry.fake and entry.held_out == held_out)
-        return [(real, fakes[real.original]) for real in reals if real.original in fakes]
+        scenes = fakes.keys() - self._measured
+        return [(real, fakes[real.original]) for real in reals if real.original in scenes]
+
+
+def _scenes(entries: list[Entry], labels: str) -> set[str]:
+    """The originals of every DFDC video that a table of labelled videos names."""
+    named = {f"{name}.mp4" for name in re.findall(r"(?<![a-z])[a-z]{10}(?=\.mp4)", labels)}
+    return named | {entry.original for entry in entries if entry.name in named}
 
 
 def _entries(folder: Path, excluded: set[str]) -> list[Entry]:
@@ -116,12 +126,13 @@ class PairStream(IterableDataset[tuple[Tensor, Tensor]]):
 
     def _batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         chosen = rng.choice(len(self._pairs), self._count, replace=False)
-        couples = [self._couple(*self._pairs[i], rng) for i in chosen]
+        couples = [self._couple(self._pairs[i], rng) for i in chosen]
         pixels = np.stack([real for real, _ in couples] + [fake for _, fake in couples])
         labels = torch.arange(2 * self._count) >= self._count
         return torch.from_numpy(pixels).permute(0, 3, 1, 2), labels.float()
 
-    def _couple(self, real: Entry, fakes: list[Entry], rng: np.random.Generator) -> tuple[Picture, Picture]:
+    def _couple(self, pair: tuple[Entry, list[Entry]], rng: np.random.Generator) -> tuple[Picture, Picture]:
+        real, fakes = pair
         fake = fakes[rng.integers(len(fakes))]
         change = Augmentation.draw(rng)
         return change(self._crops.pictures[real.row]), change(self._crops.pictures[fake.row])
@@ -145,16 +156,15 @@ class Augmentation:
     def draw(cls, rng: np.random.Generator) -> Augmentation:
         """Draws the change: a small turn, zoom and shift always; the rest now and then."""
         often = rng.random(5)
+        relit = often[0] < 0.7
         zoom = CACHED_SIZE / CROP_SIZE * rng.uniform(0.78, 1.02)
         matrix = cv2.getRotationMatrix2D((CROP_SIZE / 2, CROP_SIZE / 2), rng.normal(0, 5), zoom)
         matrix[:, 2] += (CACHED_SIZE - CROP_SIZE) / 2 + rng.normal(0, 4, 2)
         return cls(
-            matrix=np.float32(matrix),
+            matrix=matrix.astype(np.float32),
             flip=bool(rng.random() < 0.5),
-            gains=np.float32(rng.uniform(0.7, 1.3) * rng.normal(1, 0.05, 3))
-            if often[0] < 0.7
-            else np.ones(3, np.float32),
-            offset=rng.uniform(-20, 20) if often[0] < 0.7 else 0.0,
+            gains=np.asarray(rng.uniform(0.7, 1.3) * rng.normal(1, 0.05, 3) if relit else np.ones(3), np.float32),
+            offset=rng.uniform(-20, 20) if relit else 0.0,
             shrink=rng.uniform(0.4, 1) if often[1] < 0.3 else 1.0,
             blur=rng.uniform(0.3, 1.5) if often[2] < 0.15 else 0.0,
             quality=int(rng.integers(35, 96)) if often[3] < 0.5 else 0,
@@ -178,7 +188,7 @@ class Augmentation:
             out = np.clip(out * self.gains + self.offset + self.noise * grain, 0, 255).astype(np.uint8)
         if self.quality:
             out = cv2.imdecode(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1], cv2.IMREAD_COLOR)
-        return out
+        return np.asarray(out, np.uint8)
 
 
 def centre(pictures: Picture) -> Tensor:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float32]
 STRIDES = (8, 16, 32)
+
+
+def floats(values: ArrayLike) -> Float:
+    """As float32."""
+    return np.asarray(values, np.float32)
 
 
 def overlaps(first: Float, second: Float) -> Float:
@@ -21,7 +26,7 @@ def overlaps(first: Float, second: Float) -> Float:
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = (high - low).clip(min=0).prod(axis=2)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return np.float32(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6))
+    return floats(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +44,6 @@ class Found:
 class Teacher:
     """An anchor-free detector of the libfacedetection.train family, from its ONNX file: `yunet` or `scrfd`."""
 
-    Found: ClassVar = Found
-
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -54,7 +57,7 @@ class Teacher:
         height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
         padded = np.zeros((height, width, 3), np.uint8)
         padded[: pixels.shape[0], : pixels.shape[1]] = pixels
-        image = np.float32(padded[..., ::-1]) if self._yunet else (np.float32(padded) - 127.5) / 128
+        image = floats(padded[..., ::-1]) if self._yunet else (floats(padded) - 127.5) / 128
         feed = {self._session.get_inputs()[0].name: image.transpose(2, 0, 1)[None]}
         names = [node.name for node in self._session.get_outputs()]
         outputs = dict(zip(names, self._session.run(names, feed), strict=True))
@@ -67,7 +70,7 @@ class Teacher:
         values = {kind: outputs[f"{kind}_{stride}"][0] for kind in kinds}
         columns, per_cell = width // stride, 1 if self._yunet else 2
         index = np.arange(len(values["bbox"])) // per_cell
-        corner = np.float32(np.stack([index % columns, index // columns], axis=1))
+        corner = floats(np.stack([index % columns, index // columns], axis=1))
         if self._yunet:
             scores = np.sqrt(values["cls"][:, 0] * values["obj"][:, 0])
             centre, size = (values["bbox"][:, :2] + corner) * stride, np.exp(values["bbox"][:, 2:]) * stride
@@ -83,4 +86,4 @@ def suppress(found: Found, threshold: float, overlap: float) -> Found:
     sizes = found.boxes[:, 2:] - found.boxes[:, :2]
     corners = np.hstack([found.boxes[:, :2], sizes]).tolist()
     kept = np.asarray(cv2.dnn.NMSBoxes(corners, found.scores.tolist(), threshold, overlap), int).reshape(-1)
-    return Found(np.float32(found.boxes[kept]), np.float32(found.scores[kept]), np.float32(found.landmarks[kept]))
+    return Found(floats(found.boxes[kept]), floats(found.scores[kept]), floats(found.landmarks[kept]))

@@ -18,6 +18,7 @@ from dfx.torch.dfdc_crops import Crops, PairStream, centre
 from dfx.torch.loop import Training
 
 RANKING = 0.5  # weight of the pair's ranking loss beside the cross entropy
+SMOOTHING = 0.05  # of the labels: some fakes show no trace in their one frame
 
 
 @click.command()
@@ -25,58 +26,76 @@ RANKING = 0.5  # weight of the pair's ranking loss beside the cross entropy
 @click.option(
     "--exclude", type=click.Path(path_type=Path), required=True, help="SHA-256 digests of names to leave out."
 )
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV of the labelled videos: their scenes stay out.")
+@click.option("--imagenet", type=click.Path(path_type=Path), help="Weights to start from; see Backbone.load_imagenet.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the cache and checkpoints.")
-@click.option("--steps", default=5000, show_default=True)
+@click.option("--steps", default=2000, show_default=True)
 @click.option("--pairs", default=32, show_default=True, help="Pairs a step.")
-@click.option("--rate", default=4e-3, show_default=True, help="Peak learning rate.")
+@click.option("--rate", default=6e-4, show_default=True, help="Peak learning rate.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-@click.option("--every", default=500, show_default=True, help="Steps between measurements and checkpoints.")
+@click.option("--every", default=250, show_default=True, help="Steps between measurements and checkpoints.")
 def main(
-    crops: Path, exclude: Path, out: Path, steps: int, pairs: int, rate: float, seed: int, threads: int, every: int
+    crops: Path,
+    exclude: Path,
+    labels: Path | None,
+    imagenet: Path | None,
+    out: Path,
+    steps: int,
+    pairs: int,
+    rate: float,
+    seed: int,
+    threads: int,
+    every: int,
 ) -> None:
-    """Train, writing OUT/backbone.pt (the running average of the weights, of a FrameNet).
+    r"""Train, writing OUT/backbone.pt (the running average of the weights, of a FrameNet).
 
     \b
     Example:
-        python -m dfx.torch.train_backbone --crops crops --exclude exclude.txt --out runs/backbone --steps 5000
+        python -m dfx.torch.train_backbone --crops crops --exclude exclude.txt --out runs/backbone
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
-    data = Crops(crops, exclude, out / "crops.u8")
-    net = FrameNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = Training(net, steps, rate, out / "checkpoint.pt")
+    data = Crops(crops, exclude, out / "crops.u8", labels)
+    run = Training(_network(imagenet), steps, rate, out / "checkpoint.pt")
     stream = PairStream(data, pairs, seed, start=run.step)
     started = time.monotonic()
-    for pixels, labels in DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4):
-        loss = pair_loss(run.net.train(), pixels, labels)
+    for pixels, truth in DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4):
+        if run.step >= steps:
+            return
+        loss = pair_loss(run.net.train()(pixels.contiguous(memory_format=torch.channels_last)), truth)
         run.advance(loss)
         if run.step % every == 0 or run.step == steps:
             auc, ranked = measure(run.average, data)
-            rate_now = f"{time.monotonic() - started:.0f} s"
-            click.echo(
-                f"step {run.step} loss {loss.item():.4f} held-out AUC {auc:.4f} pairs ranked right {ranked:.4f} {rate_now}"
-            )
+            figures = f"loss {loss.item():.4f} held-out AUC {auc:.4f} pairs ranked right {ranked:.4f}"
+            click.echo(f"step {run.step} {figures} {time.monotonic() - started:.0f} s")
             run.save()
             torch.save(run.average.state_dict(), out / "backbone.pt")
-        if run.step >= steps:
-            return
 
 
-def pair_loss(net: FrameNet, pixels: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy with smoothed labels, and a ranking loss: each fake above its own original."""
-    logits = net(pixels.contiguous(memory_format=torch.channels_last))
+def _network(imagenet: Path | None) -> FrameNet:
+    net = FrameNet()
+    if imagenet:
+        net.backbone.load_imagenet(imagenet)
+        net.backbone.freeze()
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def pair_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy, and a loss where a fake does not score above its original.
+
+    logits, labels: float [2 * pairs], the originals first, the fakes in the same order.
+    """
     real, fake = logits.chunk(2)
-    loss = functional.binary_cross_entropy_with_logits(logits, labels * 0.9 + 0.05)
-    return loss + RANKING * functional.softplus(real - fake).mean()
+    smooth = labels * (1 - 2 * SMOOTHING) + SMOOTHING
+    ranking = functional.softplus(real - fake).mean()
+    return functional.binary_cross_entropy_with_logits(logits, smooth) + RANKING * ranking
 
 
 @torch.no_grad()
-def measure(net: FrameNet, crops: Crops, most: int = 2) -> tuple[float, float]:
-    """On originals that training never saw, and at most `most` fakes of each: AUC, and the share of pairs ranked
-    right.
-    """
+def measure(net: FrameNet, crops: Crops, most: int = 1) -> tuple[float, float]:
+    """On originals that training never saw, and at most `most` fakes of each: AUC, share of pairs ranked right."""
     pairs = [(real, fake) for real, fakes in crops.pairs(held_out=True) for fake in fakes[:most]]
     rows = sorted({entry.row for pair in pairs for entry in pair})
     scores = {
@@ -88,7 +107,8 @@ def measure(net: FrameNet, crops: Crops, most: int = 2) -> tuple[float, float]:
 
 
 def _scores(net: FrameNet, crops: Crops, rows: list[int]) -> list[tuple[int, float]]:
-    return list(zip(rows, net(centre(crops.pictures[rows])).tolist(), strict=True))
+    pixels = centre(crops.pictures[rows]).contiguous(memory_format=torch.channels_last)
+    return list(zip(rows, net(pixels).tolist(), strict=True))
 
 
 if __name__ == "__main__":

@@ -27,13 +27,16 @@ Sample = tuple[Tensor, Tensor, Tensor, Tensor]
     "--data", type=click.Path(path_type=Path), required=True, help="Folder with detection/, faces/, videos/, weights/."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the labels and checkpoints.")
-@click.option("--steps", default=6000, show_default=True)
+@click.option("--start", type=click.Path(path_type=Path), help="Weights to begin another cycle from; else ImageNet's.")
+@click.option("--steps", default=3600, show_default=True)
 @click.option("--batch", default=16, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--every", default=250, show_default=True, help="Steps between checkpoints.")
-def main(data: Path, out: Path, steps: int, batch: int, rate: float, seed: int, threads: int, every: int) -> None:
+def main(
+    data: Path, out: Path, start: Path | None, steps: int, batch: int, rate: float, seed: int, threads: int, every: int
+) -> None:
     """Train, writing OUT/detector.pt (the running average of the weights).
 
     \b
@@ -44,7 +47,10 @@ def main(data: Path, out: Path, steps: int, batch: int, rate: float, seed: int, 
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     net = RetinaFace()
-    net.body.load_imagenet(data / "weights" / "mobilenetv1_025_imagenet.tar")
+    if start:
+        net.load_state_dict(torch.load(start, weights_only=True))
+    else:
+        net.body.load_imagenet(data / "weights" / "mobilenetv1_025_imagenet.tar")
     run = Training(net.to(memory_format=torch.channels_last), steps, rate, out / "checkpoint.pt")  # type: ignore[call-overload]
     scenes = Scenes(pictures(data), list(portraits(data / "faces")), seed, start=run.step * batch)
     started, losses = time.monotonic(), []
@@ -70,7 +76,8 @@ def pictures(data: Path) -> list[Labelled]:
     ]
     marks = np.zeros((0, 5, 2), np.float32)
     frames = [label(name, pixels, teachers, NOTHING, [], marks) for name, pixels in video_frames(data / "videos", 6)]
-    return photos * 3 + frames  # about as many of one as of the other
+    bare = [photo for photo in photos if not photo.name.startswith("mask")]  # WIDER FACE and dlib: few, and the richest
+    return photos * 2 + bare * 6 + frames
 
 
 def step_loss(net: RetinaFace, samples: list[Sample]) -> Tensor:

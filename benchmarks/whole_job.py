@@ -1,0 +1,120 @@
+"""Times the main job as a user runs it: `dfx predict` on ten-second 1080p clips, start-up included.
+
+Example:
+    python benchmarks/whole_job.py ../shared/data/videos/dfdc_0*.mp4 --json benchmarks/results/whole_job.json
+
+Without videos it makes one in the challenge's manner (1080p, 300 frames, keyframes at 0 and 250) from the sample that
+ships. Each run scores the videos `--copies` times over, through links of other names, so that start-up is spread as
+in a real run.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+
+import av
+import click
+import psutil
+
+from dfx.demo import SAMPLES
+from dfx.pool import default_workers
+
+FRAMES, RATE, WIDTH, HEIGHT = 300, 30, 1920, 1080
+
+
+@click.command()
+@click.argument("videos", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--copies", default=4, show_default=True, help="Times that each video is scored in a run.")
+@click.option("--runs", default=3, show_default=True)
+@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None) -> None:
+    """Print seconds a video and the peak memory of all processes together."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        sources = list(videos) or [challenge_clip(work / "made.mp4")]
+        (work / "in").mkdir()
+        for number in range(copies):
+            for path in sources:
+                (work / "in" / f"{number:03}_{path.name}").symlink_to(path.resolve())
+        count = copies * len(sources)
+        results = [measure(work / "in", work / "out.csv") for _ in range(runs)]
+    seconds = [wall / count for wall, _ in results]
+    figures = {
+        "videos": count,
+        "workers": default_workers(),
+        "seconds_a_video": round(statistics.median(seconds), 4),
+        "seconds_a_video_of_each_run": [round(value, 4) for value in seconds],
+        "peak_memory_mib": round(max(peak for _, peak in results) / 2**20),
+        "machine": machine(),
+    }
+    click.echo(json.dumps(figures, indent=2))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def measure(folder: Path, out: Path) -> tuple[float, int]:
+    """One run: wall seconds, and the largest sum of the processes' proportional memory (PSS), bytes, every 50 ms."""
+    command = [sys.executable, "-m", "dfx", "predict", str(folder), "--out", str(out), "--fresh", "--quiet"]
+    started, peak = time.monotonic(), 0
+    run = psutil.Popen([*command, "--follow-symlinks"])
+    while run.poll() is None:
+        peak = max(peak, sum(map(_memory, [run, *_children(run)])))
+        time.sleep(0.05)
+    if run.returncode:
+        raise SystemExit(f"dfx predict ended with status {run.returncode}")
+    return time.monotonic() - started, peak
+
+
+def _children(run: psutil.Popen) -> list[psutil.Process]:
+    try:
+        children: list[psutil.Process] = run.children(recursive=True)
+        return children
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return int(getattr(process.memory_full_info(), "pss", 0))
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+
+
+def challenge_clip(path: Path) -> Path:
+    """The shipped portrait, played forth and back at 1080p, as the challenge's clips are coded (x264's defaults)."""
+    with av.open(str(SAMPLES / "real.mp4")) as sample:
+        shots = [frame.reformat(WIDTH, HEIGHT, "yuv420p") for frame in sample.decode(video=0)]
+    order = [*range(len(shots)), *reversed(range(len(shots)))] * (FRAMES // (2 * len(shots)) + 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(RATE))
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number, index in enumerate(order[:FRAMES]):
+            shots[index].pts = number
+            shots[index].time_base = Fraction(1, RATE)
+            container.mux(stream.encode(shots[index]))
+        container.mux(stream.encode(None))
+    return path
+
+
+def machine() -> dict[str, str | int]:
+    """What the figures were measured on."""
+    names = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout.splitlines()
+    model = next(
+        (line.split(":", 1)[1].strip() for line in names if line.startswith("Model name")), platform.processor()
+    )
+    packages = {name: version(name) for name in ("dfx", "av", "onnxruntime", "numpy")}
+    return {"cpu": model, "cores": default_workers(), "python": platform.python_version(), **packages}
+
+
+if __name__ == "__main__":
+    main()

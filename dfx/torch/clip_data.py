@@ -1,0 +1,174 @@
+"""The labelled videos as dfx's own pipeline cuts them: face clips, and folds that leave a family of generators out."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from dfx.aggregate import aggregate
+from dfx.infer import Calibration
+from dfx.pipeline import Pipeline
+from dfx.settings import Settings
+from dfx.torch.clipnet import Backbone, FrameNet
+from dfx.track import join
+from dfx.values import ClipScore
+
+WINDOWS = 4  # clips of a video and person; twice what prediction takes, since the videos are few
+FAMILIES = {"DeepFaceLive": "DeepFaceLive", "DFDC": "DFDC", "FF++": "FF++ and like", "AniPortrait": "AniPortrait"}
+REST = "others"
+UNBOUNDED = (1e-9, 1 - 1e-9)  # range of probabilities, where a video's logit is wanted and no bound on what it costs
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A row of labels.csv.
+
+    family: of generators; group: of videos that share people; fold: the family whose fold it is in, its people's other
+    videos with it; scene: equal for a swap and its original, empty where there is none.
+    """
+
+    filename: str
+    fake: bool
+    family: str
+    group: str
+    fold: str
+    scene: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoClips:
+    """A video's face clips: uint8 [K, T, 3, S, S]; person: int [K]; confidence: float [K], the detector's."""
+
+    pixels: NDArray[np.uint8]
+    person: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    @property
+    def main(self) -> NDArray[np.bool_]:
+        """bool [K]: the clips of the person who is seen most; a fake video may show real people beside the fake one."""
+        return np.asarray(self.person == np.bincount(self.person).argmax())
+
+    def video_logit(self, logits: Sequence[float]) -> float:
+        """The video's logit before calibration, from its clips' logits [K], as `dfx.aggregate` takes them together."""
+        nowhere = (0.0, 0.0, 0.0, 0.0)
+        people, weights = self.person.tolist(), self.confidence.tolist()
+        rows = zip(people, weights, logits, strict=True)
+        clips = [ClipScore(person, 0.0, 0.0, nowhere, weight, logit) for person, weight, logit in rows]
+        probability = aggregate(clips, Calibration(), UNBOUNDED)
+        return float(np.log(probability / (1 - probability)))
+
+
+def read_labels(folder: Path) -> list[Labelled]:
+    """Reads labels.csv; deals the folds.
+
+    All videos of a group of people are in the fold of the family that made most of its fakes, so that an original is on
+    its swap's side and nobody is on both. People who are in no fake are dealt to the folds in turn.
+    """
+    with (folder / "labels.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    made: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        made[row["identity_group"]].update([_family(row["generator"])] if row["label"] == "FAKE" else [])
+    turns = [*FAMILIES.values(), REST]
+    untouched = sorted(group for group, families in made.items() if not families)
+    folds = {group: turns[i % len(turns)] for i, group in enumerate(untouched)}
+    folds |= {group: families.most_common(1)[0][0] for group, families in made.items() if families}
+    return [
+        Labelled(
+            filename=row["filename"],
+            fake=row["label"] == "FAKE",
+            family=_family(row["generator"]),
+            group=row["identity_group"],
+            fold=folds[row["identity_group"]],
+            scene=scene,
+        )
+        for row, scene in zip(rows, _scenes(rows), strict=True)
+    ]
+
+
+def _scenes(rows: Sequence[dict[str, str]]) -> list[str]:
+    """What a swap and its original have in common: their source, or a group of people with just the two of them."""
+    for key in ("source_path", "identity_group"):
+        labels: dict[str, list[str]] = defaultdict(list)
+        for row in rows:
+            labels[row[key]].append(row["label"])
+        for row in rows:
+            if sorted(labels[row[key]]) == ["FAKE", "REAL"]:
+                row.setdefault("scene", row[key])
+    return [row.get("scene", "") for row in rows]
+
+
+def _family(generator: str) -> str:
+    return next((family for key, family in FAMILIES.items() if key in generator), REST)
+
+
+def cut(folder: Path, videos: Iterable[Labelled], cache: Path) -> dict[str, VideoClips]:
+    """The clips of every video that shows a face, by file name; cut once, then read from `cache`."""
+    cache.mkdir(parents=True, exist_ok=True)
+    pipeline = Pipeline(Settings(windows=WINDOWS))
+    found = {}
+    for video in tqdm(list(videos), "cutting clips"):
+        stored = cache / f"{video.filename}.npz"
+        if not stored.exists():
+            _store(pipeline, folder / video.filename, stored)
+        with np.load(stored) as arrays:
+            clips = VideoClips(**arrays)
+        if len(clips):
+            found[video.filename] = clips
+    return found
+
+
+def _store(pipeline: Pipeline, path: Path, stored: Path) -> None:
+    pairs = list(pipeline.clips(path))
+    tracks = [track for track, _ in pairs]
+    np.savez(
+        stored,
+        pixels=np.stack([clip for _, clip in pairs]) if pairs else np.zeros((0, 1, 1, 1, 1), np.uint8),
+        person=np.array(join(tracks), np.int64),
+        confidence=np.array([track.scores.mean() for track in tracks], np.float64),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """A labelled video and the backbone's features of its clips' frames: float [K, T, F]."""
+
+    video: Labelled
+    clips: VideoClips
+    features: Tensor
+
+
+def samples(folder: Path, weights: Path, out: Path) -> list[Sample]:
+    """The labelled videos under `folder` that show a face, seen by the FrameNet in `weights`; clips and features are
+    cached under `out`."""
+    videos = read_labels(folder)
+    clips = cut(folder, videos, out / "clips")
+    cache = out / f"features-{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}.pt"
+    if not cache.exists():
+        net = FrameNet()
+        net.load_state_dict(torch.load(weights, weights_only=True))
+        names = tqdm(clips, "computing features")
+        torch.save({name: frame_features(net.backbone.eval(), clips[name].pixels) for name in names}, cache)
+    features = torch.load(cache, weights_only=True)
+    return [
+        Sample(video, clips[video.filename], features[video.filename]) for video in videos if video.filename in clips
+    ]
+
+
+@torch.no_grad()
+def frame_features(backbone: Backbone, clips: NDArray[np.uint8]) -> Tensor:
+    """The backbone's features of every frame: uint8 [K, T, 3, S, S] -> float [K, T, F]."""
+    return torch.stack([backbone(torch.from_numpy(clip)) for clip in clips])

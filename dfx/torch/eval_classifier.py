@@ -1,0 +1,173 @@
+"""Measures the classifier on generators and people that it was not fitted on, beside simpler ways of scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
+
+from dfx.torch.clip_data import Sample, samples
+from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
+from dfx.torch.train_classifier import calibrate, fit_head, labels, unseen_logits, video_logits
+
+Float = NDArray[np.float64]
+Method = Callable[[Sequence[Sample], Sequence[Sample]], Float]
+BINS = 10  # of the expected calibration error
+DRAWS = 2000  # of the bootstrap
+MIDDLE = 8  # the frame of a clip that the single-frame version looks at
+
+
+@click.command()
+@click.argument("backbone", type=click.Path(path_type=Path, exists=True))
+@click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips and features.")
+@click.option("--seed", default=0, show_default=True)
+def main(backbone: Path, videos: Path, out: Path, seed: int) -> None:
+    r"""Print figures of every method, each video scored by what was fitted without its generators and people.
+
+    \b
+    Example:
+        python -m dfx.torch.eval_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
+    """
+    data = samples(videos, backbone, out)
+    frames = FrameNet()
+    frames.load_state_dict(torch.load(backbone, weights_only=True))
+    found = {name: left_out(method, data) for name, method in methods(ClipNet.from_frames(frames).head, seed).items()}
+    console = Console(width=120)
+    console.print(f"{len(data)} videos, {labels(data).sum()} of them fake; both classes weigh the same")
+    console.print(summary(data, found))
+    console.print(by_family(data, found))
+
+
+def methods(head: TemporalHead, seed: int) -> dict[str, Method]:
+    """Name -> a function of training and test videos that returns the test videos' probabilities."""
+    return {
+        "always 0.5": lambda _, test: np.full(len(test), 0.5),
+        "one frame a clip": lambda train, test: _calibrated(head, _one_frame(train), _one_frame(test)),
+        "mean of frames": lambda train, test: _calibrated(head, train, test),
+        "frames and time": lambda train, test: _temporal(head, train, test, seed),
+    }
+
+
+def _calibrated(head: TemporalHead, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
+    calibration = calibrate(video_logits(head, train), labels(train))
+    return _sigmoid(calibration.scale * video_logits(head, test) + calibration.bias)
+
+
+def _temporal(head: TemporalHead, train: Sequence[Sample], test: Sequence[Sample], seed: int) -> Float:
+    """Calibrated on training videos that an inner round of folds left out, since a fitted head flatters its own."""
+    calibration = calibrate(unseen_logits(head, train, seed), labels(train))
+    return _sigmoid(calibration.scale * video_logits(fit_head(head, train, seed), test) + calibration.bias)
+
+
+def _one_frame(data: Sequence[Sample]) -> list[Sample]:
+    """The same videos, standing still: twice the middle frame, since the head wants a step to look at."""
+    return [Sample(sample.video, sample.clips, sample.features[:, [MIDDLE, MIDDLE]]) for sample in data]
+
+
+def _sigmoid(x: Float) -> Float:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def left_out(method: Method, data: Sequence[Sample]) -> Float:
+    """Every video's probability, fitted and calibrated without its fold: float [N]."""
+    probabilities = np.zeros(len(data))
+    folds = np.array([sample.video.fold for sample in data])
+    for fold in sorted(set(folds)):
+        train, test = (np.flatnonzero(side).tolist() for side in (folds != fold, folds == fold))
+        probabilities[test] = method([data[i] for i in train], [data[i] for i in test])
+    return probabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a table shows of one method. Log loss, Brier score, ECE and accuracy weigh both classes the same."""
+
+    auc: float
+    log_loss: float
+    brier: float
+    ece: float
+    accuracy: float
+
+
+def figures(probabilities: Float, fake: NDArray[np.bool_]) -> Figures:
+    """probabilities float [N] of fake, fake bool [N], both classes present."""
+    weights = compute_sample_weight("balanced", fake)
+    return Figures(
+        auc=float(roc_auc_score(fake, probabilities)),
+        log_loss=float(log_loss(fake, probabilities, sample_weight=weights)),
+        brier=float(brier_score_loss(fake, probabilities, sample_weight=weights)),
+        ece=calibration_error(probabilities, fake, weights),
+        accuracy=float(accuracy_score(fake, probabilities > 0.5, sample_weight=weights)),
+    )
+
+
+def calibration_error(probabilities: Float, fake: NDArray[np.bool_], weights: Float) -> float:
+    """The expected calibration error (Naeini et al., AAAI 2015), over BINS bins of equal width."""
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, weights * (probabilities - fake), BINS)
+    return float(np.abs(gaps).sum() / weights.sum())
+
+
+def interval(probabilities: Float, data: Sequence[Sample], seed: int = 0) -> tuple[float, float]:
+    """The central 95 % of AUC over bootstrap draws of groups of people: videos of one group are not independent."""
+    rng = np.random.default_rng(seed)
+    groups = np.unique([sample.video.group for sample in data], return_inverse=True)[1]
+    members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
+    fake, drawn = labels(data), []
+    for _ in range(DRAWS):
+        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        if 0 < fake[rows].sum() < len(rows):
+            drawn.append(roc_auc_score(fake[rows], probabilities[rows]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def ranked(probabilities: Float, data: Sequence[Sample]) -> tuple[float, int]:
+    """Over swaps whose original is there: how many score above it (a tie counts half), and how many there are."""
+    scenes: dict[str, dict[bool, float]] = {}
+    for sample, probability in zip(data, probabilities.tolist(), strict=True):
+        if sample.video.scene:
+            scenes.setdefault(sample.video.scene, {})[sample.video.fake] = probability
+    pairs = [scene for scene in scenes.values() if len(scene) == 2]
+    return sum((pair[True] > pair[False]) + 0.5 * (pair[True] == pair[False]) for pair in pairs), len(pairs)
+
+
+def summary(data: Sequence[Sample], found: dict[str, Float]) -> Table:
+    """A row a method, over all videos."""
+    table = Table("method", "AUC", "95 % interval", "log loss", "Brier", "ECE", "accuracy", "pairs ranked right")
+    for name, probabilities in found.items():
+        whole = figures(probabilities, labels(data))
+        low, high = interval(probabilities, data)
+        right, pairs = ranked(probabilities, data)
+        rest = (whole.log_loss, whole.brier, whole.ece, whole.accuracy)
+        cells = [f"{whole.auc:.3f}", f"{low:.2f} to {high:.2f}", *(f"{value:.3f}" for value in rest)]
+        table.add_row(name, *cells, f"{right:g} of {pairs}")
+    return table
+
+
+def by_family(data: Sequence[Sample], found: dict[str, Float]) -> Table:
+    """A row a family of generators: AUC of its fakes against all real videos, and the mean probability of its fakes."""
+    fake = labels(data)
+    families = np.array([sample.video.family for sample in data])
+    table = Table("fakes of", "videos", *(f"{name}: AUC, mean" for name in found))
+    for family in sorted(set(families[fake])):
+        ours = fake & (families == family)
+        rows = ours | ~fake
+        cells = [f"{roc_auc_score(fake[rows], p[rows]):.3f}, {p[ours].mean():.2f}" for p in found.values()]
+        table.add_row(family, str(ours.sum()), *cells)
+    table.add_row("(real videos)", str((~fake).sum()), *(f"mean {p[~fake].mean():.2f}" for p in found.values()))
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Adds time to a trained backbone, which stays as it is, and calibrates: the labelled videos are too few for more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.class_weight import compute_sample_weight
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dfx.infer import Calibration
+from dfx.torch.clip_data import Sample, samples
+from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
+
+STEPS = 150
+RATE = 3e-3
+DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and 150 videos to learn them from
+
+
+@click.command()
+@click.argument("backbone", type=click.Path(path_type=Path, exists=True))
+@click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips, features and weights.")
+@click.option(
+    "--temporal/--mean", default=False, show_default=True, help="Train the branch over time, or leave it out."
+)
+@click.option("--seed", default=0, show_default=True)
+def main(backbone: Path, videos: Path, out: Path, temporal: bool, seed: int) -> None:
+    r"""Fit the head and the calibration on all labelled videos and write OUT/classifier.pt.
+
+    BACKBONE: the backbone.pt that train_backbone writes. What to expect of the result on generators and people that
+    were not seen, `eval_classifier` measures.
+
+    \b
+    Example:
+        python -m dfx.torch.train_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
+    """
+    data = samples(videos, backbone, out)
+    frames = FrameNet()
+    frames.load_state_dict(torch.load(backbone, weights_only=True))
+    net = ClipNet.from_frames(frames)
+    logits = video_logits(net.head, data)
+    if temporal:
+        logits = unseen_logits(net.head, data, seed)
+        net.head = fit_head(net.head, data, seed)
+    calibration = calibrate(logits, labels(data))
+    out.mkdir(parents=True, exist_ok=True)
+    state = {"net": net.state_dict(), "scale": calibration.scale, "bias": calibration.bias}
+    torch.save(state, out / "classifier.pt")
+    click.echo(f"{len(data)} videos; probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f})")
+
+
+def labels(data: Sequence[Sample]) -> NDArray[np.bool_]:
+    """Whether each video is fake: bool [N]."""
+    return np.array([sample.video.fake for sample in data])
+
+
+@torch.no_grad()
+def video_logits(head: TemporalHead, data: Sequence[Sample]) -> NDArray[np.float64]:
+    """Every video's logit before calibration, taken together from its clips as prediction does it: float [N]."""
+    return np.array([sample.clips.video_logit(head(sample.features).tolist()) for sample in data])
+
+
+def unseen_logits(head: TemporalHead, data: Sequence[Sample], seed: int) -> NDArray[np.float64]:
+    """As `video_logits`, each video by a head that was fitted without its fold: its generators, its people."""
+    logits = np.zeros(len(data))
+    folds = np.array([sample.video.fold for sample in data])
+    for fold in sorted(set(folds)):
+        rest = [data[i] for i in np.flatnonzero(folds != fold).tolist()]
+        held = np.flatnonzero(folds == fold).tolist()
+        logits[held] = video_logits(fit_head(head, rest, seed), [data[i] for i in held])
+    return logits
+
+
+def fit_head(start: TemporalHead, data: Sequence[Sample], seed: int) -> TemporalHead:
+    """Trains the branch over time on the main person's clips; the vote of the frames stays. Classes weigh the same."""
+    torch.manual_seed(seed)
+    head = TemporalHead()
+    head.vote.load_state_dict(start.vote.state_dict())
+    head.vote.requires_grad_(False)
+    features, video = _clips(data)
+    truth = torch.from_numpy(labels(data)).float()
+    weights = torch.from_numpy(compute_sample_weight("balanced", labels(data))).float()
+    scale = nn.Parameter(torch.tensor([0.3, 0.0]))  # a calibration of its own, so that the branch need not be one
+    parameters = [*(p for p in head.parameters() if p.requires_grad), scale]
+    optimiser = torch.optim.AdamW(parameters, RATE, weight_decay=DECAY)
+    for _ in range(STEPS):
+        logits = _mean(head(functional.dropout(features, 0.3)), video, len(data))
+        loss = functional.binary_cross_entropy_with_logits(scale[0] * logits + scale[1], truth, weights)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return head.eval()
+
+
+def _clips(data: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    """The main person's clips of all videos: features [M, T, F], and the number of the video of each [M]."""
+    chosen = [sample.features[torch.from_numpy(sample.clips.main)] for sample in data]
+    counts = torch.tensor([len(features) for features in chosen])
+    return torch.cat(chosen), torch.arange(len(data)).repeat_interleave(counts)
+
+
+def _mean(logits: Tensor, video: Tensor, count: int) -> Tensor:
+    """Means over each video's clips: [M] -> [count]."""
+    total = torch.zeros(count).index_add(0, video, logits)
+    return total / torch.bincount(video, minlength=count)
+
+
+def calibrate(logits: NDArray[np.float64], fake: NDArray[np.bool_]) -> Calibration:
+    """Platt scaling (Platt, 1999), both classes weighing the same: before a video is looked at, it is 0.5.
+
+    A negative scale would mean that the classifier is to be read the wrong way round; it becomes 0.
+    """
+    fit = LogisticRegression(class_weight="balanced").fit(logits[:, None], fake)
+    if fit.coef_[0, 0] <= 0:
+        return Calibration(0.0, 0.0)
+    return Calibration(float(fit.coef_[0, 0]), float(fit.intercept_[0]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""The classifier's data, network, measures and export, on small pictures and tables that the tests make."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed (pip install 'dfx[train]')")
+
+import cv2
+import torch
+from click.testing import CliRunner
+from tolerances import EXPORT
+
+from dfx.classify import Classifier
+from dfx.infer import Calibration
+from dfx.settings import MODELS
+from dfx.torch import clip_data, clipnet, eval_classifier, train_classifier
+from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
+from dfx.torch.clipnet import CLIP_LENGTH, CROP_SIZE, CROP_TEMPLATE, Backbone, ClipNet, FrameNet, TemporalHead
+from dfx.torch.dfdc_crops import CACHED_SIZE, Augmentation, Crops, PairStream
+from dfx.torch.export_classifier import export_classifier
+from dfx.torch.train_backbone import main as train_backbone
+
+pytestmark = pytest.mark.torch
+NAMES = [f"{a}{b}abcdefgh.mp4" for a in "abcdefgh" for b in "abcde"]  # 40 originals, each with one fake
+FEATURES = Backbone.features
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the public repository lays it out; a fake shows the very picture of its original."""
+    path = tmp_path_factory.mktemp("crops")
+    (path / "faces_224").mkdir()
+    rows = [["videoname", "original_width", "original_height", "label", "original"]]
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        picture = cv2.resize(rng.integers(0, 256, (14, 14, 3), np.uint8), (224, 224))
+        for video, label, original in ((name, "REAL", ""), (f"x{name[1:]}", "FAKE", name)):
+            unique = video if label == "REAL" else f"{name[:2]}fakefake.mp4"
+            rows.append([unique, "224", "224", label, original])
+            cv2.imwrite(str(path / "faces_224" / f"{Path(unique).stem}.jpg"), picture)
+    with (path / "metadata.csv").open("w", newline="") as lines:
+        csv.writer(lines).writerows(rows)
+    (path / "exclude.txt").write_text(digest(NAMES[0]) + "\n" + digest("abfakefake.mp4") + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def crops(folder: Path) -> Crops:
+    return Crops(folder, folder / "exclude.txt", folder / "crops.u8")
+
+
+def test_no_original_is_on_both_sides(crops: Crops) -> None:
+    train, held = ({real.original for real, _ in crops.pairs(held_out=side)} for side in (False, True))
+    assert train
+    assert held
+    assert not train & held
+    assert all(fake.original == real.name for real, fakes in crops.pairs(held_out=False) for fake in fakes)
+
+
+def test_excluded_names_are_nowhere(crops: Crops) -> None:
+    names = {entry.name for entry in crops.entries}
+    assert NAMES[0] not in names
+    assert "abfakefake.mp4" not in names
+    assert "aafakefake.mp4" not in names, "the fake of an excluded original shows the excluded person and scene"
+
+
+def test_scenes_that_are_measured_on_are_not_trained_on(folder: Path, crops: Crops) -> None:
+    everything = [real.original for side in (False, True) for real, _ in crops.pairs(held_out=side)]
+    labels = folder / "labels.csv"
+    labels.write_text(f"source_path\nsome/{everything[0]}\nother/{everything[1][:2]}fakefake.mp4\n")
+    held = Crops(folder, folder / "exclude.txt", folder / "crops.u8", labels)
+    kept = {real.original for side in (False, True) for real, _ in held.pairs(held_out=side)}
+    assert set(everything) - kept == set(everything[:2])
+
+
+def test_both_of_a_pair_get_the_same_change(crops: Crops) -> None:
+    pixels, truth = next(iter(PairStream(crops, pairs=16, seed=1)))
+    assert pixels.shape == (32, 3, CROP_SIZE, CROP_SIZE)
+    assert pixels.dtype == torch.uint8
+    assert truth.tolist() == [0.0] * 16 + [1.0] * 16
+    assert torch.equal(pixels[:16], pixels[16:]), (
+        "the fakes of this folder are copies: only a change can tell them apart"
+    )
+
+
+def test_a_stream_goes_on_where_it_stopped(crops: Crops) -> None:
+    whole = iter(PairStream(crops, pairs=2, seed=1))
+    next(whole)
+    resumed = next(iter(PairStream(crops, pairs=2, seed=1, start=1)))
+    assert torch.equal(next(whole)[0], resumed[0])
+
+
+def test_every_change_leaves_a_picture_of_the_networks_size() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (CACHED_SIZE, CACHED_SIZE, 3), np.uint8)
+    rng = np.random.default_rng(1)
+    changed = [Augmentation.draw(rng)(picture) for _ in range(40)]
+    assert {(out.shape, out.dtype.name) for out in changed} == {((CROP_SIZE, CROP_SIZE, 3), "uint8")}
+
+
+def test_training_goes_on_from_its_checkpoint(folder: Path, tmp_path: Path) -> None:
+    out = str(tmp_path)
+    common = ["--crops", str(folder), "--exclude", str(folder / "exclude.txt"), "--out", out, "--pairs", "2"]
+    for steps in ("1", "2"):
+        result = CliRunner().invoke(train_backbone, [*common, "--steps", steps, "--every", "1"], catch_exceptions=False)
+        assert f"step {steps} " in result.output
+    assert "step 1 " not in result.output
+    assert FrameNet().load_state_dict(torch.load(tmp_path / "backbone.pt", weights_only=True))
+
+
+def test_imagenet_weights_are_folded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone()
+    convs = [m for part in (backbone.stem, backbone.blocks) for m in part.modules() if isinstance(m, torch.nn.Conv2d)]
+    state = {}
+    for i, conv in enumerate(convs):
+        channels = conv.out_channels
+        norm = [torch.rand(channels) + 0.5, torch.randn(channels), torch.randn(channels), torch.rand(channels) + 0.5]
+        parts = [torch.randn_like(conv.weight), *norm, torch.tensor(0)]
+        state |= {f"{i}.{k}": part for k, part in enumerate(parts)}
+    torch.save(state, tmp_path / "weights.pth")
+    backbone.load_imagenet(tmp_path / "weights.pth")
+    x = torch.randn(1, 3, 32, 32)
+    weight, gain, bias, mean, variance, _ = (state[f"0.{k}"] for k in range(6))
+    raw = torch.conv2d(x, weight, stride=2, padding=1)
+    expected = torch.nn.functional.batch_norm(raw, mean, variance, gain, bias, eps=clipnet.NORM_EPSILON)
+    torch.testing.assert_close(backbone.stem(x), expected, rtol=EXPORT, atol=EXPORT)
+
+
+def test_a_clip_scores_as_the_mean_of_its_frames() -> None:
+    torch.manual_seed(0)
+    frames = FrameNet().eval()
+    clips = torch.randint(0, 256, (2, 3, 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8)
+    expected = torch.stack([frames(clip).mean() for clip in clips])
+    torch.testing.assert_close(ClipNet.from_frames(frames).eval()(clips), expected, rtol=EXPORT, atol=EXPORT)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's exporter uses what torch has deprecated
+def test_what_is_exported_is_what_dfx_runs(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = ClipNet().eval()
+    with torch.no_grad():
+        net.head.change.weight.normal_()
+    export_classifier(net, tmp_path / "classifier.onnx", Calibration(0.5, -0.25))
+    classifier = Classifier(tmp_path / "classifier.onnx")
+    assert classifier.contract.calibration == Calibration(0.5, -0.25)
+    clips = torch.randint(0, 256, (2, CLIP_LENGTH, 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8)
+    with torch.no_grad():
+        np.testing.assert_allclose(classifier.score(clips.numpy()), net(clips).numpy(), rtol=EXPORT, atol=EXPORT)
+
+
+def test_the_shipped_file_has_the_networks_contract() -> None:
+    contract = Classifier(MODELS / "classifier.onnx").contract
+    assert (contract.clip_length, contract.crop_size) == (CLIP_LENGTH, CROP_SIZE)
+    np.testing.assert_array_equal(contract.crop_template, np.float32(CROP_TEMPLATE))
+    assert (MODELS / "classifier.onnx").stat().st_size < 6e6
+
+
+def sample(name: str, fake: bool, fold: str, change: float = 0.0, scene: str = "") -> Sample:
+    """Two clips of steady frames; `change`: how much the first feature moves from frame to frame."""
+    features = torch.zeros(2, CLIP_LENGTH, FEATURES)
+    features[:, ::2, 0] = change
+    clips = VideoClips(np.zeros((2, 1, 1, 1, 1), np.uint8), np.zeros(2, np.int64), np.ones(2))
+    return Sample(Labelled(name, fake, fold, name, fold, scene), clips, features)
+
+
+def test_a_fold_is_scored_by_what_never_saw_it() -> None:
+    data = [sample(f"{fold}{fake}", fake, fold) for fold in "abc" for fake in (True, False)]
+    seen = []
+
+    def method(train: list[Sample], test: list[Sample]) -> np.ndarray:
+        seen.append(({s.video.fold for s in train}, {s.video.fold for s in test}))
+        return np.array([float(s.video.fake) for s in test])
+
+    assert eval_classifier.left_out(method, data).tolist() == [1.0, 0.0] * 3
+    assert all(len(test) == 1 and train == set("abc") - test for train, test in seen)
+
+
+def test_the_branch_over_time_learns_a_flicker() -> None:
+    data = [sample(f"{i}", bool(i % 2), "a", change=float(i % 2)) for i in range(20)]
+    start = TemporalHead()
+    assert np.ptp(train_classifier.video_logits(start, [data[1], data[3]])) == 0
+    logits = train_classifier.video_logits(train_classifier.fit_head(start, data, seed=0), data)
+    assert logits[1::2].min() > logits[::2].max()
+
+
+def test_calibration_is_found_again_and_never_reversed() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 4000)
+    fake = rng.random(4000) < 1 / (1 + np.exp(-0.5 * logits))
+    found = train_classifier.calibrate(logits, fake)
+    assert found.scale == pytest.approx(0.5, rel=0.2)
+    assert train_classifier.calibrate(-logits, fake) == Calibration(0.0, 0.0)
+
+
+def test_figures_of_known_scores() -> None:
+    fake = np.array([True, True, False, False])
+    perfect = eval_classifier.figures(np.array([0.9, 0.9, 0.1, 0.1]), fake)
+    assert (perfect.auc, perfect.accuracy) == (1.0, 1.0)
+    assert perfect.ece == pytest.approx(0.1)
+    assert perfect.log_loss == pytest.approx(-np.log(0.9))
+    assert eval_classifier.figures(np.full(4, 0.5), fake).log_loss == pytest.approx(np.log(2))
+
+
+def test_swaps_are_compared_with_their_own_originals() -> None:
+    data = [sample(f"{scene}{fake}", fake, "a", scene=scene) for scene in ("one", "two", "") for fake in (True, False)]
+    assert eval_classifier.ranked(np.array([0.9, 0.1, 0.2, 0.3, 0.0, 1.0]), data) == (1, 2)
+
+
+def test_a_video_counts_its_most_suspect_person() -> None:
+    clips = VideoClips(np.zeros((3, 1, 1, 1, 1), np.uint8), np.array([0, 0, 1]), np.ones(3))
+    assert clips.main.tolist() == [True, True, False]
+    assert clips.video_logit([-2.0, -2.0, 3.0]) > 2 > clips.video_logit([-2.0, -2.0, 0.0])
+
+
+@pytest.mark.shared
+def test_no_person_is_in_two_folds(shared: Path) -> None:
+    videos = read_labels(shared / "data" / "videos")
+    assert len(videos) == 150
+    folds = {video.group: {other.fold for other in videos if other.group == video.group} for video in videos}
+    assert all(len(found) == 1 for found in folds.values())
+    scenes = {
+        video.scene: {other.fold for other in videos if other.scene == video.scene} for video in videos if video.scene
+    }
+    assert len(scenes) == 27
+    assert all(len(found) == 1 for found in scenes.values())
+    assert {video.fold for video in videos} == {*clip_data.FAMILIES.values(), clip_data.REST}

@@ -1,0 +1,138 @@
+"""The detector's training: its arithmetic is the shipped contract's, its splits never mix, its labels are honest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tolerances import EXPORT, HALF_PIXEL, SUBPIXEL
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from dfx import ops  # noqa: E402
+from dfx.infer import DetectorContract, OnnxSession  # noqa: E402
+from dfx.torch import detector_data as data  # noqa: E402
+from dfx.torch.eval_detector import SMALLEST, precision  # noqa: E402
+from dfx.torch.export_detector import Probabilities  # noqa: E402
+from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors, encode, inside, match  # noqa: E402
+from dfx.torch.teachers import Found  # noqa: E402
+from dfx.torch.train_detector import _targets, step_loss  # noqa: E402
+
+
+def faces(*rows: tuple[float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes and landmarks of square faces: centre x, centre y, side."""
+    boxes = torch.tensor([[x - s / 2, y - s / 2, x + s / 2, y + s / 2] for x, y, s in rows]).reshape(-1, 4)
+    marks = torch.tensor([[[x + dx * s, y + dy * s] for dx, dy in MARKS] for x, y, s in rows]).reshape(-1, 5, 2)
+    return boxes, marks
+
+
+MARKS = ((-0.2, -0.15), (0.2, -0.15), (0.0, 0.1), (-0.15, 0.3), (0.15, 0.3))
+
+
+def test_what_training_encodes_prediction_decodes() -> None:
+    priors = anchors(96, 160)
+    boxes, marks = faces((40, 50, 30), (120, 40, 50))
+    wanted, box_deltas, mark_deltas = _targets(priors, boxes, marks, torch.ones(2))
+    scores = torch.where(wanted > 0, 0.9, 0.0)
+    (found,) = ops.decode_faces(
+        scores[None].numpy(), box_deltas[None].numpy(), mark_deltas[None].numpy(), 96, 160,
+        strides=STRIDES, min_sizes=MIN_SIZES, variances=VARIANCES, threshold=0.5,
+    )  # fmt: skip
+    order = np.argsort(found.boxes[:, 0])
+    np.testing.assert_allclose(found.boxes[order], boxes.numpy(), atol=SUBPIXEL)
+    np.testing.assert_allclose(found.landmarks[order], marks.numpy(), atol=SUBPIXEL)
+
+
+def test_every_face_has_an_anchor_and_the_unknown_have_no_loss() -> None:
+    priors = anchors(96, 160)
+    boxes, marks = faces((37, 51, 11), (120, 40, 50))
+    assert set(match(boxes, priors).tolist()) >= {0, 1}
+    wanted, *_ = _targets(priors, boxes, marks, torch.tensor([0.6, torch.nan]))
+    assert wanted[wanted > 0].unique().tolist() == pytest.approx([0.6])
+    assert wanted[inside(boxes[1:], priors)].isnan().all()
+
+
+def test_a_network_learns_one_scene() -> None:
+    torch.manual_seed(0)
+    net = RetinaFace()
+    pixels = torch.full((3, 96, 160), 90, dtype=torch.uint8)
+    pixels[:, 35:65, 25:55] = 220
+    sample = (pixels, *faces((40, 50, 30)), torch.ones(1))
+    optimiser = torch.optim.AdamW(net.parameters(), 2e-3)
+    losses = []
+    for _ in range(25):
+        loss = step_loss(net.train(), [sample, sample]).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_the_shipped_file_is_this_network() -> None:
+    from dfx.settings import Settings
+
+    session = OnnxSession(Settings().detector, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
+    contract = DetectorContract.read(session.metadata, "shipped")
+    assert (contract.strides, contract.min_sizes, contract.variances) == (STRIDES, MIN_SIZES, VARIANCES)
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 64, 96), dtype=np.uint8)
+    outputs = session.run({"images": images})
+    assert outputs["scores"].shape == (3, len(anchors(64, 96)))
+    ours = Probabilities(RetinaFace().eval())(torch.from_numpy(images))
+    assert [tuple(part.shape) for part in ours] == [outputs[name].shape for name in DetectorContract.outputs]
+    alone = session.run({"images": images[1:2]})
+    np.testing.assert_allclose(alone["boxes"][0], outputs["boxes"][1], atol=EXPORT)
+
+
+def test_a_mirrored_face_keeps_its_right_eye_on_the_pictures_left() -> None:
+    boxes, marks = (part.numpy() for part in faces((100, 80, 60)))
+    scene = data.Labelled("a", np.zeros((160, 200, 3), np.uint8), boxes, marks, np.ones(1, np.float32))
+    rng = np.random.default_rng(0)
+    place = np.array([160.0, 160.0], np.float32)
+    moved = data._moved(scene, np.array([100.0, 80.0], np.float32), place, 1.5, 0.0, True, rng)
+    assert moved.marks[0, 0, 0] < moved.marks[0, 1, 0]
+    np.testing.assert_allclose(moved.boxes[0], [115, 115, 205, 205], atol=HALF_PIXEL)
+
+
+def test_what_leaves_the_canvas_or_is_pasted_over_is_unknown() -> None:
+    boxes, marks = (part.numpy() for part in faces((5, 160, 60), (160, 160, 60), (400, 100, 50)))
+    scene = data.Labelled("a", np.zeros((320, 320, 3), np.uint8), boxes, marks, np.ones(3, np.float32))
+    clipped = data._clipped(scene)
+    assert np.isnan(clipped.target).tolist() == [True, False]
+
+
+def test_no_picture_is_on_both_sides() -> None:
+    names = [f"picture_{number}.jpg" for number in range(3000)]
+    sides = {name: data.split_of(name) for name in names}
+    shares = [sum(side == wanted for side in sides.values()) / 3000 for wanted in ("test", "validation", "train")]
+    assert shares == pytest.approx([1 / 3, 1 / 15, 0.6], abs=0.03)
+    assert sides == {name: data.split_of(name) for name in reversed(names)}
+
+
+@pytest.mark.shared
+def test_the_photographs_of_a_split_are_its_own(shared: Path) -> None:
+    names = {
+        split: {item[0] for item in data.photographs(shared / "data" / "detection", split)} for split in ("validation",)
+    }
+    assert all(data.split_of(name) == "validation" for name in names["validation"])
+    assert 20 < len(names["validation"]) < 80
+
+
+def test_average_precision_of_known_cases() -> None:
+    box = np.array([[10, 10, 60, 60]], np.float32)
+    far, tiny = box + 100, np.array([[0, 0, 10, 10]], np.float32)
+    picture = ("a", np.zeros((200, 200, 3), np.uint8), np.concatenate([box, far]), ["face", "face_masked"], None)
+
+    def ap(*rows: tuple[np.ndarray, float]) -> tuple[float, float]:
+        boxes, scores = np.concatenate([row[0] for row in rows]), np.array([row[1] for row in rows], np.float32)
+        found = Found(boxes, scores, np.zeros((len(rows), 5, 2), np.float32))
+        return precision([picture], [found], {"face"}, 0.5)  # type: ignore[list-item]
+
+    assert ap((box, 0.9)) == (1.0, 1.0)
+    assert ap((box, 0.3)) == (1.0, 0.0)
+    assert ap((far, 0.95), (box, 0.9), (tiny, 0.99)) == (1.0, 1.0), "masked and tiny ones neither count nor harm"
+    assert ap((box + 60, 0.95), (box, 0.9))[0] == pytest.approx(0.5)
+    assert SMALLEST == 32
+    assert encode(*faces((8, 8, 16)), torch.tensor([[8.0, 8.0, 16.0]]))[0].abs().max() == 0
