@@ -1,6 +1,4 @@
-"""dfx screens folders of videos for deepfakes, fast. `dfx.predict_dir("folder", out="submission.csv")` is the main
-job.
-"""
+"""dfx screens folders of videos for deepfakes: `dfx.predict_dir("folder", out="submission.csv")` is the main job."""
 
 from importlib.metadata import version
 

@@ -1,6 +1,4 @@
-"""The demonstration: three short clips that ship with dfx, made by `export/make_samples.py` from public-domain
-pictures.
-"""
+"""The demonstration: three short clips that ship with dfx, made by `export/make_samples.py`."""
 
 from __future__ import annotations
 

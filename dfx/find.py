@@ -1,6 +1,4 @@
-"""Find: a folder, a file, a glob, a list, or a sample submission -> the videos to score, each with the name on its
-row.
-"""
+"""Find: a folder, a file, a glob, a list, or a sample submission -> the videos to score, and their names."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ EXTENSIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A row to be: the name in the CSV, and where the video lies (None where a sample submission names a missing
-    file).
-    """
+    """A row to be: the name in the CSV, and where the video lies (None: named by a sample submission, but missing)."""
 
     filename: str
     path: Path | None

@@ -119,22 +119,34 @@ def _mapped(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """An exclusive lock on a file of its own; the system frees it however this process ends, and children do not get
-    it.
-    """
+    """An exclusive lock on a file of its own, which the system frees however this process ends."""
     lock = path.with_name(path.name + ".lock")
+    while True:
+        with _opened(lock) as file:
+            if not _try_lock(file):
+                raise InputError(f"another run is using {path}: wait for it, stop it, or name another --out")
+            if not _still_there(lock, file):
+                continue  # the run before us removed it after we had opened it
+            yield
+            with suppress(OSError):
+                lock.unlink()
+            return
+
+
+def _opened(lock: Path) -> IO[str]:
     try:
-        file = lock.open("a")
+        return lock.open("a")
     except OSError as error:
         raise OutputError(
             f"cannot write {lock} ({error.strerror}): name an --out whose folder can be written"
         ) from error
-    with file:
-        if not _try_lock(file):
-            raise InputError(f"another run is using {path}: wait for it, stop it, or name another --out")
-        yield
-        with suppress(OSError):
-            lock.unlink()
+
+
+def _still_there(lock: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(lock.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(file: IO[str]) -> bool:

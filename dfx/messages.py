@@ -1,6 +1,4 @@
-"""What a worker and its parent say to each other: one JSON object a line. No pickle, so a worker can send nothing but
-data.
-"""
+"""What a worker and its parent say to each other: one JSON object a line, which holds nothing but data."""
 
 from __future__ import annotations
 

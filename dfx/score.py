@@ -102,9 +102,7 @@ def log_loss(y: Array, p: Array) -> float:
 
 
 def auc(y: Array, p: Array) -> float | None:
-    """The chance that a fake scores above a real, ties counting half (Mann and Whitney, 1947). None with one class
-    only.
-    """
+    """The chance that a fake scores above a real, ties counting half (Mann and Whitney, 1947); None with one class."""
     real, fake = np.sort(p[y <= 0.5]), p[y > 0.5]
     if not len(real) or not len(fake):
         return None
@@ -128,9 +126,7 @@ def auc_interval(y: Array, p: Array) -> tuple[float, float] | None:
 
 
 def calibration_error(y: Array, p: Array) -> float:
-    """Expected calibration error: mean gap between probability and share of fakes over 15 equal bins, weighted by
-    size.
-    """
+    """Expected calibration error: the gap between probability and share of fakes, averaged over 15 equal bins."""
     bins = np.minimum((p * BINS).astype(int), BINS - 1)
     gaps = np.bincount(bins, weights=p - y, minlength=BINS)
     return float(np.abs(gaps).sum() / len(p))

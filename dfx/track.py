@@ -1,6 +1,4 @@
-"""Track: faces on a few frames of each window -> people followed through all of its frames, without what is no real
-face.
-"""
+"""Track: faces on a few frames of each window -> real people, followed through all of its frames."""
 
 from __future__ import annotations
 
@@ -124,9 +122,7 @@ def _without_nested(chains: Sequence[_Chain]) -> list[_Chain]:
 
 
 def _without_pictures(chains: Sequence[_Chain]) -> list[_Chain]:
-    """Drops posters and prints: far smaller than the main face, and still. Conservative: a small face that moves
-    stays.
-    """
+    """Drops posters and prints: far smaller than the main face, and still. A small face that moves stays."""
     largest = max((chain.side for chain in chains), default=0.0)
     return [chain for chain in chains if chain.side >= SMALL * largest or _movement(chain) > STILL]
 

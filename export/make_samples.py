@@ -43,9 +43,7 @@ def main(out: Path, seed: int) -> None:
 
 
 def camera(picture: Picture, frame: int, centre: tuple[float, float], seed: int) -> Picture:
-    """What a hand-held camera that drifts and slowly zooms sees: float64 [HEIGHT, WIDTH, 3] in 0..1, with sensor
-    noise.
-    """
+    """What a hand-held, slowly zooming camera sees: float64 [HEIGHT, WIDTH, 3] in 0..1, with sensor noise."""
     time = frame / RATE
     scale = 0.82 - 0.03 * time
     x = centre[0] + 12 * np.sin(0.9 * time) + 1.5 * np.sin(7.1 * time)

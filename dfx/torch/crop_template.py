@@ -1,6 +1,4 @@
-"""Measures where a face's five landmarks lie in the DFDC crops: the `crop_template` that dfx's own crops are aligned
-to.
-"""
+"""Measures where the five landmarks lie in the DFDC crops: the template that dfx's own crops are aligned to."""
 
 from __future__ import annotations
 

@@ -15,9 +15,7 @@ PARTS = ("net", "average", "optimiser")
 
 
 class Training(Generic[Net]):
-    """A network, its running average, and its optimiser at some step. Made anew on an old checkpoint, it goes on
-    there.
-    """
+    """A network, its running average, and its optimiser at some step; on an old checkpoint, it goes on there."""
 
     def __init__(self, net: Net, steps: int, rate: float, checkpoint: Path, *, decay: float = DECAY) -> None:
         self.net = net

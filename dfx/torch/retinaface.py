@@ -69,9 +69,7 @@ class Context(nn.Module):
 
 
 class RetinaFace(nn.Module):
-    """Pictures uint8 [N, 3, H, W], RGB, H and W multiples of 32 -> logits [N, A], box and landmark deltas [N, A, 4 /
-    10].
-    """
+    """RGB pictures, H and W multiples of 32 -> logits, box and landmark deltas of every anchor."""
 
     def __init__(self) -> None:
         super().__init__()
