@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dfx import ops
 from dfx.aggregate import aggregate
 from dfx.classify import Classifier
 from dfx.crop import crop_track
@@ -30,6 +31,7 @@ class Pipeline:
     """The networks, loaded once, and the way of a video through the stages. Serves one video at a time, on one core."""
 
     def __init__(self, settings: Settings | None = None) -> None:
+        ops.require()
         self.settings = settings or Settings()
         self.decoder: Decoder = PyAVDecoder()
         self.detector = Detector(self.settings.detector)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dfx import pool as pool_module
-from dfx.errors import ModelError
+from dfx.errors import InputError, ModelError
 from dfx.pipeline import Pipeline
 from dfx.pool import Job, Pool
 from dfx.settings import Limits, Settings
@@ -57,6 +57,12 @@ def test_more_workers_give_the_same_rows(samples: Path) -> None:
 def test_what_stands_in_the_way_is_raised_as_itself(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match="not an ONNX model"), Pool(Settings(model=tmp_path / "bad.onnx"), Limits(), 1):
+        pass
+
+
+def test_a_missing_extension_is_said_before_any_video(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFX_OPS", "nonsense")
+    with pytest.raises(InputError, match="DFX_OPS is 'nonsense'"), Pool(Settings(), Limits(), 1):
         pass
 
 

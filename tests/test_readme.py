@@ -16,12 +16,12 @@ NUMBER = re.compile(r"\d\.\d+")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_output_of_the_demo_is_the_real_one() -> None:
+def test_the_output_of_the_demo_is_the_real_one(tmp_path: Path) -> None:
     shown = re.search(r"<!-- output: dfx demo -->\n```\n(.*?)```", README, re.DOTALL)
     assert shown
     environment = os.environ | {"COLUMNS": "100"}
     command = [sys.executable, "-m", "dfx", "demo"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
     assert NUMBER.sub("#", shown[1]) == NUMBER.sub("#", done.stdout)
     numbers = [[float(number) for number in NUMBER.findall(text)] for text in (shown[1], done.stdout)]
     assert numbers[0] == pytest.approx(numbers[1], abs=SCORE_BETWEEN_PROCESSORS)

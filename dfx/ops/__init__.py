@@ -26,7 +26,7 @@ from dfx.values import Faces, Float, Pixels, Planes
 if TYPE_CHECKING:
     from dfx._kernels import Frame
 
-__all__ = ["Letterbox", "crop", "decode_faces", "letterbox", "letterbox_geometry", "similarity"]
+__all__ = ["Letterbox", "crop", "decode_faces", "letterbox", "letterbox_geometry", "require", "similarity"]
 
 DEPTHS = range(8, 13)
 LARGEST_SIDE = 16384
@@ -140,6 +140,12 @@ def decode_faces(
     decode = reference.decode_faces if _wants_reference() else _kernels().decode_faces
     found = decode(*arrays, height, width, list(strides), sides, variances, threshold, iou, limit)
     return [Faces(*faces) for faces in found]
+
+
+def require() -> None:
+    """Raises DependencyError where pictures could not be worked on: better at the start of a run than on every row."""
+    if not _wants_reference():
+        _kernels()
 
 
 def _kernels() -> ModuleType:
