@@ -23,12 +23,14 @@ def aggregate(clips: Sequence[ClipScore], calibration: Calibration, clip_range: 
     the range bounds what a confident mistake costs: -log(0.01) = 4.6 of log loss.
 
     Raises:
-        InputError: no clips, or a logit that is not finite.
+        InputError: no clips, a logit that is not finite, or a confidence that is not above 0.
     """
     if not clips:
         raise InputError("no clips: a video without a face has no score")
     if not all(math.isfinite(clip.logit) for clip in clips):
         raise InputError("a logit is not finite: the model is broken on this video")
+    if not all(0 < clip.confidence < math.inf for clip in clips):
+        raise InputError("a confidence is not a number above 0: the face detector is broken on this video")
     people: dict[int, list[ClipScore]] = defaultdict(list)
     for clip in clips:
         people[clip.track].append(clip)
@@ -49,4 +51,7 @@ def _soft_maximum(logits: Sequence[float]) -> float:
 
 
 def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
+    """Without overflow, and exact to the last digits at both ends."""
+    if x >= 0:
+        return 1 / (1 + math.exp(-x))
+    return math.exp(x) / (1 + math.exp(x))

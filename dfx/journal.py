@@ -50,6 +50,7 @@ class Journal:
                 _remove(path)
             connection = sqlite3.connect(path, isolation_level=None)
             stack.callback(connection.close)
+            _refuse_foreign(connection, path)
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(SCHEMA)
@@ -93,6 +94,13 @@ class Journal:
             )
 
 
+def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
+    """Another program's database is left as it is: no table is added to it."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if foreign := sorted(tables - {"settings", "videos"}):
+        raise InputError(f"{path} is no journal of dfx (it holds a table {foreign[0]!r}): name another --out")
+
+
 def _state(path: Path) -> tuple[int, int]:
     try:
         state = path.stat()
@@ -127,9 +135,11 @@ def _lock(path: Path) -> Iterator[None]:
                 raise InputError(f"another run is using {path}: wait for it, stop it, or name another --out")
             if not _still_there(lock, file):
                 continue  # the run before us removed it after we had opened it
-            yield
-            with suppress(OSError):
-                lock.unlink()
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock.unlink()
             return
 
 
@@ -156,8 +166,10 @@ def _try_lock(file: IO[str]) -> bool:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):  # flock(2): taken, in the words of one file system or another
         return False
+    except OSError:  # a file system without locks: the database's own is all there is
+        return True
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from dfx.results import Predictions
 from dfx.table import Row, Tabular
 
 Array = NDArray[np.float64]
+Ranks = NDArray[np.intp]
 SMALLEST = 1e-15  # the challenge's bound on a probability before its logarithm is taken
 RESAMPLES, SEED = 2000, 0
 BINS = 15  # equal bins of the expected calibration error, as in Guo et al., ICML 2017
@@ -63,20 +65,19 @@ class Report(Tabular):
         ]
 
 
-def score(submission: str | Path | Predictions, labels: str | Path | Mapping[str, int]) -> Report:
+def score(submission: str | Path | Predictions, labels: str | Path | Mapping[str, int | str]) -> Report:
     """Measures a submission.
 
     Args:
         submission: a CSV of `filename,label` with probabilities, or what `predict_dir` returned.
-        labels: the challenge's `metadata.json`, a folder that holds it, a CSV of `filename,label` (REAL/FAKE or 0/1),
-        or a
-            mapping.
+        labels: the challenge's `metadata.json`, a folder that holds one or several, a CSV of `filename,label`
+            (REAL/FAKE or 0/1; more columns do no harm), or a mapping of names to such labels.
 
     Raises:
         MissingInputError, InputError: a file that is missing, odd, or shares no name with the other.
     """
     given = _probabilities(submission)
-    truth = dict(labels) if isinstance(labels, Mapping) else read_labels(Path(labels))
+    truth = _from_mapping(labels) if isinstance(labels, Mapping) else read_labels(Path(labels))
     names = sorted(given.keys() & truth.keys())
     if not names:
         raise InputError(f"none of the {len(given)} rows has one of the {len(truth)} labels: do the file names agree?")
@@ -103,26 +104,31 @@ def log_loss(y: Array, p: Array) -> float:
 
 def auc(y: Array, p: Array) -> float | None:
     """The chance that a fake scores above a real, ties counting half (Mann and Whitney, 1947); None with one class."""
-    real, fake = np.sort(p[y <= 0.5]), p[y > 0.5]
-    if not len(real) or not len(fake):
-        return None
-    below, upto = np.searchsorted(real, fake, "left"), np.searchsorted(real, fake, "right")
-    return float((below + upto).mean() / (2 * len(real)))
+    real, fake = _ranks(y, p)
+    return _auc(real, fake) if len(real) and len(fake) else None
 
 
 def auc_interval(y: Array, p: Array) -> tuple[float, float] | None:
     """95 % percentile interval over 2,000 resamples within each class (Efron, 1979), seeded. None with one class."""
-    real, fake = p[y <= 0.5], p[y > 0.5]
+    real, fake = _ranks(y, p)
     if not len(real) or not len(fake):
         return None
     rng = np.random.default_rng(SEED)
-    y_again = np.repeat([0.0, 1.0], [len(real), len(fake)])
-    draws = [
-        auc(y_again, np.concatenate([rng.choice(real, len(real)), rng.choice(fake, len(fake))]))
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.percentile(np.array(draws, np.float64), [2.5, 97.5])
+    draws = [_auc(rng.choice(real, len(real)), rng.choice(fake, len(fake))) for _ in range(RESAMPLES)]
+    low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _ranks(y: Array, p: Array) -> tuple[Ranks, Ranks]:
+    """The dense ranks, from 0, of the reals and of the fakes: sorted once, however often they are drawn again."""
+    ranks = np.unique(p, return_inverse=True)[1]
+    return ranks[y <= 0.5], ranks[y > 0.5]
+
+
+def _auc(real: Ranks, fake: Ranks) -> float:
+    counts = np.bincount(real, minlength=int(fake.max()) + 1)
+    below = np.cumsum(counts) - counts / 2
+    return float(below[fake].mean() / len(real))
 
 
 def calibration_error(y: Array, p: Array) -> float:
@@ -134,10 +140,27 @@ def calibration_error(y: Array, p: Array) -> float:
 
 def read_labels(path: Path) -> dict[str, int]:
     """Labels by file name, 1 for fake: from `metadata.json`, a folder of it, or a CSV. Raises as `score` does."""
-    path = path / "metadata.json" if path.is_dir() else path
+    if path.is_dir():
+        return _from_folder(path)
     if path.suffix.lower() == ".json":
         return _from_json(path)
     return {name: _label(word, f"{path}, {name}") for name, word in _column(path, "label")}
+
+
+def _from_folder(folder: Path) -> dict[str, int]:
+    """All that lies below, as the challenge's training set comes in parts; names are those that `predict_dir` gives."""
+    files = sorted(folder.rglob("metadata.json"))
+    if not files:
+        raise MissingInputError(f"no metadata.json in {folder}: name the file with the labels")
+    return {
+        (file.parent.relative_to(folder) / name).as_posix(): label
+        for file in files
+        for name, label in _from_json(file).items()
+    }
+
+
+def _from_mapping(labels: Mapping[str, int | str]) -> dict[str, int]:
+    return {name: _label(word, f"labels, {name}") for name, word in labels.items()}
 
 
 def _from_json(path: Path) -> dict[str, int]:
@@ -153,6 +176,7 @@ def _from_json(path: Path) -> dict[str, int]:
 
 
 def _label(word: object, where: str) -> int:
+    word = int(word) if isinstance(word, bool | np.bool_) else word
     try:
         return WORDS[str(word).strip().upper()]
     except KeyError:
@@ -161,12 +185,12 @@ def _label(word: object, where: str) -> int:
 
 def _probabilities(submission: str | Path | Predictions) -> dict[str, float]:
     if isinstance(submission, Predictions):
-        return {row.filename: row.probability for row in submission}
+        return {row.filename: _probability(row.probability, row.filename) for row in submission}
     path = Path(submission)
     return {name: _probability(text, f"{path}, {name}") for name, text in _column(path, "label")}
 
 
-def _probability(text: str, where: str) -> float:
+def _probability(text: str | float, where: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -177,11 +201,17 @@ def _probability(text: str, where: str) -> float:
 
 
 def _column(path: Path, column: str) -> Iterable[tuple[str, str]]:
-    reader = csv.DictReader(_read(path).splitlines(keepends=True))
+    reader = csv.DictReader(io.StringIO(_read(path), newline=""))
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV ({error})") from error
     if not {"filename", column} <= set(reader.fieldnames or []):
         raise InputError(f"{path}: its header is {reader.fieldnames}; columns 'filename' and {column!r} are needed")
     seen: set[str] = set()
-    for row in reader:
+    for row in rows:
+        if row["filename"] is None:
+            raise InputError(f"{path}: the row {list(row.values())} is cut short; it needs a 'filename'")
         if row["filename"] in seen:
             raise InputError(f"{path}: {row['filename']!r} stands there twice; each video may have one row")
         seen.add(row["filename"])
@@ -189,8 +219,9 @@ def _column(path: Path, column: str) -> Iterable[tuple[str, str]]:
 
 
 def _read(path: Path) -> str:
+    """The text, line ends untouched (a file name may hold some), without the mark that spreadsheets put before it."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except FileNotFoundError:
         raise MissingInputError(f"no file at {path}") from None
     except OSError as error:

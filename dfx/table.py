@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dfx.errors import DependencyError, OutputError
 
@@ -80,24 +81,39 @@ def _text(cell: Any) -> str:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Writes a CSV atomically: into a temporary file of the same folder, synced, then renamed over the old one."""
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
-            writer = csv.writer(lines, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-            lines.flush()
-            os.fsync(lines.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        with _replacement(path) as file:
+            file.write(_line(columns))
+            file.writelines(map(_line, rows))
     except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink()
         raise OutputError(
-            f"cannot write {path} ({error.strerror}): name a file in a folder that can be written"
+            f"cannot write {path} ({error.strerror or error}): name a file in a folder that can be written"
         ) from error
+
+
+@contextmanager
+def _replacement(path: Path) -> Iterator[IO[str]]:
+    """A file that takes the place of `path` at the end, or vanishes where anything is raised, an interrupt included."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _line(cells: Row) -> str:
+    """One line of a CSV. Python before 3.13 quotes a carriage return only where the line's end holds one."""
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _umask() -> int:

@@ -58,7 +58,21 @@ def test_more_fake_clips_never_look_more_real(items: list[tuple[int, float, floa
     assert after >= before
 
 
-@pytest.mark.parametrize(("clips", "message"), [([], "no clips"), ([clip(0, math.nan)], "not finite")])
+def test_the_ends_are_exact() -> None:
+    assert aggregate([clip(0, -50.0)], PLAIN, WIDE) == pytest.approx(math.exp(-50))
+    assert aggregate([clip(0, -1e300)], PLAIN, WIDE) == 0
+    assert aggregate([clip(0, 1e300)], PLAIN, WIDE) == 1
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ([], "no clips"),
+        ([clip(0, math.nan)], "not finite"),
+        ([clip(0, 1.0, math.nan)], "confidence"),
+        ([clip(0, 1.0, 0.0)], "confidence"),
+    ],
+)
 def test_nothing_and_nonsense_are_refused(clips: list[ClipScore], message: str) -> None:
     with pytest.raises(InputError, match=message):
         aggregate(clips, PLAIN, WIDE)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -65,6 +67,16 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "j").read_text().startswith("somebody's notes")
 
 
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "j") as other:
+        other.execute("CREATE TABLE bookmarks (url)")
+    other.close()
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(InputError, match=r"no journal of dfx.*'bookmarks'"), Journal.open(tmp_path / "j", SETTINGS):
+        pass
+    assert (tmp_path / "j").read_bytes() == before
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"cannot be written|cannot write"),
@@ -114,4 +126,23 @@ def test_what_add_returned_from_survives_a_kill(tmp_path: Path, video: Path) -> 
 def test_no_lock_is_left_behind(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j", SETTINGS):
         pass
+    with pytest.raises(KeyboardInterrupt), Journal.open(tmp_path / "j", SETTINGS):
+        raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["j"]
+
+
+def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j", SETTINGS):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    with Journal.open(tmp_path / "j", SETTINGS):
+        assert child.poll() is None, "it lives, and holds nothing"
+    child.communicate(b"\n")
+
+
+def test_a_file_system_without_locks_is_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", flock)
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert journal.done({}) == {}

@@ -32,6 +32,10 @@ def test_links_lead_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
 
 
+def test_the_figures_are_those_of_the_benchmarks() -> None:
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "readme.py", "--check"], check=True)
+
+
 def test_every_reason_is_explained() -> None:
     from dfx.values import Reason
 

@@ -14,7 +14,7 @@ from tolerances import DOUBLE_PRECISION
 
 from dfx.errors import InputError, MissingInputError
 from dfx.results import Predictions
-from dfx.score import auc, auc_interval, calibration_error, log_loss, score
+from dfx.score import RESAMPLES, SEED, auc, auc_interval, calibration_error, log_loss, read_labels, score
 from dfx.values import Prediction, Reason
 
 labelled = st.lists(
@@ -67,6 +67,17 @@ def test_the_interval_holds_the_value_and_narrows_with_size() -> None:
     assert auc_interval(y, p) == interval, "seeded"
 
 
+def test_the_interval_is_that_of_resampled_rows() -> None:
+    rng = np.random.default_rng(1)
+    y, p = np.repeat([0.0, 1.0], [30, 20]), rng.integers(0, 8, 50) / 8
+    again, draws = np.random.default_rng(SEED), []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([again.choice(p[y == 0], 30), again.choice(p[y == 1], 20)])
+        wins = drawn[30:, None] - drawn[None, :30]
+        draws.append(((wins > 0) + 0.5 * (wins == 0)).mean())
+    assert auc_interval(y, p) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=DOUBLE_PRECISION)
+
+
 def test_every_way_of_giving_labels(tmp_path: Path) -> None:
     rows = submission(tmp_path / "s.csv", "a.mp4,0.9\nb.mp4,0.2\n")
     (tmp_path / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "FAKE"}, "b.mp4": {"label": "REAL"}}))
@@ -74,10 +85,33 @@ def test_every_way_of_giving_labels(tmp_path: Path) -> None:
     (tmp_path / "numbers.csv").write_text("filename,label\nb.mp4,0\na.mp4,1\n")
     given = Predictions((Prediction("a.mp4", 0.9, Reason.OK), Prediction("b.mp4", 0.2, Reason.OK)))
     reports = [score(rows, tmp_path / name) for name in ("metadata.json", "words.csv", "numbers.csv", ".")]
-    reports += [score(given, {"a.mp4": 1, "b.mp4": 0})]
+    reports += [score(given, {"a.mp4": 1, "b.mp4": 0}), score(given, {"a.mp4": "FAKE", "b.mp4": "real"})]
+    reports += [score(given, {"a.mp4": True, "b.mp4": False})]
     assert all(report == reports[0] for report in reports)
     assert reports[0].log_loss == pytest.approx(0.164252, abs=1e-6)
     assert (reports[0].auc, reports[0].accuracy) == (1.0, 1.0)
+
+
+def test_a_training_set_in_parts_has_the_names_of_predict_dir(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for part, label in (("part_0", "FAKE"), ("part_1", "REAL")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "metadata.json").write_text(json.dumps({"a.mp4": {"label": label}}))
+    assert read_labels(tmp_path) == {"part_0/a.mp4": 1, "part_1/a.mp4": 0}
+    with pytest.raises(MissingInputError, match=r"no metadata\.json"):
+        read_labels(empty)
+
+
+@pytest.mark.parametrize("name", ["a\rb.mp4", "a\r\nb.mp4", "a\x85b.mp4", "a\u2028b.mp4", "a\udcffb.mp4", '"a",b.mp4'])
+def test_any_name_survives_the_way_through_the_csv(tmp_path: Path, name: str) -> None:
+    Predictions((Prediction(name, 0.9, Reason.OK),)).to_csv(tmp_path / "s.csv")
+    assert score(tmp_path / "s.csv", {name: 1}).videos == 1
+
+
+def test_a_spreadsheets_mark_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_bytes(b"\xef\xbb\xbffilename,label\r\na.mp4,0.9\r\n")
+    assert score(tmp_path / "s.csv", {"a.mp4": 1}).videos == 1
 
 
 def test_what_has_no_partner_is_counted(tmp_path: Path) -> None:
@@ -102,12 +136,22 @@ def test_one_class_has_no_auc(tmp_path: Path) -> None:
         ("a.mp4,0.5\n", "filename,label\na.mp4,MAYBE\n", "'MAYBE'"),
         ("a.mp4,0.5\n", "name,label\na.mp4,FAKE\n", "'filename'"),
         ("a.mp4,0.5\n", "filename,label\nz.mp4,FAKE\n", "do the file names agree"),
+        ("a.mp4,0.5\n", "label,filename\nFAKE\n", "cut short"),
+        ("a" * 200_000 + ",0.5\n", "filename,label\na.mp4,FAKE\n", "not a CSV"),
     ],
 )
 def test_nonsense_is_named(tmp_path: Path, rows: str, labels: str, message: str) -> None:
     (tmp_path / "l.csv").write_text(labels)
     with pytest.raises(InputError, match=message):
         score(submission(tmp_path / "s.csv", rows), tmp_path / "l.csv")
+
+
+def test_nonsense_in_memory_is_named_too() -> None:
+    given = Predictions((Prediction("a.mp4", math.nan, Reason.OK),))
+    with pytest.raises(InputError, match="the probability is nan"):
+        score(given, {"a.mp4": 1})
+    with pytest.raises(InputError, match="the label is 2"):
+        score(Predictions(()), {"a.mp4": 2})
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dfx
 from dfx.errors import DependencyError, OutputError
 from dfx.results import Predictions
-from dfx.table import SHOWN, Tabular
+from dfx.table import SHOWN, Tabular, write_csv
 from dfx.values import Prediction, Reason
 
 EVIL = "=1+1,\"quoted\"\nline\t\x1b[31m<script>alert('x')</script>\udcff.mp4"
@@ -33,6 +35,17 @@ def test_any_name_comes_back_from_the_csv(tmp_path: Path) -> None:
     Pairs(((EVIL, 0.25),)).to_csv(tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
         assert list(csv.reader(lines)) == [["name", "value"], [EVIL, "0.25"]]
+
+
+file_names = st.binary(min_size=1, max_size=12).map(lambda name: name.decode("utf-8", "surrogateescape"))
+
+
+@given(names=st.lists(file_names | st.text("\r\n\x0b\x85\u2028,\"' =", min_size=1), min_size=1, max_size=5))
+def test_whatever_a_file_system_may_hold_is_exact(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    path = tmp_path_factory.getbasetemp() / "names.csv"
+    write_csv(path, ("name", "value"), ((name, "0.5") for name in names))
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+        assert list(csv.reader(lines)) == [["name", "value"], *([name, "0.5"] for name in names)]
 
 
 def test_nothing_in_a_name_reaches_the_terminal_or_the_page() -> None:
@@ -61,6 +74,16 @@ def test_an_old_file_survives_a_failed_write(tmp_path: Path) -> None:
         Broken(()).to_csv(tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    def rows() -> Iterator[tuple[str, float]]:
+        yield "a", 1.0
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_csv(tmp_path / "t.csv", ("name", "value"), rows())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tolerances import HALF_PIXEL
 
 from dfx.track import PEOPLE, follow, join
@@ -34,6 +36,15 @@ def scene(*people: Place, looks: tuple[int, ...] = LOOKS) -> list[Track]:
 
 def walking(x: float, side: float = 100, speed: float = 4, y: float = 200) -> Place:
     return lambda frame: (x + speed * frame, y, side)
+
+
+def shuffled(found: Faces, rng: np.random.Generator) -> Faces:
+    order = rng.permutation(len(found))
+    return Faces(found.boxes[order], found.scores[order], found.landmarks[order])
+
+
+def boxes_of(tracks: list[Track]) -> list[list[float]]:
+    return sorted(track.boxes.ravel().tolist() for track in tracks)
 
 
 def test_steady_motion_is_interpolated_exactly() -> None:
@@ -86,6 +97,39 @@ def test_a_crowd_is_cut_to_the_largest() -> None:
     sides = [float(track.boxes[0, 2] - track.boxes[0, 0]) for track in crowd]
     assert sides == sorted(sides, reverse=True)
     assert sides == pytest.approx([60 + 10 * number for number in range(PEOPLE + 2, 2, -1)])
+
+
+Crowd = tuple[list[tuple[int, int, int]], ...]
+places = st.tuples(st.integers(0, 1920), st.integers(0, 1080), st.integers(8, 600))
+crowds = st.tuples(*[st.lists(places, max_size=6)] * len(LOOKS))
+
+
+@given(crowds)
+def test_a_track_stays_where_faces_were_seen(crowd: Crowd) -> None:
+    looked = {look: faces(*found) for look, found in zip(LOOKS, crowd, strict=True)}
+    seen = np.concatenate([found.boxes for found in looked.values()])
+    tracks = follow(window(), looked)
+    assert len(tracks) <= PEOPLE
+    for track in tracks:
+        assert 2 * track.detected.sum() >= len(LOOKS)
+        assert (track.boxes >= seen.min(axis=0) - HALF_PIXEL).all()
+        assert (track.boxes <= seen.max(axis=0) + HALF_PIXEL).all()
+
+
+@given(crowds)
+def test_every_track_of_a_window_is_another_person(crowd: Crowd) -> None:
+    looked = {look: faces(*found) for look, found in zip(LOOKS, crowd, strict=True)}
+    numbers = join([*follow(window(0), looked), *follow(window(250), looked)])
+    half = len(numbers) // 2
+    assert len(set(numbers[:half])) == len(set(numbers[half:])) == half
+
+
+def test_the_order_of_the_detections_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        looked = {look: faces(*rng.uniform((0, 0, 20), (600, 400, 300), (5, 3))) for look in LOOKS}
+        mixed = {look: shuffled(found, rng) for look, found in looked.items()}
+        assert boxes_of(follow(window(), looked)) == boxes_of(follow(window(), mixed))
 
 
 def test_nobody_gives_no_track() -> None:
