@@ -10,7 +10,7 @@ from dfx.errors import InputError
 from dfx.infer import ClassifierContract, OnnxSession
 from dfx.values import Float, Pixels
 
-BATCH = 4  # clips in one run: bounds memory; larger batches were not seen to be faster on one core
+BATCH = 1  # clips in one run: a clip's 16 frames keep a core busy, and more of them only take more memory
 
 
 class Classifier:
