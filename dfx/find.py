@@ -83,7 +83,7 @@ def _stays(path: Path, home: Path) -> bool:
 
 def _ordered(sample: Path, found: dict[str, Found]) -> list[Found]:
     try:
-        with sample.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+        with sample.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
             reader = csv.DictReader(lines)
             if "filename" not in (reader.fieldnames or []):
                 raise InputError(f"{sample}: its header is {reader.fieldnames}; a column 'filename' is needed")
