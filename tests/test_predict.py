@@ -232,9 +232,9 @@ def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_prediction_never_imports_torch(samples: Path) -> None:
+def test_prediction_never_imports_torch(samples: Path, tmp_path: Path) -> None:
     code = f"import sys, dfx; dfx.predict_video({str(samples / 'real.mp4')!r}); sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 @pytest.mark.shared
