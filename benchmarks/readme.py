@@ -34,8 +34,9 @@ def whole_job() -> str:
     runs = figures["seconds_a_video_of_each_run"]
     return (
         f"Ten-second 1080p clips take **{figures['seconds_a_video']:.2f} s a video** (median of {len(runs)} runs of "
-        f"{figures['videos']} videos, {min(runs):.2f} to {max(runs):.2f}, start-up included) on {figures['workers']} cores "
-        f"({machine['cpu']}), and all processes together at most {figures['peak_memory_mib']} MiB of memory."
+        f"{figures['videos']} videos, {min(runs):.2f} to {max(runs):.2f}, start-up included) on "
+        f"{figures['workers']} cores ({machine['cpu']}), and all processes together at most "
+        f"{figures['peak_memory_mib']} MiB of memory."
     )
 
 
