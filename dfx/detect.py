@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dfx import ops
 from dfx.infer import DetectorContract, OnnxSession
-from dfx.values import Faces, Planes
+from dfx.values import Faces, Pixels, Planes
 
 
 class Detector:
@@ -24,22 +24,24 @@ class Detector:
         """
         if not pictures:
             return []
+        box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
+        found = self.run(ops.letterbox(pictures, box.height, box.width), self.contract.score_threshold)
+        return [_scaled(faces, 1 / box.scale) for faces in found]
+
+    def run(self, images: Pixels, threshold: float) -> list[Faces]:
+        """Finds the faces that score above `threshold` in canvases uint8 [N, 3, H, W], in pixels of the canvas."""
         contract = self.contract
-        box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, contract.long_side)
-        images = ops.letterbox(pictures, box.height, box.width)
         outputs = self._session.run({"images": images})
-        found = ops.decode_faces(
+        return ops.decode_faces(
             outputs["scores"],
             outputs["boxes"],
             outputs["landmarks"],
-            box.height,
-            box.width,
+            *images.shape[2:],
             strides=contract.strides,
             min_sizes=contract.min_sizes,
             variances=contract.variances,
-            threshold=contract.score_threshold,
+            threshold=threshold,
         )
-        return [_scaled(faces, 1 / box.scale) for faces in found]
 
 
 def _scaled(faces: Faces, factor: float) -> Faces:

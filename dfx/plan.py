@@ -56,11 +56,8 @@ class Timeline:
     @classmethod
     def of(cls, packets: PacketTable) -> Timeline:
         """Sorts the packets by pts."""
-        decode = np.argsort(packets.pts, kind="stable")
-        rank = np.empty_like(decode)
-        rank[decode] = np.arange(len(decode))
         keys = np.flatnonzero(packets.keyframe)
-        return cls(decode, keys, rank[keys])
+        return cls(packets.order, keys, packets.rank[keys])
 
     def window(self, start: int, count: int, stride: int, stop_before: int) -> Window:
         """The window from frame `start`, when the decoder last stopped before packet `stop_before`."""

@@ -42,11 +42,15 @@ def predict_dir(
     cut. Without `out` nothing is written.
 
     Args:
-        source: what to score. out: the CSV to write.
-        sample_submission: a CSV `filename,label` that fixes the rows and their order; a file that is missing keeps
-        its row. settings: models, windows a video, prior, clip range. limits: time and memory a video. workers:
-        processes; one a core unless told. fresh: forget the journal and start over. follow_symlinks: also follow
-        links that lead out of the folder. progress: show a bar on standard error.
+        source: what to score.
+        out: the CSV to write.
+        sample_submission: a CSV `filename,label` that fixes the rows and their order; a missing file keeps its row.
+        settings: models, windows a video, prior, clip range.
+        limits: time and memory a video.
+        workers: processes; one a core unless told.
+        fresh: forget the journal and start over.
+        follow_symlinks: also follow links that lead out of the folder.
+        progress: show a bar on standard error.
 
     Returns:
         A row for every video, in the order of the sample submission, else sorted by name.
@@ -73,8 +77,7 @@ def predict_dir(
 
 
 def predict_video(path: str | Path, *, settings: Settings | None = None) -> Prediction:
-    """Scores one video in this process. To contain a hostile file, use `predict_dir`, whose workers are separate
-    processes.
+    """Scores one video in this process. For a hostile file use `predict_dir`, which contains it in a worker.
 
     Raises MissingInputError where there is no such file; all else that is wrong with it becomes the reason on the row.
     """

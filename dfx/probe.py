@@ -40,7 +40,7 @@ def probe(path: str | Path) -> VideoInfo:
             )
         rate = stream.average_rate or stream.guessed_rate or FALLBACK_RATE
         time_base = stream.time_base or 1 / rate
-        packets = _packets(container, stream, path, rate * time_base)
+        packets = _packets(container, stream, path, tick=max(1, round(1 / (rate * time_base))))
         return VideoInfo(
             path=path,
             container=container.format.name,
@@ -62,7 +62,8 @@ def probe(path: str | Path) -> VideoInfo:
         )
 
 
-def _packets(container: InputContainer, stream: VideoStream, path: Path, ticks_inverse: Fraction) -> PacketTable:
+def _packets(container: InputContainer, stream: VideoStream, path: Path, *, tick: int) -> PacketTable:
+    """tick: units of the time base from one frame to the next, for streams without usable pts."""
     stamps: list[int | None] = []
     flags: list[bool] = []
     try:
@@ -82,7 +83,7 @@ def _packets(container: InputContainer, stream: VideoStream, path: Path, ticks_i
         raise CorruptVideoError(f"{path.name!r}: its video stream holds no packets; the file is cut or damaged")
     if not any(flags):
         flags[0] = True  # some writers set no flag at all; decoding can only begin at the beginning
-    return PacketTable(_presentation(stamps, max(1, round(1 / ticks_inverse))), np.array(flags))
+    return PacketTable(_presentation(stamps, tick), np.array(flags))
 
 
 def _presentation(stamps: list[int | None], tick: int) -> NDArray[np.int64]:

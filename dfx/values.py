@@ -65,6 +65,16 @@ class PacketTable:
     def __len__(self) -> int:
         return len(self.pts)
 
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The packets in order of presentation: int64 [packets], so that frame i comes in packet order[i]."""
+        return np.argsort(self.pts, kind="stable")
+
+    @property
+    def rank(self) -> NDArray[np.int64]:
+        """The inverse of `order`: the frame that each packet holds."""
+        return np.argsort(self.order, kind="stable")
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -255,8 +265,7 @@ class VideoInfo(Tabular):
     @property
     def keyframes(self) -> tuple[int, ...]:
         """Indices in presentation order of the pictures that the demuxer flags as keyframes."""
-        order = np.argsort(self.packets.pts, kind="stable")
-        return tuple(int(i) for i in np.flatnonzero(self.packets.keyframe[order]))
+        return tuple(int(i) for i in np.flatnonzero(self.packets.keyframe[self.packets.order]))
 
     def columns(self) -> tuple[str, ...]:
         """One row a fact."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from clips import encode, sound_only
 
 import dfx
 from dfx.errors import InputError, MissingInputError, ModelError, OutputError
@@ -26,31 +27,10 @@ def read_csv(path: Path) -> dict[str, float]:
         return {row["filename"]: float(row["label"]) for row in csv.DictReader(lines)}
 
 
-def encode(path: Path, pictures: list[np.ndarray], rotation: int = 0) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "20", "threads": "1"})
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
 def pictures(path: Path, count: int) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         frames = container.decode(video=0)
         return [next(frames).to_ndarray(format="rgb24") for _ in range(count)]
-
-
-def audio_only(path: Path) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 44100
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +46,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.mp4").write_text("this is no video\n" * 100)
     whole = (samples / "real.mp4").read_bytes()
     (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 3])
-    audio_only(folder / "sound.mp4")
+    sound_only(folder / "sound.mp4")
     shots = pictures(samples / "real.mp4", 32)
-    encode(folder / "one_frame.mp4", shots[:1])
-    encode(folder / "upright.mp4", shots)
+    encode(folder / "one_frame.mp4", shots[:1], crf="20")
+    encode(folder / "upright.mp4", shots, crf="20")
     return folder
 
 
@@ -122,7 +102,12 @@ def test_the_evidence_stands_in_the_row(result: tuple[dfx.Predictions, Path]) ->
 
 def test_a_rotated_video_scores_as_the_upright_one(mixed: Path, tmp_path: Path) -> None:
     upright = pictures(mixed / "upright.mp4", 32)
-    encode(tmp_path / "turned.mp4", [np.ascontiguousarray(np.rot90(picture)) for picture in upright], rotation=-90)
+    encode(
+        tmp_path / "turned.mp4",
+        [np.ascontiguousarray(np.rot90(picture)) for picture in upright],
+        rotation=-90,
+        crf="20",
+    )
     tracks = dfx.find_faces(tmp_path / "turned.mp4")
     straight = dfx.find_faces(mixed / "upright.mp4")
     assert len(tracks) == len(straight) > 0

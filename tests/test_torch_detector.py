@@ -17,8 +17,8 @@ from dfx.torch import detector_data as data  # noqa: E402
 from dfx.torch.eval_detector import SMALLEST, precision  # noqa: E402
 from dfx.torch.export_detector import Probabilities  # noqa: E402
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors, encode, inside, match  # noqa: E402
-from dfx.torch.teachers import Found  # noqa: E402
 from dfx.torch.train_detector import _targets, step_loss  # noqa: E402
+from dfx.values import Faces  # noqa: E402
 
 
 def faces(*rows: tuple[float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,7 +127,7 @@ def test_average_precision_of_known_cases() -> None:
 
     def ap(*rows: tuple[np.ndarray, float]) -> tuple[float, float]:
         boxes, scores = np.concatenate([row[0] for row in rows]), np.array([row[1] for row in rows], np.float32)
-        found = Found(boxes, scores, np.zeros((len(rows), 5, 2), np.float32))
+        found = Faces(boxes, scores, np.zeros((len(rows), 5, 2), np.float32))
         return precision([picture], [found], {"face"}, 0.5)  # type: ignore[list-item]
 
     assert ap((box, 0.9)) == (1.0, 1.0)

@@ -63,10 +63,8 @@ class _Pass:
     ) -> None:
         self._info, self._windows = info, windows
         self._container, self._stream = container, stream
-        order = np.argsort(info.packets.pts, kind="stable")
-        self._rank = np.empty_like(order)
-        self._rank[order] = np.arange(len(order))
-        self._frame_of = {int(pts): int(rank) for pts, rank in zip(info.packets.pts, self._rank, strict=True)}
+        self._rank = info.packets.rank
+        self._frame_of = dict(zip(info.packets.pts.tolist(), self._rank.tolist(), strict=True))
         self._wanted = {index for window in windows for index in window.frames}
         self.found = 0
 

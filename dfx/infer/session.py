@@ -38,8 +38,7 @@ class OnnxSession:
 
     def __init__(self, path: str | Path, *, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         self.path = Path(path)
-        self.content = read_model(self.path)
-        self._session = _create(self.content, self.path)
+        self._session = _create(read_model(self.path), self.path)
         self._outputs = list(outputs)
         self._check_names("input", inputs, {node.name for node in self._session.get_inputs()}, exact=True)
         self._check_names("output", outputs, {node.name for node in self._session.get_outputs()}, exact=False)

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfx.torch.teachers import Found, Teacher
+from dfx.torch.teachers import Teacher
+from dfx.values import Faces
 
 PADDED = 320  # pixels: the crops are tight, and a detector wants to see what surrounds a face
 TRUSTED = 0.7  # score from which on a detection counts
@@ -44,7 +45,7 @@ def landmarks(detector: Teacher, path: Path) -> NDArray[np.float32] | None:
     side = picture.shape[0]
     border = (PADDED - side) // 2
     padded = cv2.copyMakeBorder(picture, border, border, border, border, cv2.BORDER_REPLICATE)
-    face: Found = detector.detect(np.asarray(padded, np.uint8), TRUSTED)
+    face: Faces = detector.detect(np.asarray(padded, np.uint8), TRUSTED)
     return np.asarray((face.landmarks[0] - border) / side, np.float32) if len(face) else None
 
 

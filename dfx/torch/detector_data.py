@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
-from dfx.torch.teachers import Found, Teacher, floats, overlaps
+from dfx.torch.teachers import Teacher, floats, overlaps
+from dfx.values import Faces
 
 Picture = NDArray[np.uint8]
 cv2.setNumThreads(0)  # its pool of threads would not survive the fork of a loader
@@ -140,7 +141,7 @@ def label(
     )
 
 
-def _extra(found: Found, boxes: Float) -> tuple[Float, Float, Float]:
+def _extra(found: Faces, boxes: Float) -> tuple[Float, Float, Float]:
     new = overlaps(found.boxes, boxes).max(axis=1, initial=0) < 0.3
     return found.boxes[new], found.landmarks[new], found.scores[new]
 

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from dfx import ops
-from dfx.infer import DetectorContract, OnnxSession
+from dfx.detect import Detector
 from dfx.torch.detector_data import Picture, photographs, video_frames
-from dfx.torch.teachers import Found, Teacher, overlaps
+from dfx.torch.teachers import Teacher, overlaps
+from dfx.values import Faces
 
 SMALLEST = 32.0  # pixels of a face's shorter side, in pictures of 640 pixels
 OVERLAP = 0.5  # intersection over union from which on a face is found
 LOWEST = 0.02  # score from which on detections count in the precision-recall curve
 CLASSES = {"bare": {"face"}, "masked": {"face_masked", "face_mask_badly_worn"}}
 CLASSES["together"] = CLASSES["bare"] | CLASSES["masked"]
-Detect = Callable[[Picture], Found]
+Detect = Callable[[Picture], Faces]
 
 
 @click.command()
@@ -43,7 +43,7 @@ def main(model: Path, data: Path, split: str, videos: bool) -> None:
         Teacher(data / "weights" / f"{name}.onnx")
         for name in ("yunet_n_dynamic", "yunet_s_dynamic", "scrfd_500m_bnkps")
     ]
-    detectors: dict[str, Detect] = {model.stem: ours.detect, **{teacher.name: teacher.detect for teacher in teachers}}
+    detectors: dict[str, Detect] = {model.stem: ours.find, **{teacher.name: teacher.detect for teacher in teachers}}
     pictures = list(photographs(data / "detection", split))
     found = {name: [detect(pixels) for _, pixels, *_ in pictures] for name, detect in detectors.items()}
     table = Table("detector", *(f"{kind} {figure}" for kind in CLASSES for figure in ("AP", "recall")))
@@ -63,37 +63,20 @@ def main(model: Path, data: Path, split: str, videos: bool) -> None:
         console.print(on_videos(ours, teachers, list(video_frames(data / "videos", 3))))
 
 
-class Ours:
-    """Our detector from its ONNX file, on RGB pictures."""
+class Ours(Detector):
+    """Our detector, on RGB pictures as they are."""
 
-    def __init__(self, path: Path) -> None:
-        self._session = OnnxSession(path, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
-        self.contract = DetectorContract.read(self._session.metadata, str(path))
-
-    def detect(self, pixels: Picture, threshold: float = LOWEST) -> Found:
+    def find(self, pixels: Picture, threshold: float = LOWEST) -> Faces:
         """Finds faces in an RGB picture uint8 [H, W, 3] of at most 640 pixels a side."""
         height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
         canvas = np.zeros((1, 3, height, width), np.uint8)
         canvas[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)
-        outputs = self._session.run({"images": canvas})
-        contract = self.contract
-        (faces,) = ops.decode_faces(
-            outputs["scores"],
-            outputs["boxes"],
-            outputs["landmarks"],
-            height,
-            width,
-            strides=contract.strides,
-            min_sizes=contract.min_sizes,
-            variances=contract.variances,
-            threshold=threshold,
-        )
-        return Found(faces.boxes, faces.scores, faces.landmarks)
+        return self.run(canvas, threshold)[0]
 
 
 def precision(
     pictures: Sequence[tuple[str, Picture, NDArray[np.float32], list[str], NDArray[np.float32]]],
-    found: Sequence[Found],
+    found: Sequence[Faces],
     kinds: set[str],
     threshold: float,
 ) -> tuple[float, float]:
@@ -120,7 +103,7 @@ def precision(
     )
 
 
-def _judge(faces: Found, boxes: NDArray[np.float32], wanted: NDArray[np.bool_]) -> list[tuple[float, bool]]:
+def _judge(faces: Faces, boxes: NDArray[np.float32], wanted: NDArray[np.bool_]) -> list[tuple[float, bool]]:
     shared = overlaps(faces.boxes, boxes)
     sizes = (faces.boxes[:, 2:] - faces.boxes[:, :2]).min(axis=1, initial=np.inf)
     free, judged = wanted.copy(), []
@@ -137,7 +120,7 @@ def _judge(faces: Found, boxes: NDArray[np.float32], wanted: NDArray[np.bool_]) 
 def on_videos(ours: Ours, teachers: Sequence[Teacher], frames: Sequence[tuple[str, Picture]]) -> Table:
     """On video frames: landmarks beside each teacher's, in percent of the face's side, and videos that show a face."""
     threshold = ours.contract.score_threshold
-    everyone: dict[str, list[Found]] = {"ours": [ours.detect(pixels, threshold) for _, pixels in frames]}
+    everyone: dict[str, list[Faces]] = {"ours": [ours.find(pixels, threshold) for _, pixels in frames]}
     everyone |= {teacher.name: [teacher.detect(pixels, 0.5) for _, pixels in frames] for teacher in teachers}
     names = {name for name, _ in frames}
     table = Table("video frames", *(f"points beside {name}, %" for name in everyone), "videos with a face, %")
@@ -148,7 +131,7 @@ def on_videos(ours: Ours, teachers: Sequence[Teacher], frames: Sequence[tuple[st
     return table
 
 
-def _apart(first: Sequence[Found], second: Sequence[Found]) -> float:
+def _apart(first: Sequence[Faces], second: Sequence[Faces]) -> float:
     """Mean distance of the landmarks of matched faces, in percent of the face's side (root of its area)."""
     distances = []
     for mine, theirs in zip(first, second, strict=True):

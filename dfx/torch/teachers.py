@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-Float = NDArray[np.float32]
+from dfx.values import Faces, Float
+
 STRIDES = (8, 16, 32)
 
 
@@ -29,18 +29,6 @@ def overlaps(first: Float, second: Float) -> Float:
     return floats(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """boxes float32 [K, 4] xyxy, scores [K], landmarks [K, 5, 2]; pixels of the picture; best first."""
-
-    boxes: Float
-    scores: Float
-    landmarks: Float
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-
 class Teacher:
     """An anchor-free detector of the libfacedetection.train family, from its ONNX file: `yunet` or `scrfd`."""
 
@@ -52,7 +40,7 @@ class Teacher:
         self._session = onnxruntime.InferenceSession(str(path), options)
         self._yunet = "yunet" in path.stem
 
-    def detect(self, pixels: NDArray[np.uint8], threshold: float = 0.02) -> Found:
+    def detect(self, pixels: NDArray[np.uint8], threshold: float = 0.02) -> Faces:
         """Finds faces in an RGB picture uint8 [H, W, 3], after non-maximum suppression at an IoU of 0.45."""
         height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
         padded = np.zeros((height, width, 3), np.uint8)
@@ -63,7 +51,7 @@ class Teacher:
         outputs = dict(zip(names, self._session.run(names, feed), strict=True))
         parts = [self._level(outputs, stride, width) for stride in STRIDES]
         boxes, scores, marks = (np.concatenate(items) for items in zip(*parts, strict=True))
-        return suppress(Found(boxes, scores, marks), threshold, 0.45)
+        return suppress(Faces(boxes, scores, marks), threshold, 0.45)
 
     def _level(self, outputs: dict[str, Any], stride: int, width: int) -> tuple[Float, Float, Float]:
         kinds = ("cls", "obj", "bbox", "kps") if self._yunet else ("score", "bbox", "kps")
@@ -81,9 +69,9 @@ class Teacher:
         return boxes, scores, (values["kps"].reshape(-1, 5, 2) + corner[:, None]) * stride
 
 
-def suppress(found: Found, threshold: float, overlap: float) -> Found:
+def suppress(found: Faces, threshold: float, overlap: float) -> Faces:
     """Keeps what scores above the threshold and overlaps nothing better by more than `overlap` (IoU)."""
     sizes = found.boxes[:, 2:] - found.boxes[:, :2]
     corners = np.hstack([found.boxes[:, :2], sizes]).tolist()
     kept = np.asarray(cv2.dnn.NMSBoxes(corners, found.scores.tolist(), threshold, overlap), int).reshape(-1)
-    return Found(floats(found.boxes[kept]), floats(found.scores[kept]), floats(found.landmarks[kept]))
+    return Faces(floats(found.boxes[kept]), floats(found.scores[kept]), floats(found.landmarks[kept]))
