@@ -86,21 +86,46 @@ def test_the_shipped_file_is_this_network() -> None:
     np.testing.assert_allclose(alone["boxes"][0], outputs["boxes"][1], atol=EXPORT)
 
 
+def picture(*rows: tuple[float, float, float], size: int = 320) -> data.Labelled:
+    """A black picture with bare, square faces."""
+    boxes, marks = (part.numpy() for part in faces(*rows))
+    return data.Labelled("a", np.zeros((size, size, 3), np.uint8), boxes, marks, np.ones(len(rows), np.float32))
+
+
 def test_a_mirrored_face_keeps_its_right_eye_on_the_pictures_left() -> None:
-    boxes, marks = (part.numpy() for part in faces((100, 80, 60)))
-    scene = data.Labelled("a", np.zeros((160, 200, 3), np.uint8), boxes, marks, np.ones(1, np.float32))
-    rng = np.random.default_rng(0)
-    place = np.array([160.0, 160.0], np.float32)
-    moved = data._moved(scene, np.array([100.0, 80.0], np.float32), place, 1.5, 0.0, True, rng)
-    assert moved.marks[0, 0, 0] < moved.marks[0, 1, 0]
-    np.testing.assert_allclose(moved.boxes[0], [115, 115, 205, 205], atol=HALF_PIXEL)
+    mirrored = data._mirrored(picture((100, 80, 60), size=200))
+    np.testing.assert_allclose(mirrored.boxes[0], [70, 50, 130, 110], atol=SUBPIXEL)
+    assert mirrored.marks[0, 0, 0] < mirrored.marks[0, 1, 0]
 
 
-def test_what_leaves_the_canvas_or_is_pasted_over_is_unknown() -> None:
-    boxes, marks = (part.numpy() for part in faces((5, 160, 60), (160, 160, 60), (400, 100, 50)))
-    scene = data.Labelled("a", np.zeros((320, 320, 3), np.uint8), boxes, marks, np.ones(3, np.float32))
-    clipped = data._clipped(scene)
+def test_what_leaves_the_canvas_is_unknown_or_gone() -> None:
+    over = picture((5, 160, 60), (160, 160, 60), (400, 100, 50))
+    clipped = data._clipped(over.name, over.pixels, over.boxes, over.marks, over.target)
     assert np.isnan(clipped.target).tolist() == [True, False]
+
+
+def test_a_face_below_another_picture_goes_or_is_unknown_where_it_still_shows() -> None:
+    scene, over = picture((60, 60, 40), (160, 60, 40), (260, 260, 40)), picture((40, 40, 30), size=80)
+    over.pixels[:] = 200
+    shift = np.array([[1, 0, 22], [0, 1, 22]], np.float32)  # it covers 22 to 102: the first face wholly
+    laid = data._laid(scene, over, shift, np.ones((80, 80), np.float32))
+    assert laid.boxes[:, 0].tolist() == [140, 240, 47]
+    shift[0, 2] = 80  # to 160: half of the second
+    laid = data._laid(scene, over, shift, np.ones((80, 80), np.float32))
+    assert np.isnan(laid.target).tolist() == [False, True, False, False]
+    assert (laid.pixels[40, 100], laid.pixels[40, 170]) == (pytest.approx(200), pytest.approx(0))
+
+
+def test_a_swapped_face_stands_where_the_other_stood() -> None:
+    scene, face = picture((160, 150, 80)), picture((40, 40, 40), size=80)
+    scene.target[:] = data.MASKED_TARGET
+    face.pixels[:] = 200
+    swapped = data._swapped(scene, face, np.random.default_rng(0))
+    np.testing.assert_allclose(swapped.boxes, scene.boxes)
+    np.testing.assert_allclose(swapped.marks, scene.marks, atol=HALF_PIXEL)
+    assert swapped.target.tolist() == [1.0]
+    assert swapped.pixels[150, 160, 0] == 200
+    assert swapped.pixels[20, 20, 0] == 0
 
 
 def test_no_picture_is_on_both_sides() -> None:

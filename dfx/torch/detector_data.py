@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
+from dfx.ops import similarity
+from dfx.torch.dfdc_crops import Crops
 from dfx.torch.teachers import Teacher, floats, overlaps
 from dfx.values import Faces
 
@@ -158,6 +160,27 @@ def portraits(folder: Path) -> Iterator[Labelled]:
             yield Labelled(row["filename"], pixels, box, marks[None], np.ones(1, np.float32))
 
 
+def dfdc_faces(crops: Crops, teacher: Teacher, count: int) -> Iterator[Labelled]:
+    """`count` faces of real DFDC videos, spread over the whole set, as a teacher sees them; tight crops."""
+    reals = [entry for entry in crops.entries if not entry.fake]
+    for entry in tqdm(reals[:: max(1, len(reals) // count)], "labelling crops", mininterval=20):
+        pixels = np.asarray(crops.pictures[entry.row])
+        margin = len(pixels) // 4
+        around = cv2.copyMakeBorder(pixels, *(margin,) * 4, cv2.BORDER_REPLICATE)
+        found = teacher.detect(around, 0.6)
+        if len(found) == 1:
+            yield Labelled(entry.name, pixels, found.boxes - margin, found.landmarks - margin, np.ones(1, np.float32))
+
+
+BLANK = Labelled(
+    "blank",
+    np.zeros((CANVAS, CANVAS, 3), np.uint8),
+    floats(np.zeros((0, 4))),
+    floats(np.zeros((0, 5, 2))),
+    floats(np.zeros(0)),
+)
+
+
 class Scenes(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
     """An endless stream of samples: pixels uint8 [3, 320, 320], boxes [K, 4], landmarks [K, 5, 2], targets [K]."""
 
@@ -179,94 +202,132 @@ class Scenes(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
             number += 1
 
     def _scene(self, rng: np.random.Generator) -> Labelled:
-        scene = _view(self._pictures[rng.integers(len(self._pictures))], rng)
-        while rng.random() < 0.35:
-            scene = _pasted(scene, self._faces[rng.integers(len(self._faces))], rng)
+        scene = BLANK
+        for place in (_covering, _focused):
+            picture = _draw(self._pictures, rng)
+            scene = _laid(scene, picture, place(picture, rng), np.ones(picture.pixels.shape[:2], np.float32))
+        while rng.random() < 0.4:
+            scene = _swapped(scene, _draw(self._faces, rng), rng)
+        while rng.random() < 0.3:
+            scene = _pasted(scene, _draw(self._faces, rng), rng)
         return scene
 
 
-def _view(picture: Labelled, rng: np.random.Generator) -> Labelled:
-    """A turned, scaled, perhaps mirrored cut of a picture in which some face has a size drawn evenly in octaves."""
-    height, width = picture.pixels.shape[:2]
+def _draw(pictures: list[Labelled], rng: np.random.Generator) -> Labelled:
+    """One of the pictures, mirrored every other time."""
+    picture = pictures[rng.integers(len(pictures))]
+    return _mirrored(picture) if rng.random() < 0.5 else picture
+
+
+def _mirrored(picture: Labelled) -> Labelled:
+    width = picture.pixels.shape[1]
+    boxes = picture.boxes[:, [2, 1, 0, 3]] * floats([-1, 1, -1, 1]) + floats([width, 0, width, 0])
+    marks = picture.marks[:, FLIPPED] * floats([-1, 1]) + floats([width, 0])
+    return Labelled(picture.name, np.ascontiguousarray(picture.pixels[:, ::-1]), boxes, marks, picture.target)
+
+
+def _covering(picture: Labelled, rng: np.random.Generator) -> Float:
+    """The matrix that lays a picture over the whole canvas."""
+    size = np.array(picture.pixels.shape[1::-1])
+    scale = CANVAS / size.min() * np.exp(rng.uniform(0, 0.7))
+    return floats(np.hstack([np.eye(2) * scale, ((CANVAS - size * scale) * rng.random(2))[:, None]]))
+
+
+def _focused(picture: Labelled, rng: np.random.Generator) -> Float:
+    """The matrix of a turned, scaled view in which some face has a size drawn evenly in octaves."""
     known = np.flatnonzero(~np.isnan(picture.target))
-    focus, scale = np.array([width, height]) * rng.random(2), np.exp(rng.uniform(np.log(0.5), np.log(1.6)))
+    focus = np.array(picture.pixels.shape[1::-1]) * rng.random(2)
+    scale = np.exp(rng.uniform(np.log(0.4), np.log(1.6)))
     if len(known) and rng.random() < 0.75:
         bare = known[picture.target[known] == 1]
         box = picture.boxes[rng.choice(bare if len(bare) and rng.random() < 0.5 else known)]
         focus = (box[:2] + box[2:]) / 2
         scale = np.exp(rng.uniform(np.log(14), np.log(230))) / max(8.0, float((box[2:] - box[:2]).max()))
         scale = min(scale, 3.0)
-    place = CANVAS * rng.uniform(0.1, 0.9, 2)
-    return _moved(
-        picture, floats(focus), floats(place), scale, np.deg2rad(rng.normal(0, 6)), bool(rng.random() < 0.5), rng
-    )
+    matrix = cv2.getRotationMatrix2D(focus.tolist(), rng.normal(0, 8), scale)
+    matrix[:, 2] += CANVAS * rng.uniform(0.1, 0.9, 2) - focus
+    return floats(matrix)
 
 
-def _moved(
-    picture: Labelled, focus: Float, place: Float, scale: float, angle: float, mirrored: bool, rng: np.random.Generator
-) -> Labelled:
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirrored else 1.0, 1.0])
-    matrix = np.hstack([linear, (place - linear @ focus)[:, None]])
-    border = tuple(int(value) for value in rng.integers(0, 256, 3))
-    source = picture.pixels
-    if scale < 0.6:  # the warp itself does not filter
-        factor = scale * 1.3
-        source = cv2.resize(source, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        matrix = matrix @ np.diag(
-            [picture.pixels.shape[1] / source.shape[1], picture.pixels.shape[0] / source.shape[0], 1]
-        )
-    pixels = cv2.warpAffine(source, matrix, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderValue=border)
-    middle = (picture.boxes[:, :2] + picture.boxes[:, 2:]) / 2 @ linear.T + (place - linear @ focus)
-    half = (picture.boxes[:, 2:] - picture.boxes[:, :2]) / 2 * scale
-    marks = picture.marks @ linear.T + (place - linear @ focus)
-    moved = Labelled(
-        picture.name,
-        pixels,
-        floats(np.hstack([middle - half, middle + half])),
-        floats(marks[:, FLIPPED] if mirrored else marks),
-        picture.target,
-    )
-    return _clipped(moved)
-
-
-def _clipped(scene: Labelled) -> Labelled:
+def _clipped(name: str, pixels: Picture, whole: Float, marks: Float, target: Float) -> Labelled:
     """Faces cut at the canvas; what is hardly seen, or too small, becomes unknown; what is outside goes."""
-    boxes = scene.boxes.clip(0, CANVAS)
+    boxes = whole.clip(0, CANVAS)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    share = area / np.maximum((scene.boxes[:, 2:] - scene.boxes[:, :2]).prod(axis=1), 1e-3)
+    share = area / np.maximum((whole[:, 2:] - whole[:, :2]).prod(axis=1), 1e-3)
     small = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=CANVAS) < SMALLEST
-    target = np.where((share < 0.6) | small, np.float32(np.nan), scene.target)
+    target = np.where((share < 0.6) | small, np.float32(np.nan), target)
     kept = area > 0
-    return Labelled(scene.name, scene.pixels, boxes[kept], scene.marks[kept], target[kept])
+    return Labelled(name, pixels, boxes[kept], marks[kept], target[kept])
 
 
 def _pasted(scene: Labelled, face: Labelled, rng: np.random.Generator) -> Labelled:
-    """The scene with a portrait pasted over it; faces below it become unknown."""
-    size = int(np.exp(rng.uniform(np.log(24), np.log(260))))
-    x, y = rng.integers(0, max(1, CANVAS - size), 2)
-    mirrored = bool(rng.random() < 0.5)
-    patch = cv2.resize(face.pixels, (size, size), interpolation=cv2.INTER_AREA)
-    pixels = scene.pixels.copy()
-    pixels[y : y + size, x : x + size] = (patch[:, ::-1] if mirrored else patch)[: CANVAS - y, : CANVAS - x]
-    ratio = size / face.pixels.shape[0]
-    boxes, marks = face.boxes * ratio, face.marks * ratio
-    if mirrored:
-        boxes, marks = (
-            boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [size, 0, size, 0],
-            marks[:, FLIPPED] * [-1, 1] + [size, 0],
-        )
-    patch_box = floats([[x, y, x + size, y + size]])
-    hidden = overlaps(scene.boxes, patch_box)[:, 0] > 0.02
+    """The scene with a turned portrait laid over it, its edges hard or soft; faces below it become unknown."""
+    height, width = face.pixels.shape[:2]
+    scale = np.exp(rng.uniform(np.log(16), np.log(230))) / float((face.boxes[0, 2:] - face.boxes[0, :2]).max())
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 10), scale)
+    turn[:, 2] += CANVAS * rng.random(2) - [width / 2, height / 2]
+    soft = rng.uniform(0.02, 0.15) * width if rng.random() < 0.5 else 0.0
+    mask = np.ones((height, width), np.float32)
+    return _laid(scene, face, turn, _softened(mask, soft))
+
+
+def _swapped(scene: Labelled, face: Labelled, rng: np.random.Generator) -> Labelled:
+    """The scene in which one of its faces, bare or masked, shows a portrait's face: another person, now bare."""
+    known = np.flatnonzero(~np.isnan(scene.target) & ~np.isnan(scene.marks).any(axis=(1, 2)))
+    if not len(known):
+        return scene
+    k = rng.choice(known)
+    height, width = face.pixels.shape[:2]
+    matrix = similarity(scene.marks[k : k + 1], face.marks[0] / width, width)[0]
+    centre, half = (face.boxes[0, :2] + face.boxes[0, 2:]) / 2, (face.boxes[0, 2:] - face.boxes[0, :2]) / 2
+    mask = np.zeros((height, width), np.float32)
+    axes = half * rng.uniform(0.85, 1.05)
+    cv2.ellipse(mask, (centre.round().astype(int).tolist()), axes.round().astype(int).tolist(), 0, 0, 360, 1.0, -1)
+    rest = np.arange(len(scene.boxes)) != k
+    others = Labelled(scene.name, scene.pixels, scene.boxes[rest], scene.marks[rest], scene.target[rest])
+    swapped = _laid(others, face, matrix, _softened(mask, 0.06 * width))
+    swapped.boxes[-1:] = scene.boxes[k : k + 1]  # the head stays where it was
+    return swapped
+
+
+def _softened(mask: Float, width: float) -> Float:
+    """The mask fading to its inside over about `width` pixels."""
+    if width < 1:
+        return mask
+    inner = cv2.erode(mask, np.ones((2 * int(width) + 1,) * 2), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return floats(cv2.GaussianBlur(inner, (0, 0), width / 2, borderType=cv2.BORDER_CONSTANT))
+
+
+def _laid(scene: Labelled, over: Labelled, matrix: Float, mask: Float) -> Labelled:
+    """The scene with a picture and its faces laid over it where the mask says so.
+
+    Faces below it go, or become unknown where a part of them still shows.
+    """
+    scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
+    source = (
+        cv2.GaussianBlur(over.pixels, (0, 0), 0.4 / scale) if scale < 0.6 else over.pixels
+    )  # a warp does not filter
+    alpha = cv2.warpAffine(mask, matrix, (CANVAS, CANVAS))
+    warped = cv2.warpAffine(source, matrix, (CANVAS, CANVAS), borderMode=cv2.BORDER_REPLICATE)
+    pixels = cv2.blendLinear(warped, scene.pixels, alpha, 1 - alpha)
+    hidden = floats([_mean(alpha, box) for box in scene.boxes])
+    target = np.where(hidden > 0.1, np.float32(np.nan), scene.target)[hidden < 0.9]
+    middle = (over.boxes[:, :2] + over.boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    half = (over.boxes[:, 2:] - over.boxes[:, :2]) / 2 * scale
+    boxes = np.concatenate([scene.boxes[hidden < 0.9], np.hstack([middle - half, middle + half])])
+    marks = np.concatenate([scene.marks[hidden < 0.9], over.marks @ matrix[:, :2].T + matrix[:, 2]])
     return _clipped(
-        Labelled(
-            scene.name,
-            pixels,
-            floats(np.concatenate([scene.boxes, boxes + np.array([x, y, x, y])])),
-            floats(np.concatenate([scene.marks, marks + np.array([x, y])])),
-            np.concatenate([np.where(hidden, np.float32(np.nan), scene.target), face.target]),
-        )
+        over.name,
+        np.asarray(pixels, np.uint8),
+        floats(boxes),
+        floats(marks),
+        np.concatenate([target, over.target]),
     )
+
+
+def _mean(alpha: Float, box: Float) -> float:
+    left, top, right, bottom = box.round().clip(0, CANVAS - 1).astype(int)
+    return float(alpha[top : bottom + 1, left : right + 1].mean())
 
 
 def _weather(pixels: Picture, rng: np.random.Generator) -> Picture:

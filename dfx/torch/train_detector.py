@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from dfx.torch.detector_data import Labelled, Scenes, label, photographs, portraits, video_frames
+from dfx.torch.detector_data import Labelled, Scenes, dfdc_faces, label, photographs, portraits, video_frames
+from dfx.torch.dfdc_crops import Crops
 from dfx.torch.loop import Training
 from dfx.torch.retinaface import RetinaFace, anchors, encode, inside, match
 from dfx.torch.teachers import Teacher
@@ -27,6 +28,7 @@ Sample = tuple[Tensor, Tensor, Tensor, Tensor]
     "--data", type=click.Path(path_type=Path), required=True, help="Folder with detection/, faces/, videos/, weights/."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the labels and checkpoints.")
+@click.option("--crops", type=click.Path(path_type=Path), help="Folder of the DFDC face crops: more faces to paste.")
 @click.option("--start", type=click.Path(path_type=Path), help="Weights to begin another cycle from; else ImageNet's.")
 @click.option("--steps", default=3600, show_default=True)
 @click.option("--batch", default=16, show_default=True)
@@ -35,7 +37,16 @@ Sample = tuple[Tensor, Tensor, Tensor, Tensor]
 @click.option("--threads", default=1, show_default=True)
 @click.option("--every", default=250, show_default=True, help="Steps between checkpoints.")
 def main(
-    data: Path, out: Path, start: Path | None, steps: int, batch: int, rate: float, seed: int, threads: int, every: int
+    data: Path,
+    out: Path,
+    crops: Path | None,
+    start: Path | None,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+    threads: int,
+    every: int,
 ) -> None:
     """Train, writing OUT/detector.pt (the running average of the weights).
 
@@ -52,7 +63,7 @@ def main(
     else:
         net.body.load_imagenet(data / "weights" / "mobilenetv1_025_imagenet.tar")
     run = Training(net.to(memory_format=torch.channels_last), steps, rate, out / "checkpoint.pt")  # type: ignore[call-overload]
-    scenes = Scenes(pictures(data), list(portraits(data / "faces")), seed, start=run.step * batch)
+    scenes = Scenes(pictures(data), faces(data, crops, out), seed, start=run.step * batch)
     started, losses = time.monotonic(), []
     for samples in DataLoader(scenes, batch_size=batch, num_workers=1, prefetch_factor=4, collate_fn=list):
         loss = step_loss(run.net.train(), samples)
@@ -65,6 +76,15 @@ def main(
             torch.save(run.average.state_dict(), out / "detector.pt")
         if run.step >= steps:
             return
+
+
+def faces(data: Path, crops: Path | None, cache: Path) -> list[Labelled]:
+    """The portraits of LFW, and 5,000 faces of the DFDC where they are given."""
+    found = list(portraits(data / "faces"))
+    if crops:
+        every = Crops(crops, data / "dfdc_faces_exclude.txt", cache / "crops.u8")
+        found += dfdc_faces(every, Teacher(data / "weights" / TEACHERS[0]), 5000)
+    return found
 
 
 def pictures(data: Path) -> list[Labelled]:
