@@ -70,10 +70,13 @@ def main() -> None:
     show_default=True,
     help="Bounds on every probability.",
 )
+@click.option("--budget", help="Time for the whole run, as 8h30m, 90m or seconds: it ends in time with a complete CSV.")
 @click.option("--timeout", default=LIMITS.seconds, show_default=True, help="Seconds that one video may take.")
 @click.option(
     "--memory", default=LIMITS.memory / 2**30, show_default=True, help="GiB of memory that a worker may take."
 )
+@click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
+@click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
 @click.option("--workers", type=int, help="Processes; one a core unless told.")
 @click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
 @click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
@@ -87,8 +90,11 @@ def predict(
     windows: int,
     prior: float,
     clip_range: tuple[float, float],
+    budget: str | None,
     timeout: float,
     memory: float,
+    max_pixels: int,
+    max_duration: float,
     workers: int | None,
     fresh: bool,
     follow_symlinks: bool,
@@ -105,7 +111,8 @@ def predict(
         out,
         sample_submission=sample_submission,
         settings=Settings(detector=detector, model=model, windows=windows, prior=prior, clip_range=clip_range),
-        limits=Limits(seconds=timeout, memory=int(memory * 2**30)),
+        limits=Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration),
+        budget=budget,
         workers=workers,
         fresh=fresh,
         follow_symlinks=follow_symlinks,

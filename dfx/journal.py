@@ -14,12 +14,12 @@ from dfx.errors import InputError, OutputError
 from dfx.messages import from_prediction, to_prediction
 from dfx.values import Prediction
 
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS videos (
     filename BLOB PRIMARY KEY, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
-    reason TEXT NOT NULL, probability REAL NOT NULL, row TEXT NOT NULL
+    windows INTEGER NOT NULL, reason TEXT NOT NULL, probability REAL NOT NULL, row TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -58,20 +58,28 @@ class Journal:
             journal._agree({"journal": VERSION, **settings}, path)
             yield journal
 
-    def done(self, paths: Mapping[str, Path]) -> dict[str, Prediction]:
-        """The finished rows of those of the videos (name on the row -> file) that have not changed since."""
-        rows = self._connection.execute("SELECT filename, size, modified_ns, row FROM videos")
-        known = {os.fsdecode(name): (size, modified, row) for name, size, modified, row in rows}
-        found = {name: known[name] for name in paths if name in known}
-        return {name: _prediction(row) for name, (*state, row) in found.items() if tuple(state) == _state(paths[name])}
+    def done(self, paths: Mapping[str, Path]) -> dict[str, tuple[Prediction, int]]:
+        """The finished rows of those of the videos (name on the row -> file) that have not changed since.
 
-    def add(self, path: Path, prediction: Prediction) -> None:
+        With each, the windows that its plan was allowed.
+        """
+        rows = self._connection.execute("SELECT filename, size, modified_ns, row, windows FROM videos")
+        known = {os.fsdecode(name): (state, row, windows) for name, *state, row, windows in rows}
+        found = {name: known[name] for name in paths if name in known}
+        return {
+            name: (_prediction(row), windows)
+            for name, (state, row, windows) in found.items()
+            if tuple(state) == _state(paths[name])
+        }
+
+    def add(self, path: Path, prediction: Prediction, windows: int) -> None:
         """Remembers a finished video, in one transaction that is on the disk when this returns."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 os.fsencode(prediction.filename),
                 *_state(path),
+                windows,
                 str(prediction.reason),
                 prediction.probability,
                 json.dumps(from_prediction(prediction)),

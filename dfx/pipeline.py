@@ -20,9 +20,9 @@ from dfx.detect import Detector
 from dfx.errors import VideoError
 from dfx.plan import plan
 from dfx.probe import probe
-from dfx.settings import Settings
+from dfx.settings import Limits, Settings
 from dfx.track import follow, join
-from dfx.values import ClipScore, Frames, Pixels, Prediction, Reason, Track, VideoInfo
+from dfx.values import ClipScore, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo
 
 DETECT_EVERY = 5  # frames: the first, every fifth and the last of a window; a face moves little in a sixth of a second
 
@@ -30,19 +30,22 @@ DETECT_EVERY = 5  # frames: the first, every fifth and the last of a window; a f
 class Pipeline:
     """The networks, loaded once, and the way of a video through the stages. Serves one video at a time, on one core."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, limits: Limits | None = None) -> None:
         ops.require()
-        self.settings = settings or Settings()
-        self.decoder: Decoder = PyAVDecoder()
+        self.settings, self.limits = settings or Settings(), limits or Limits()
+        self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
         self.detector = Detector(self.settings.detector)
         self.classifier = Classifier(self.settings.model)
 
-    def predict(self, path: str | Path, filename: str | None = None) -> Prediction:
-        """Scores one video. Whatever is wrong with it becomes a reason on its row; nothing is raised."""
+    def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
+        """Scores one video. Whatever is wrong with it becomes a reason on its row; nothing is raised.
+
+        windows: clips of frames to look at, at most; those of the settings unless told.
+        """
         started = time.monotonic()
         row = Prediction(filename or Path(path).name, self.settings.prior, Reason.CRASHED)
         try:
-            row = self._score(row, Path(path))
+            row = self._score(row, Path(path), windows or self.settings.windows)
         except VideoError as error:
             row = replace(row, reason=Reason(error.reason), detail=str(error))
         except FileNotFoundError as error:
@@ -57,14 +60,17 @@ class Pipeline:
 
     def clips(self, path: str | Path) -> Iterator[tuple[Track, Pixels]]:
         """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them."""
-        return chain.from_iterable(map(self._cut, self._windows(probe(path))))
+        return chain.from_iterable(map(self._cut, self._windows(path)))
 
     def tracks(self, path: str | Path) -> list[Track]:
         """The people in a video: a track for each person and window, in order of time."""
-        return list(chain.from_iterable(map(self._follow, self._windows(probe(path)))))
+        return list(chain.from_iterable(map(self._follow, self._windows(path))))
 
-    def _score(self, row: Prediction, path: Path) -> Prediction:
-        pairs = list(self.clips(path))
+    def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
+        info = probe(path, limits=self.limits)
+        chosen = self._plan(info, windows)
+        row = replace(row, windows=len(chosen.windows))
+        pairs = list(chain.from_iterable(map(self._cut, self.decoder.read(info, chosen))))
         if not pairs:
             return replace(row, reason=Reason.NO_FACE, detail="no face was found in the pictures that were looked at")
         tracks = [track for track, _ in pairs]
@@ -74,11 +80,14 @@ class Pipeline:
         probability = aggregate(clips, self.classifier.contract.calibration, self.settings.clip_range)
         return replace(row, probability=probability, reason=Reason.OK, faces=len(set(people)), clips=clips)
 
-    def _windows(self, info: VideoInfo) -> Iterator[Frames]:
+    def _windows(self, path: str | Path) -> Iterator[Frames]:
         """The decoded windows. Map over them: a loop's variable would keep one while the next is decoded."""
+        info = probe(path, limits=self.limits)
+        return self.decoder.read(info, self._plan(info, self.settings.windows))
+
+    def _plan(self, info: VideoInfo, windows: int) -> Plan:
         contract = self.classifier.contract
-        chosen = plan(info, windows=self.settings.windows, count=contract.clip_length, stride=contract.clip_stride)
-        return self.decoder.read(info, chosen)
+        return plan(info, windows=windows, count=contract.clip_length, stride=contract.clip_stride)
 
     def _cut(self, frames: Frames) -> list[tuple[Track, Pixels]]:
         return [(track, crop_track(frames, track, self.classifier.contract)) for track in self._follow(frames)]

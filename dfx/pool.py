@@ -11,28 +11,25 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import zip_longest
 from types import TracebackType
 from typing import Any, Self
 
 import dfx.errors
 from dfx.errors import DfxError
+from dfx.govern import Job, Schedule
 from dfx.messages import decode, encode, to_prediction
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason
 
 COMMAND = [sys.executable, "-P", "-m", "dfx.worker"]
 START_SECONDS = 120.0  # a cold disk reads 100 MB of libraries in far less
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A video to score: the name on its row, and where it lies."""
-
-    filename: str
-    path: Path
+STOP_SECONDS = 1.0  # a killed process that is not gone by then hangs in the system, and is left to it
+RETRIES = (1.0, 10.0, 60.0)  # seconds to wait before a worker that could not start is started again
+FOREVER = 10.0 * 365 * 86400
 
 
 class WorkerDied(Exception):
@@ -43,12 +40,11 @@ class Worker:
     """One process and the pipe to it."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
-        self._hello = encode({"settings": settings.to_json(), "memory": limits.memory})
-        self._seconds = limits.seconds
+        self._hello = encode({"settings": settings.to_json(), "limits": asdict(limits)})
         self._process: subprocess.Popen[bytes] | None = None
         self._expired = self._stopped = False
 
-    def ensure(self) -> None:
+    def ensure(self, seconds: float = START_SECONDS) -> None:
         """Starts the process unless it runs, and waits until it has loaded its models.
 
         Raises what stands in the way of serving, as its own class of `dfx.errors`.
@@ -56,8 +52,10 @@ class Worker:
         if self._process is not None and self._process.poll() is None:
             return
         self._process = _spawn()
+        if self._stopped:
+            self._process.kill()
         try:
-            answer = self._ask(self._hello, START_SECONDS)
+            answer = self._ask(self._hello, seconds)
         except WorkerDied:
             raise DfxError(
                 f"a worker ended (exit status {self._process.wait()}) before it could serve; see what it printed above"
@@ -67,10 +65,13 @@ class Worker:
 
     def predict(self, job: Job, prior: float) -> Prediction:
         """Has one video scored. If the process dies of it, or runs out of time, the row says so and holds the prior."""
+        request = {"filename": job.filename, "path": str(job.path), "windows": job.windows}
+        started = time.monotonic()
         try:
-            return to_prediction(self._ask(encode({"filename": job.filename, "path": str(job.path)}), self._seconds))
+            return to_prediction(self._ask(encode(request), job.seconds))
         except WorkerDied:
-            return Prediction(job.filename, prior, *self._cause_of_death())
+            took = time.monotonic() - started
+            return Prediction(job.filename, prior, *self._cause_of_death(job), seconds=took)
 
     def stop(self) -> None:
         """Ends the process at once, from any thread; what it has in hand is not answered."""
@@ -102,16 +103,17 @@ class Worker:
             raise WorkerDied from error
         finally:
             clock.cancel()
-            if process.poll() is not None or self._stopped:
+            clock.join()
+            if process.poll() is not None or self._stopped or self._expired:
                 _bury(process)
 
     def _expire(self, process: subprocess.Popen[bytes]) -> None:
         self._expired = True
         process.kill()
 
-    def _cause_of_death(self) -> tuple[Reason, str]:
+    def _cause_of_death(self, job: Job) -> tuple[Reason, str]:
         if self._expired:
-            return Reason.TIMEOUT, f"it took longer than the limit of {self._seconds:g} s"
+            return Reason.TIMEOUT, f"it took longer than the limit of {job.seconds:g} s"
         status = self._process.returncode if self._process else None
         return Reason.CRASHED, f"the worker that decoded it died (exit status {status})"
 
@@ -136,22 +138,25 @@ def _bury(process: subprocess.Popen[bytes]) -> None:
 
 
 class Pool:
-    """A worker a core. Use as a context: entering starts the first one and raises what stands in the way of serving."""
+    """A worker a core. Use as a context: entering starts the first one and raises what stands in the way of serving.
 
-    def __init__(self, settings: Settings, limits: Limits, count: int) -> None:
-        self._prior = settings.prior
+    deadline: on the clock of `time.monotonic`; a first worker that is not ready by then is given up.
+    """
+
+    def __init__(self, settings: Settings, limits: Limits, count: int, deadline: float | None = None) -> None:
+        self._prior, self._deadline = settings.prior, deadline
         self._workers = [Worker(settings, limits) for _ in range(count)]
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[Prediction | BaseException] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Job, Prediction] | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         try:
-            self._workers[0].ensure()
-        except BaseException:
+            self._workers[0].ensure(min(START_SECONDS, self._left()))
+        except BaseException as error:
             self._workers[0].close()
-            raise
+            if not (isinstance(error, DfxError) and self._left() <= 0):
+                raise
         return self
 
     def __exit__(
@@ -160,37 +165,61 @@ class Pool:
         self._closing.set()
         for worker in self._workers:
             worker.stop()
-        for thread in self._threads:
-            thread.join()
-        for worker in self._workers:
-            worker.close()
+        for worker, thread in zip_longest(self._workers, self._threads):
+            if thread is not None:
+                thread.join(STOP_SECONDS)
+            if thread is None or not thread.is_alive():
+                worker.close()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Prediction]:
-        """Scores the videos and yields their predictions as they come, in no fixed order."""
-        for job in jobs:
-            self._jobs.put(job)
+    def run(self, schedule: Schedule) -> Iterator[tuple[Job, Prediction]]:
+        """Scores what the schedule hands out until it has no more, or its deadline comes.
+
+        Yields each job with the row that now counts for its video, as they come, in no fixed order. A thread that has
+        no more to do says so with None.
+        """
         self._threads = [
-            threading.Thread(target=self._serve, args=[w], daemon=True) for w in self._workers[: len(jobs)]
+            threading.Thread(target=self._serve, args=[worker, schedule], daemon=True) for worker in self._workers
         ]
         for thread in self._threads:
             thread.start()
-        for _ in jobs:
-            result = self._results.get()
+        serving = len(self._threads)
+        while serving:
+            try:
+                result = self._results.get(timeout=self._left())
+            except queue.Empty:
+                return
             if isinstance(result, BaseException):
                 raise result
-            yield result
+            if result is None:
+                serving -= 1
+            else:
+                yield result
 
-    def _serve(self, worker: Worker) -> None:
+    def _left(self) -> float:
+        """Seconds until the deadline."""
+        return FOREVER if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _serve(self, worker: Worker, schedule: Schedule) -> None:
         """The life of a worker's thread: until no job is left, or the pool closes."""
         try:
-            while not self._closing.is_set():
-                job = self._jobs.get_nowait()
-                worker.ensure()
-                self._results.put(worker.predict(job, self._prior))
-        except queue.Empty:
-            return
+            while not self._closing.is_set() and (job := schedule.take()) is not None:
+                self._ensure(worker)
+                counts = schedule.done(job, worker.predict(job, self._prior))
+                if counts is not None and not self._closing.is_set():
+                    self._results.put((job, counts))
+            self._results.put(None)
         except BaseException as error:  # the caller's thread raises it
             self._results.put(error)
+
+    def _ensure(self, worker: Worker) -> None:
+        """Starts a worker anew where its last video killed it; a machine that is short of memory is given time."""
+        for pause in (*RETRIES, None):
+            try:
+                worker.ensure()
+                return
+            except DfxError:
+                if pause is None or self._closing.wait(pause):
+                    raise
 
 
 def default_workers() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,15 +13,17 @@ from tqdm import tqdm
 
 from dfx.errors import InputError, MissingInputError
 from dfx.find import Found, find
+from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
 from dfx.journal import Journal
 from dfx.pipeline import Pipeline
-from dfx.pool import Job, Pool, default_workers
+from dfx.pool import Pool, default_workers
 from dfx.results import FaceTracks, Predictions
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason
 
 CSV_SECONDS = 10.0  # how stale the CSV may become while a run goes on
+MARGIN = 0.5  # seconds before the end of a budget at which work ends
 
 
 def predict_dir(
@@ -30,6 +33,7 @@ def predict_dir(
     sample_submission: str | Path | None = None,
     settings: Settings | None = None,
     limits: Limits | None = None,
+    budget: str | float | timedelta | None = None,
     workers: int | None = None,
     fresh: bool = False,
     follow_symlinks: bool = False,
@@ -46,7 +50,11 @@ def predict_dir(
         out: the CSV to write.
         sample_submission: a CSV `filename,label` that fixes the rows and their order; a missing file keeps its row.
         settings: models, windows a video, prior, clip range.
-        limits: time and memory a video.
+        limits: time, memory, pixels and duration a video.
+        budget: wall time for this call, as "8h30m", 90.0 seconds or a timedelta. It ends in time with a complete CSV:
+            first every video is given a short look, then what is left buys more windows for those where they change the
+            answer most, up to eight each; what did not fit has the prior and the reason `out_of_budget`, and is scored
+            by the next call.
         workers: processes; one a core unless told.
         fresh: forget the journal and start over.
         follow_symlinks: also follow links that lead out of the folder.
@@ -59,18 +67,22 @@ def predict_dir(
         MissingInputError, InputError, ModelError, OutputError, DependencyError: each in one line, before any work is
         done.
     """
+    started = time.monotonic()
     settings, limits = settings or Settings(), limits or Limits()
+    deadline = None if budget is None else started + _less_margin(seconds_of(budget))
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least 1 is needed")
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
+    workers = min(workers or default_workers(), len(found))
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(Path(out), settings, fresh)) if out is not None else None
         run = _Run(found, settings, Path(out) if out is not None else None, journal)
-        if run.jobs:
-            pool = stack.enter_context(Pool(settings, limits, min(workers or default_workers(), len(run.jobs))))
+        schedule = run.schedule(settings.windows, limits.seconds, workers, deadline)
+        if schedule is not None:
+            pool = stack.enter_context(Pool(settings, limits, workers, deadline))
             run.write()
             stack.callback(run.write)
-            _drain(run, pool.run(run.jobs), progress)
+            _drain(run, pool.run(schedule), schedule, progress)
         else:
             run.write()
     return run.predictions()
@@ -99,20 +111,33 @@ class _Run:
 
     def __init__(self, found: Sequence[Found], settings: Settings, out: Path | None, journal: Journal | None) -> None:
         self._found, self._prior, self._out, self._journal = found, settings.prior, out, journal
-        self._paths = {item.filename: item.path for item in found if item.path is not None}
-        known = journal.done(self._paths) if journal else {}
-        self._known: dict[str, Prediction] = dict(known)
+        self.paths = {item.filename: item.path for item in found if item.path is not None}
+        self._known = journal.done(self.paths) if journal else {}
         self._written = 0.0
-        self.jobs = [Job(name, path) for name, path in self._paths.items() if name not in known]
 
-    def __len__(self) -> int:
-        return len(self._paths)
+    @property
+    def scored(self) -> int:
+        """Videos that have a row of their own."""
+        return len(self._known)
 
-    def add(self, prediction: Prediction) -> None:
-        """Remembers a row, in the journal first; the CSV follows when it has become stale."""
-        if self._journal:
-            self._journal.add(self._paths[prediction.filename], prediction)
-        self._known[prediction.filename] = prediction
+    def schedule(self, windows: int, limit: float, workers: int, deadline: float | None) -> Schedule | None:
+        """What is left to do; None where nothing is.
+
+        Without a budget that is every video that has not had its windows yet.
+        """
+        if deadline is not None and self.paths:
+            return Governor(self.paths, self._known, deadline=deadline, workers=workers, limit=limit)
+        left = {name: path for name, path in self.paths.items() if self._given(name) < windows}
+        return Once(left, windows, limit) if left else None
+
+    def add(self, job: Job, prediction: Prediction) -> None:
+        """Remembers a row, in the journal first; the CSV follows when it has become stale.
+
+        What did not fit into the budget is shown, but not remembered: the next run tries again.
+        """
+        if self._journal and prediction.reason != Reason.OUT_OF_BUDGET:
+            self._journal.add(self.paths[prediction.filename], prediction, job.windows)
+        self._known[prediction.filename] = prediction, job.windows
         if time.monotonic() - self._written > CSV_SECONDS:
             self.write()
 
@@ -124,22 +149,37 @@ class _Run:
 
     def predictions(self) -> Predictions:
         """A row for every video that was found or asked for."""
-        return Predictions(tuple(self._known.get(item.filename) or self._unscored(item) for item in self._found))
+        return Predictions(tuple(self._row(item) for item in self._found))
 
-    def _unscored(self, item: Found) -> Prediction:
+    def _given(self, name: str) -> int:
+        return self._known[name][1] if name in self._known else 0
+
+    def _row(self, item: Found) -> Prediction:
+        if item.filename in self._known:
+            return self._known[item.filename][0]
         if item.path is None:
             return Prediction(item.filename, self._prior, Reason.MISSING, "no such file in the folder")
         return Prediction(item.filename, self._prior, Reason.OUT_OF_BUDGET, "the run ended before its turn came")
 
 
-def _drain(run: _Run, results: Iterable[Prediction], progress: bool) -> None:
-    done = len(run) - len(run.jobs)
+def _drain(run: _Run, results: Iterable[tuple[Job, Prediction]], schedule: Schedule, progress: bool) -> None:
     with tqdm(
-        total=len(run), initial=done, unit="video", disable=not progress, smoothing=0.05, dynamic_ncols=True
+        total=len(run.paths),
+        initial=run.scored,
+        unit="video",
+        disable=not progress,
+        smoothing=0.05,
+        dynamic_ncols=True,
     ) as bar:
-        for prediction in results:
-            run.add(prediction)
-            bar.update()
+        for job, prediction in results:
+            run.add(job, prediction)
+            bar.set_postfix_str(schedule.status(), refresh=False)
+            bar.update(run.scored - bar.n)
+
+
+def _less_margin(budget: float) -> float:
+    """A budget less what it takes to end workers and write the last CSV."""
+    return budget - min(MARGIN, budget / 10)
 
 
 def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:

@@ -15,32 +15,37 @@ from numpy.typing import NDArray
 from dfx.decode.container import open_video
 from dfx.decode.rotation import rotation
 from dfx.errors import CorruptVideoError, TooLargeVideoError
+from dfx.settings import Limits
 from dfx.values import AudioInfo, PacketTable, VideoInfo
 
-MOST_PIXELS = 8192 * 4352  # a picture of 8K, with room for padding
 MOST_PACKETS = 2_000_000  # nine hours at 60 frames a second
 FALLBACK_RATE = Fraction(25)  # frames a second, where a container states none
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path, *, limits: Limits | None = None) -> VideoInfo:
     """Reads a file's headers and the packets of its video stream.
 
     Raises:
         MissingInputError, CorruptVideoError, UnsupportedVideoError: see `dfx.decode.container.open_video`.
-        TooLargeVideoError: more than 8192 x 4352 pixels, or more than two million packets.
+        TooLargeVideoError: more pixels or a longer duration than the limits allow, or more than two million packets.
     """
-    path = Path(path)
-    with open_video(path) as (container, stream):
+    path, limits = Path(path), limits or Limits()
+    with open_video(path, limits.pixels) as (container, stream):
         context = stream.codec_context
         if not context.width or not context.height:
             raise CorruptVideoError(f"{path.name!r}: its header states no picture size; the file is cut or damaged")
-        if context.width * context.height > MOST_PIXELS:
+        if context.width * context.height > limits.pixels:
             raise TooLargeVideoError(
-                f"{path.name!r}: {context.width}x{context.height} pixels; {MOST_PIXELS} is the limit"
+                f"{path.name!r}: {context.width}x{context.height} pixels; {limits.pixels} is the limit (--max-pixels)"
             )
         rate = stream.average_rate or stream.guessed_rate or FALLBACK_RATE
         time_base = stream.time_base or 1 / rate
         packets = _packets(container, stream, path, tick=max(1, round(1 / (rate * time_base))))
+        duration = _duration(container, packets, rate, time_base)
+        if duration > limits.duration:
+            raise TooLargeVideoError(
+                f"{path.name!r}: {duration:.0f} s long; {limits.duration:g} s is the limit (--max-duration)"
+            )
         return VideoInfo(
             path=path,
             container=container.format.name,
@@ -52,7 +57,7 @@ def probe(path: str | Path) -> VideoInfo:
             rotation=rotation(path),
             rate=rate,
             time_base=time_base,
-            duration=_duration(container, packets, rate, time_base),
+            duration=duration,
             frames=len(packets),
             bit_rate=container.bit_rate or 0,
             bytes=path.stat().st_size,

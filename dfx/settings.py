@@ -51,16 +51,22 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one video may cost before its worker is stopped.
+    """What one video may cost before it is given up.
 
-    seconds: wall time a video; memory: bytes of private memory a worker (enforced on Linux).
+    seconds: wall time; memory: bytes of private memory a worker (enforced on Linux); pixels: of one picture, 8K with
+    room for padding; duration: seconds that the container states.
     """
 
     seconds: float = 120.0
     memory: int = 2 * 2**30
+    pixels: int = 8192 * 4352
+    duration: float = 6 * 3600.0
 
     def __post_init__(self) -> None:
-        if not (self.seconds > 0 and math.isfinite(self.seconds)):
-            raise InputError(f"the time limit is {self.seconds} s; a finite number above 0 is needed")
+        for name, value in (("time", self.seconds), ("duration", self.duration)):
+            if not (value > 0 and math.isfinite(value)):
+                raise InputError(f"the {name} limit is {value} s; a finite number above 0 is needed")
         if self.memory < 2**28:
             raise InputError(f"the memory limit is {self.memory} bytes; at least 256 MiB ({2**28}) are needed")
+        if self.pixels < 1:
+            raise InputError(f"the pixel limit is {self.pixels}; at least 1 is needed")

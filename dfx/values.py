@@ -288,8 +288,8 @@ class Prediction(Tabular):
     """One row of the result: a video, its calibrated probability of being fake, and why. As a table: the evidence.
 
     filename: as it stands in the CSV; probability: in [0, 1], the prior where the video could not be scored; detail:
-    one sentence for people, empty when all is well; faces: people followed; clips: the evidence; seconds: time it
-    took.
+    one sentence for people, empty when all is well; faces: people followed; clips: the evidence; windows: of frames
+    that were planned; seconds: time it took.
     """
 
     filename: str
@@ -298,6 +298,7 @@ class Prediction(Tabular):
     detail: str = ""
     faces: int = 0
     clips: tuple[ClipScore, ...] = ()
+    windows: int = 0
     seconds: float = field(default=0.0, compare=False)
 
     def __repr__(self) -> str:

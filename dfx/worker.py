@@ -14,23 +14,24 @@ from typing import Any, BinaryIO
 from dfx.errors import DfxError
 from dfx.messages import decode, encode, from_prediction
 from dfx.pipeline import Pipeline
-from dfx.settings import Settings
+from dfx.settings import Limits, Settings
 
 
 def main() -> None:
     """Serves until standard input ends."""
     replies = _claim_stdout()
     hello = decode(sys.stdin.buffer.readline())
-    _limit_memory(hello["memory"])
+    limits = Limits(**hello["limits"])
+    _limit_memory(limits.memory)
     try:
-        pipeline = Pipeline(Settings.from_json(hello["settings"]))
+        pipeline = Pipeline(Settings.from_json(hello["settings"]), limits)
     except DfxError as error:
         _send(replies, {"error": type(error).__name__, "message": str(error)})
         return
     _send(replies, {"ready": True})
     for line in sys.stdin.buffer:
         job = decode(line)
-        _send(replies, from_prediction(pipeline.predict(job["path"], job["filename"])))
+        _send(replies, from_prediction(pipeline.predict(job["path"], job["filename"], job["windows"])))
 
 
 def _claim_stdout() -> BinaryIO:

@@ -12,7 +12,7 @@ from dfx.values import Prediction
 
 
 class Sabotaged(Pipeline):
-    def _score(self, row: Prediction, path: Path) -> Prediction:
+    def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
         if "crash" in path.name:
             os.abort()
         if "hang" in path.name:
@@ -21,7 +21,7 @@ class Sabotaged(Pipeline):
             bytearray(3 * 2**30)
         if "chatter" in path.name:
             print("a library that prints")
-        return super()._score(row, path)
+        return super()._score(row, path, windows)
 
 
 if __name__ == "__main__":

@@ -31,16 +31,17 @@ def video(tmp_path: Path) -> Path:
 
 def test_rows_come_back_to_the_bit(tmp_path: Path, video: Path) -> None:
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        journal.add(video, ROW)
+        journal.add(video, ROW, 2)
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        (back,) = journal.done({ROW.filename: video}).values()
+        ((back, windows),) = journal.done({ROW.filename: video}).values()
+    assert windows == 2
     assert back == ROW
     assert back.seconds == ROW.seconds
 
 
 def test_a_changed_or_unknown_video_is_not_done(tmp_path: Path, video: Path) -> None:
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        journal.add(video, ROW)
+        journal.add(video, ROW, 2)
         assert journal.done({"another.mp4": video}) == {}
         video.write_bytes(b"longer content")
         assert journal.done({ROW.filename: video}) == {}
@@ -49,7 +50,7 @@ def test_a_changed_or_unknown_video_is_not_done(tmp_path: Path, video: Path) -> 
 @pytest.mark.parametrize("change", [{"model": "xyz"}, {"windows": 3}, {"extra": 1}])
 def test_other_settings_are_named_and_not_mixed(tmp_path: Path, video: Path, change: dict[str, object]) -> None:
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        journal.add(video, ROW)
+        journal.add(video, ROW, 2)
     (name,) = change
     with (
         pytest.raises(InputError, match=rf"{name} was .* and is .*--fresh"),
@@ -108,7 +109,7 @@ def test_what_add_returned_from_survives_a_kill(tmp_path: Path, video: Path) -> 
         "from dfx.journal import Journal; from dfx.values import Prediction, Reason\n"
         f"with Journal.open(Path({str(tmp_path / 'j')!r}), {SETTINGS!r}) as journal:\n"
         "    for n in itertools.count():\n"
-        f"        journal.add(Path({str(video)!r}), Prediction(f'{{n}}', 0.5, Reason.OK)); print(n, flush=True)"
+        f"        journal.add(Path({str(video)!r}), Prediction(f'{{n}}', 0.5, Reason.OK), 2); print(n, flush=True)"
     )
     for _ in range(3):
         writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -10,8 +10,9 @@ import pytest
 
 from dfx import pool as pool_module
 from dfx.errors import InputError, ModelError
+from dfx.govern import Once
 from dfx.pipeline import Pipeline
-from dfx.pool import Job, Pool
+from dfx.pool import Pool
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason
 
@@ -22,9 +23,9 @@ def sabotaged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(folder: Path, names: list[str], workers: int = 1, **limits: float) -> dict[str, Prediction]:
-    jobs = [Job(name, folder / name) for name in names]
+    once = Once({name: folder / name for name in names}, 2, Limits(**limits).seconds)
     with Pool(Settings(), Limits(**limits), workers) as pool:
-        return {row.filename: row for row in pool.run(jobs)}
+        return {row.filename: row for _, row in pool.run(once)}
 
 
 @pytest.mark.usefixtures("sabotaged")
@@ -67,8 +68,8 @@ def test_a_missing_extension_is_said_before_any_video(samples: Path, monkeypatch
 
 
 def test_leaving_early_ends_the_workers(samples: Path) -> None:
-    jobs = [Job("real.mp4", samples / "real.mp4")] * 50
+    once = Once({f"{number}.mp4": samples / "real.mp4" for number in range(50)}, 2, 60)
     with Pool(Settings(), Limits(), 2) as pool:
-        next(pool.run(jobs))
+        next(pool.run(once))
         workers = pool._workers
     assert all(worker._process is None or worker._process.returncode is not None for worker in workers)

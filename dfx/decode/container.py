@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from dfx.errors import CorruptVideoError, MissingInputError, UnsupportedVideoError
+from dfx.errors import CorruptVideoError, MissingInputError, TooLargeVideoError, UnsupportedVideoError
 
 # Demuxers that read one file and follow no reference in it: no concat, hls, dash, sdp, image2, lavfi.
 FORMATS = (
@@ -28,8 +28,10 @@ OPTIONS = {
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(path: str | Path, pixels: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a file and chooses its video stream: the best that is no cover picture.
+
+    pixels: of one picture at most; the decoder refuses larger ones, whatever the header says.
 
     Raises:
         MissingInputError: there is no such file. CorruptVideoError: it is empty, cut, no video at all, or of a kind
@@ -38,7 +40,10 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
     """
     _check_file(Path(path))
     with mapped(path), av.open(f"file:{os.fspath(path)}", options=OPTIONS, metadata_errors="replace") as container:
-        yield container, _video_stream(container, Path(path))
+        stream = _video_stream(container, Path(path))
+        if pixels is not None:
+            stream.codec_context.options = {"max_pixels": str(pixels)}
+        yield container, stream
 
 
 @contextmanager
@@ -47,6 +52,8 @@ def mapped(path: str | Path) -> Iterator[None]:
     name = Path(path).name
     try:
         yield
+    except av.error.MemoryError as error:
+        raise TooLargeVideoError(f"{name!r}: decoding it needs more memory than the limit allows") from error
     except av.error.DecoderNotFoundError as error:
         raise UnsupportedVideoError(f"{name!r}: FFmpeg has no decoder for its codec; convert it to H.264") from error
     except (av.error.FFmpegError, UnicodeError, OverflowError) as error:

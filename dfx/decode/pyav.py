@@ -23,7 +23,13 @@ SKIM = 2000  # packets that are read past rather than sought past: reading one c
 
 
 class PyAVDecoder:
-    """Decodes the planned windows on one thread. Stateless: it opens the file anew for every read."""
+    """Decodes the planned windows on one thread. Stateless: it opens the file anew for every read.
+
+    pixels: of one picture at most; a larger one counts as damage.
+    """
+
+    def __init__(self, pixels: int | None = None) -> None:
+        self._pixels = pixels
 
     def read(self, info: VideoInfo, plan: Plan) -> Iterator[Frames]:
         """Yields one `Frames` a window, in order of time.
@@ -36,7 +42,7 @@ class PyAVDecoder:
         """
         found = 0
         for windows in _passes(plan.windows):
-            with open_video(info.path) as (container, stream), mapped(info.path):
+            with open_video(info.path, self._pixels) as (container, stream), mapped(info.path):
                 run = _Pass(info, windows, container, stream)
                 yield from run  # no loop of our own, whose variable would keep a window while the next is decoded
                 found += run.found
@@ -128,6 +134,8 @@ def _decoded(context: VideoCodecContext, packet: Packet[VideoStream] | None) -> 
     """The pictures that a packet (None: the end) brings out; none where it is damaged."""
     try:
         return [frame for frame in context.decode(packet) if isinstance(frame, VideoFrame)]
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError:
         return []
 
