@@ -78,7 +78,10 @@ def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
 
 
 def _stays(path: Path, home: Path) -> bool:
-    return not path.is_symlink() or path.resolve().is_relative_to(home)
+    try:
+        return not path.is_symlink() or path.resolve().is_relative_to(home)
+    except (OSError, RuntimeError):  # a link that leads to itself: it leaves nothing, and its row will say so
+        return True
 
 
 def _ordered(sample: Path, found: dict[str, Found]) -> list[Found]:

@@ -21,6 +21,7 @@ from typing import Any, Self
 import dfx.errors
 from dfx.errors import DfxError
 from dfx.govern import Job, Schedule
+from dfx.infer.session import fingerprint
 from dfx.messages import decode, encode, to_prediction
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason
@@ -40,7 +41,8 @@ class Worker:
     """One process and the pipe to it."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
-        self._hello = encode({"settings": settings.to_json(), "limits": asdict(limits)})
+        models = {str(path): fingerprint(path) for path in (settings.detector, settings.model)}
+        self._hello = encode({"settings": settings.to_json(), "limits": asdict(limits), "models": models})
         self._process: subprocess.Popen[bytes] | None = None
         self._expired = self._stopped = False
 

@@ -1,17 +1,19 @@
 """A worker: `python -m dfx.worker`. Takes whole videos, one at a time, and gives back their predictions.
 
 Messages come on standard input and go out on what was standard output when it started; what a library prints goes to
-standard error. The first message holds settings and limits; the answer is `{"ready": true}` or the error that stands in
-the way. It ends when its input ends, so it never outlives its parent by more than one video.
+standard error. The first message holds settings, limits and the models' hashes; the answer is `{"ready": true}` or the
+error that stands in the way. It ends when its input ends, so it never outlives its parent by more than one video.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
-from dfx.errors import DfxError
+from dfx.errors import DfxError, ModelError
+from dfx.infer.session import fingerprint
 from dfx.messages import decode, encode, from_prediction
 from dfx.pipeline import Pipeline
 from dfx.settings import Limits, Settings
@@ -20,10 +22,14 @@ from dfx.settings import Limits, Settings
 def main() -> None:
     """Serves until standard input ends."""
     replies = _claim_stdout()
-    hello = decode(sys.stdin.buffer.readline())
+    first = sys.stdin.buffer.readline()
+    if not first:  # the parent was gone before it could speak
+        return
+    hello = decode(first)
     limits = Limits(**hello["limits"])
     _limit_memory(limits.memory)
     try:
+        _check_models(hello["models"])
         pipeline = Pipeline(Settings.from_json(hello["settings"]), limits)
     except DfxError as error:
         _send(replies, {"error": type(error).__name__, "message": str(error)})
@@ -40,9 +46,19 @@ def _claim_stdout() -> BinaryIO:
     return replies
 
 
+def _check_models(hashes: dict[str, str]) -> None:
+    """The models must be those that the run began with: scores of two are never mixed."""
+    for path, wanted in hashes.items():
+        if fingerprint(Path(path)) != wanted:
+            raise ModelError(f"{path} was changed while the run went on: put it back, or start over with --fresh")
+
+
 def _send(replies: BinaryIO, message: dict[str, Any]) -> None:
-    replies.write(encode(message))
-    replies.flush()
+    try:
+        replies.write(encode(message))
+        replies.flush()
+    except BrokenPipeError:  # the parent is gone, and with it whoever would read a traceback
+        os._exit(1)
 
 
 def _limit_memory(limit: int) -> None:

@@ -12,6 +12,7 @@ from tolerances import SINGLE_PRECISION
 from dfx.classify import Classifier
 from dfx.detect import Detector
 from dfx.errors import InputError, MissingInputError, ModelError
+from dfx.infer.session import fingerprint
 from dfx.settings import Settings
 
 
@@ -60,6 +61,24 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"nothing\.onnx"):
         Classifier(tmp_path / "nothing.onnx")
+
+
+def test_a_model_that_differs_from_the_list_beside_it_is_refused(tmp_path: Path) -> None:
+    path = brightness_classifier(tmp_path / "m.onnx")
+    digest = fingerprint(path)
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  m.onnx\n{'0' * 64}  other.onnx\n")
+    Classifier(path)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ModelError, match="damaged, or not the file that SHA256SUMS beside it lists"):
+        Classifier(path)
+
+
+def test_the_shipped_models_are_on_their_list() -> None:
+    folder = Settings().model.parent
+    listed = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert listed == {path.name: fingerprint(path) for path in folder.glob("*.onnx")}
 
 
 def test_a_classifier_is_no_detector(tmp_path: Path) -> None:

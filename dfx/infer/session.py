@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 Array = NDArray[Any]
+SUMS = "SHA256SUMS"
 
 
 class Session(Protocol):
@@ -64,13 +65,30 @@ class OnnxSession:
 
 
 def read_model(path: Path) -> bytes:
-    """The bytes of a model file; raises MissingInputError or ModelError where it cannot be read."""
+    """The bytes of a model file.
+
+    Raises:
+        MissingInputError: no such file. ModelError: it cannot be read, or SHA256SUMS beside it lists another hash.
+    """
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise MissingInputError(f"no model at {path}: name an ONNX file that exists") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read as a model ({error.strerror})") from error
+    wanted = _listed_hash(path)
+    if wanted is not None and hashlib.sha256(content).hexdigest() != wanted:
+        raise ModelError(f"{path}: it is damaged, or not the file that {SUMS} beside it lists; install dfx anew")
+    return content
+
+
+def _listed_hash(path: Path) -> str | None:
+    """The hash that a list beside the file, as `sha256sum` writes it, holds for it."""
+    sums = path.with_name(SUMS)
+    if not sums.is_file():
+        return None
+    listed = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines())
+    return next((words[0] for words in listed if len(words) == 2 and words[1].lstrip("*") == path.name), None)
 
 
 def fingerprint(path: Path) -> str:
