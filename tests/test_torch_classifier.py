@@ -24,6 +24,7 @@ from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
 from dfx.torch.clipnet import CLIP_LENGTH, CROP_SIZE, CROP_TEMPLATE, Backbone, ClipNet, FrameNet, TemporalHead
 from dfx.torch.dfdc_crops import CACHED_SIZE, Augmentation, Crops, PairStream
 from dfx.torch.export_classifier import export_classifier
+from dfx.torch.pseudo_fakes import self_blended
 from dfx.torch.train_backbone import main as train_backbone
 
 pytestmark = pytest.mark.torch
@@ -234,3 +235,23 @@ def test_no_person_is_in_two_folds(shared: Path) -> None:
     assert len(scenes) == 27
     assert all(len(found) == 1 for found in scenes.values())
     assert {video.fold for video in videos} == {*clip_data.FAMILIES.values(), clip_data.REST}
+
+
+def test_a_pseudo_fake_differs_from_its_original_inside_the_face_alone() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (184, 184, 3), dtype=np.uint8)
+    picture = cv2.GaussianBlur(picture, (0, 0), 3)
+    shares = []
+    for _ in range(20):
+        changed = (self_blended(picture, rng) != picture).any(axis=2)
+        assert not changed[[0, 0, -1, -1], [0, -1, 0, -1]].any(), "the corners are the original's"
+        shares.append(changed.mean())
+    assert min(shares) > 0.02
+    assert max(shares) > 0.3
+
+
+def test_a_stream_with_pseudo_fakes_keeps_its_originals(crops: Crops) -> None:
+    plain, blended = (next(iter(PairStream(crops, 2, seed=3, pseudo=share))) for share in (0.0, 1.0))
+    assert blended[0].shape == plain[0].shape
+    assert blended[1].tolist() == [0, 0, 1, 1]
+    assert not torch.equal(blended[0][2:], plain[0][2:])

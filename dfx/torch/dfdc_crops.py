@@ -23,6 +23,7 @@ from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
 from dfx.torch.clipnet import CROP_SIZE
+from dfx.torch.pseudo_fakes import self_blended
 
 CACHED_SIZE = 184  # pixels; a little more than a crop, so that shifts and turns have something to show
 Picture = NDArray[np.uint8]
@@ -111,10 +112,11 @@ class PairStream(IterableDataset[tuple[Tensor, Tensor]]):
 
     The first half is real, the second half holds the fakes in the same order. It depends on `seed` and `start` (the
     number of batches that went before) alone, so that training resumes on the data that it would have seen.
+    pseudo: the share of fakes that are made on the spot from their original (`dfx.torch.pseudo_fakes`).
     """
 
-    def __init__(self, crops: Crops, pairs: int, seed: int, start: int = 0) -> None:
-        self._crops, self._count, self._seed, self._start = crops, pairs, seed, start
+    def __init__(self, crops: Crops, pairs: int, seed: int, start: int = 0, pseudo: float = 0.0) -> None:
+        self._crops, self._count, self._seed, self._start, self._pseudo = crops, pairs, seed, start, pseudo
         self._pairs = crops.pairs(held_out=False)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -133,9 +135,13 @@ class PairStream(IterableDataset[tuple[Tensor, Tensor]]):
 
     def _couple(self, pair: tuple[Entry, list[Entry]], rng: np.random.Generator) -> tuple[Picture, Picture]:
         real, fakes = pair
-        fake = fakes[rng.integers(len(fakes))]
         change = Augmentation.draw(rng)
-        return change(self._crops.pictures[real.row]), change(self._crops.pictures[fake.row])
+        original = self._crops.pictures[real.row]
+        if rng.random() < self._pseudo:
+            fake = self_blended(original, rng)
+        else:
+            fake = self._crops.pictures[fakes[rng.integers(len(fakes))].row]
+        return change(original), change(fake)
 
 
 @dataclass(frozen=True, slots=True)

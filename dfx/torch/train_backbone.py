@@ -28,6 +28,8 @@ SMOOTHING = 0.05  # of the labels: some fakes show no trace in their one frame
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV of the labelled videos: their scenes stay out.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="Weights to start from; see Backbone.load_imagenet.")
+@click.option("--start", type=click.Path(path_type=Path), help="A backbone.pt to begin another cycle from.")
+@click.option("--pseudo", default=0.0, show_default=True, help="Share of fakes made from their original by blending.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the cache and checkpoints.")
 @click.option("--steps", default=2000, show_default=True)
 @click.option("--pairs", default=32, show_default=True, help="Pairs a step.")
@@ -40,6 +42,8 @@ def main(
     exclude: Path,
     labels: Path | None,
     imagenet: Path | None,
+    start: Path | None,
+    pseudo: float,
     out: Path,
     steps: int,
     pairs: int,
@@ -58,8 +62,8 @@ def main(
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     data = Crops(crops, exclude, out / "crops.u8", labels)
-    run = Training(_network(imagenet), steps, rate, out / "checkpoint.pt")
-    stream = PairStream(data, pairs, seed, start=run.step)
+    run = Training(_network(imagenet, start), steps, rate, out / "checkpoint.pt")
+    stream = PairStream(data, pairs, seed, start=run.step, pseudo=pseudo)
     started = time.monotonic()
     for pixels, truth in DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4):
         if run.step >= steps:
@@ -74,10 +78,13 @@ def main(
             torch.save(run.average.state_dict(), out / "backbone.pt")
 
 
-def _network(imagenet: Path | None) -> FrameNet:
+def _network(imagenet: Path | None, start: Path | None) -> FrameNet:
     net = FrameNet()
-    if imagenet:
+    if start:
+        net.load_state_dict(torch.load(start, weights_only=True))
+    elif imagenet:
         net.backbone.load_imagenet(imagenet)
+    if start or imagenet:
         net.backbone.freeze()
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
