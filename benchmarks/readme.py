@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
+Figures = dict[str, Any]
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PLACE = re.compile(r"(<!-- figures: whole_job -->\n).*?(\n<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 
 @click.command()
@@ -21,23 +23,39 @@ PLACE = re.compile(r"(<!-- figures: whole_job -->\n).*?(\n<!-- end -->)", re.DOT
 def main(check: bool) -> None:
     """Put the figures of benchmarks/results into the README."""
     text = README.read_text(encoding="utf-8")
-    wanted = PLACE.sub(lambda match: match[1] + whole_job() + match[2], text)
+    wanted = PLACE.sub(lambda match: match[1] + SENTENCES[match[2]](_results(match[2])) + match[3], text)
     if check and wanted != text:
         raise click.ClickException("README.md is behind benchmarks/results: run python benchmarks/readme.py")
     README.write_text(wanted, encoding="utf-8")
 
 
-def whole_job() -> str:
+def whole_job(figures: Figures) -> str:
     """The sentence on the main job's speed and memory."""
-    figures = json.loads((ROOT / "benchmarks" / "results" / "whole_job.json").read_text(encoding="utf-8"))
-    machine = figures["machine"]
     runs = figures["seconds_a_video_of_each_run"]
     return (
         f"Ten-second 1080p clips take **{figures['seconds_a_video']:.2f} s a video** (median of {len(runs)} runs of "
         f"{figures['videos']} videos, {min(runs):.2f} to {max(runs):.2f}, start-up included) on "
-        f"{figures['workers']} cores ({machine['cpu']}), and all processes together at most "
+        f"{figures['workers']} cores ({figures['machine']['cpu']}), and all processes together at most "
         f"{figures['peak_memory_mib']} MiB of memory."
     )
+
+
+def supervision(figures: Figures) -> str:
+    """The sentence on what supervision costs."""
+    ratios = figures["ratios"]
+    return (
+        f"Supervision, journal and limits together add {100 * (figures['ratio'] - 1):.1f} % to the time of the bare "
+        f"pipeline (median of {len(ratios)} pairs of runs of {figures['videos']} videos on one core, "
+        f"{100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f} %)."
+    )
+
+
+def _results(name: str) -> Figures:
+    figures: Figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return figures
+
+
+SENTENCES = {"whole_job": whole_job, "supervision": supervision}
 
 
 if __name__ == "__main__":
