@@ -24,7 +24,7 @@ from dfx.settings import Limits, Settings
 from dfx.track import follow, join
 from dfx.values import ClipScore, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo
 
-DETECT_EVERY = 5  # frames: the first, every fifth and the last of a window; a face moves little in a sixth of a second
+DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
 
 
 class Pipeline:
@@ -93,7 +93,8 @@ class Pipeline:
         return [(track, crop_track(frames, track, self.classifier.contract)) for track in self._follow(frames)]
 
     def _follow(self, frames: Frames) -> list[Track]:
-        looked = sorted({*range(0, len(frames), DETECT_EVERY), len(frames) - 1})
+        step = max(1, DETECT_EVERY // frames.window.stride)
+        looked = sorted({*range(0, len(frames), step), len(frames) - 1})
         faces = self.detector.detect([frames.planes[i] for i in looked])
         return follow(frames, dict(zip(looked, faces, strict=True)))
 

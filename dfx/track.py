@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dfx.values import Faces, Float, Frames, Track
 
-LINK_IOU = 0.3  # boxes a sixth of a second apart that overlap by this much are one face
+LINK_IOU = 0.3  # boxes a quarter of a second apart that overlap by this much are one face
 LINK_DISTANCE = 0.6  # or whose centres are within this share of the side: a quick turn of a small head
 JOIN_DISTANCE = 1.5  # between windows, seconds apart: centres within this many sides, and
 JOIN_RATIO = 1.8  # sides within this factor, are one person
@@ -55,7 +55,7 @@ def follow(frames: Frames, looked: Mapping[int, Faces]) -> list[Track]:
     """Links detections into tracks, drops what is no real face, and interpolates to every frame of the window.
 
     looked: position in the window -> the faces found there. Returns at most PEOPLE tracks, the largest and surest
-    first. Linking is greedy on overlap, like SORT (Bewley et al., ICIP 2016) without its motion model: a sixth of a
+    first. Linking is greedy on overlap, like SORT (Bewley et al., ICIP 2016) without its motion model: a quarter of a
     second lies between two looks. Interpolation is linear; before the first and after the last detection the face is
     held still.
     """

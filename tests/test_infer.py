@@ -90,5 +90,5 @@ def test_the_shipped_models_fulfil_their_contracts() -> None:
     settings = Settings()
     detector, classifier = Detector(settings.detector).contract, Classifier(settings.model).contract
     assert detector.strides == (8, 16, 32)
-    assert classifier.clip_length == 16
+    assert (classifier.clip_length - 1) * classifier.clip_stride + 1 <= 16, "a window is about half a second"
     assert settings.model.stat().st_size <= 20e6

@@ -23,7 +23,7 @@ Float = NDArray[np.float64]
 Method = Callable[[Sequence[Sample], Sequence[Sample]], Float]
 BINS = 10  # of the expected calibration error
 DRAWS = 2000  # of the bootstrap
-MIDDLE = 8  # the frame of a clip that the single-frame version looks at
+MIDDLE = 4  # the frame of a clip that the single-frame version looks at
 
 
 @click.command()

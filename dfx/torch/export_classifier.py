@@ -8,7 +8,7 @@ import click
 import torch
 
 from dfx.infer.contract import Calibration
-from dfx.torch.clipnet import CLIP_LENGTH, CROP_SIZE, CROP_TEMPLATE, ClipNet
+from dfx.torch.clipnet import CLIP_LENGTH, CLIP_STRIDE, CROP_SIZE, CROP_TEMPLATE, ClipNet
 from dfx.torch.contract import export
 
 CONTRACT = {
@@ -17,7 +17,7 @@ CONTRACT = {
     "licence": "research use only; see dfx/models/LICENSE",
     "training_data": "face crops of the DFDC training set, 150 labelled research videos; see CLASSIFIER_CARD.md",
     "clip_length": CLIP_LENGTH,
-    "clip_stride": 1,
+    "clip_stride": CLIP_STRIDE,
     "crop_size": CROP_SIZE,
     "crop_template": CROP_TEMPLATE,
 }
