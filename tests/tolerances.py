@@ -31,3 +31,9 @@ HALF_PIXEL = 0.5
 
 EXPORT = 1e-4
 """Logits of one network in torch and in ONNX Runtime, or with its normalisation folded: float32 sums reordered."""
+
+RECODED_SCORE = 0.05
+"""Probability: what another codec, depth, sampling of colour or size makes of the same face."""
+
+SHORTER_SCORE = 0.1
+"""Probability: fewer pictures of the same face, down to one."""

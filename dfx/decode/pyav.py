@@ -7,10 +7,12 @@ from itertools import pairwise
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -20,6 +22,9 @@ from dfx.errors import CorruptVideoError
 from dfx.values import Frames, Plan, Planes, VideoInfo, Window
 
 SKIM = 2000  # packets that are read past rather than sought past: reading one costs a thousandth of decoding it
+REPLAY = 1000  # packets at most that are decoded again from the beginning, for a keyframe that turned out to be none
+REORDER = 16  # pictures at most that a codec's order of decoding is away from that of presentation: H.264's largest
+INTER = (PictureType.P, PictureType.B, PictureType.S)
 
 
 class PyAVDecoder:
@@ -35,17 +40,22 @@ class PyAVDecoder:
         """Yields one `Frames` a window, in order of time.
 
         Pictures are views on FFmpeg's own buffers; a window's are freed with its `Frames`. Where the stream breaks off,
-        what was decoded before is handed on.
+        what was decoded before is handed on. Where the size changes on the way, pictures are brought to the first size,
+        as a player does. Where a window begins at a keyframe that turns out to be none, the stream is decoded from its
+        beginning, if that is near.
 
         Raises:
             CorruptVideoError: not one picture of the plan could be decoded.
         """
-        found = 0
+        found, size = 0, None
         for windows in _passes(plan.windows):
-            with open_video(info.path, self._pixels) as (container, stream), mapped(info.path):
-                run = _Pass(info, windows, container, stream)
-                yield from run  # no loop of our own, whose variable would keep a window while the next is decoded
-                found += run.found
+            for begin in _beginnings(windows[0].seek):
+                with open_video(info.path, self._pixels) as (container, stream), mapped(info.path):
+                    run = _Pass(info, windows, begin, size, container, stream)
+                    yield from run  # no loop of our own, whose variable would keep a window while the next is decoded
+                found, size = found + run.found, run.size
+                if run.sound:
+                    break
         if not found:
             raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded")
 
@@ -61,39 +71,89 @@ def _passes(windows: Sequence[Window]) -> list[list[Window]]:
     return passes
 
 
+def _beginnings(seek: int) -> list[int]:
+    """The packets to begin at, each where the one before it does not serve."""
+    return [seek, 0] if 0 < seek <= REPLAY else [seek]
+
+
 class _Pass:
-    """One run of the decoder, from a keyframe to the end of the last window that it serves."""
+    """One run of the decoder, from packet `begin` to the end of the last window that it serves.
+
+    size: width and height of the file's pictures; None until one has come. sound: False where packet `begin` turned
+    out to be no keyframe; then no window came. found: the pictures that came.
+    """
 
     def __init__(
-        self, info: VideoInfo, windows: Sequence[Window], container: InputContainer, stream: VideoStream
+        self,
+        info: VideoInfo,
+        windows: Sequence[Window],
+        begin: int,
+        size: tuple[int, int] | None,
+        container: InputContainer,
+        stream: VideoStream,
     ) -> None:
-        self._info, self._windows = info, windows
+        self._info, self._windows, self._begin = info, windows, begin
         self._container, self._stream = container, stream
         self._rank = info.packets.rank
+        self._pts = np.sort(info.packets.pts)
         self._frame_of = dict(zip(info.packets.pts.tolist(), self._rank.tolist(), strict=True))
         self._wanted = {index for window in windows for index in window.frames}
-        self.found = 0
+        # pts that ascend although the codec reorders only number the packets, as in AVI or a bare stream.
+        self._counted = stream.codec_context.has_b_frames and bool((info.packets.pts == self._pts).all())
+        self.found, self.size, self.sound = 0, size, True
 
     def __iter__(self) -> Iterator[Frames]:
         """Yields the windows, each as soon as its last picture has come."""
         waiting = list(self._windows)
-        have: dict[int, tuple[float, Planes]] = {}
-        for frame in self._decode():
-            index = self._frame_of.get(frame.pts if frame.pts is not None else -1)
+        have: dict[int, Planes] = {}
+        for index, frame in self._numbered():
             if index in self._wanted:
-                have[index] = (self._seconds(frame.pts), planes_of(frame))
+                have[index] = planes_of(self._sized(frame))
                 self.found += 1
             while waiting and waiting[0].frames[-1] in have:
-                yield _taken(waiting.pop(0), have)
+                yield self._taken(waiting.pop(0), have)
+            if not waiting:
+                return
         for window in waiting:
             if have.keys() & set(window.frames):
-                yield _taken(window, have)
+                yield self._taken(window, have)
+
+    def _taken(self, window: Window, have: dict[int, Planes]) -> Frames:
+        """The window's pictures, taken out of what has been decoded."""
+        there: NDArray[np.int64] = np.array([index for index in window.frames if index in have], np.int64)
+        seconds = (self._pts[there].astype(np.float64) - float(self._pts[0])) * float(self._info.time_base)
+        return Frames(window, there, seconds, tuple(have.pop(index) for index in there.tolist()))
+
+    def _numbered(self) -> Iterator[tuple[int, VideoFrame]]:
+        """The pictures with their place in the presentation, by their pts or by counting; -1: none is known."""
+        for index, frame in enumerate(self._pictures(), self._begin):
+            pts = frame.pts if frame.pts is not None else -1
+            yield (index if self._counted else self._frame_of.get(pts, -1)), frame
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """The pictures from that of packet `begin` on; none where it turns out to be no keyframe."""
+        pictures = self._decode()
+        if self._begin:
+            key = int(self._info.packets.pts[self._begin])
+            first = next((frame for frame in pictures if frame.pts == key), None)
+            self.sound = first is not None and (bool(first.key_frame) or first.pict_type not in INTER)
+            if first is None or not self.sound:
+                return
+            yield first
+        yield from pictures
+
+    def _sized(self, frame: VideoFrame) -> VideoFrame:
+        self.size = self.size or (frame.width, frame.height)
+        if self.size == (frame.width, frame.height):
+            return frame
+        return frame.reformat(*self.size, interpolation=Interpolation.BICUBIC)
 
     def _decode(self) -> Iterator[VideoFrame]:
         context = self._stream.codec_context
         context.thread_count = 1
-        for index, packet in self._packets(self._windows[0].seek, self._windows[-1].stop):
-            wanted = int(self._rank[index]) in self._wanted
+        context.flags |= Flags.unaligned  # else FFmpeg leaves columns that the stream crops, for its own speed
+        for index, packet in self._packets(self._begin, self._windows[-1].stop + REORDER * self._counted):
+            wanted = self._counted or int(self._rank[index]) in self._wanted
             context.skip_frame = "DEFAULT" if wanted else "NONREF"
             packet.pts = int(self._info.packets.pts[index])
             yield from _decoded(context, packet)
@@ -125,10 +185,6 @@ class _Pass:
         self._container.seek(pts if arrived else 0, stream=self._stream)
         return seek if arrived else 0
 
-    def _seconds(self, pts: int | None) -> float:
-        start = int(self._info.packets.pts.min())
-        return float(((pts or 0) - start) * self._info.time_base)
-
 
 def _decoded(context: VideoCodecContext, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
     """The pictures that a packet (None: the end) brings out; none where it is damaged."""
@@ -138,11 +194,3 @@ def _decoded(context: VideoCodecContext, packet: Packet[VideoStream] | None) -> 
         raise
     except av.error.FFmpegError:
         return []
-
-
-def _taken(window: Window, have: dict[int, tuple[float, Planes]]) -> Frames:
-    """The window's pictures, taken out of what has been decoded."""
-    there = [index for index in window.frames if index in have]
-    items = [have.pop(index) for index in there]
-    indices: NDArray[np.int64] = np.array(there, np.int64)
-    return Frames(window, indices, np.array([item[0] for item in items]), tuple(item[1] for item in items))
