@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dfx.decode.container import open_video
 from dfx.decode.rotation import rotation
 from dfx.errors import CorruptVideoError, TooLargeVideoError
+from dfx.ops import LARGEST_SIDE
 from dfx.settings import Limits
 from dfx.values import AudioInfo, PacketTable, VideoInfo
 
@@ -37,6 +38,10 @@ def probe(path: str | Path, *, limits: Limits | None = None) -> VideoInfo:
         if context.width * context.height > limits.pixels:
             raise TooLargeVideoError(
                 f"{path.name!r}: {context.width}x{context.height} pixels; {limits.pixels} is the limit (--max-pixels)"
+            )
+        if max(context.width, context.height) > LARGEST_SIDE:
+            raise TooLargeVideoError(
+                f"{path.name!r}: {context.width}x{context.height} pixels; {LARGEST_SIDE} a side is the limit"
             )
         rate = stream.average_rate or stream.guessed_rate or FALLBACK_RATE
         time_base = stream.time_base or 1 / rate

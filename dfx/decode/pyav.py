@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from dfx.decode.container import mapped, open_video
 from dfx.decode.planes import planes_of
-from dfx.errors import CorruptVideoError
+from dfx.errors import CorruptVideoError, TooLargeVideoError
+from dfx.ops import LARGEST_SIDE
 from dfx.values import Frames, Plan, Planes, VideoInfo, Window
 
 SKIM = 2000  # packets that are read past rather than sought past: reading one costs a thousandth of decoding it
@@ -144,6 +145,11 @@ class _Pass:
 
     def _sized(self, frame: VideoFrame) -> VideoFrame:
         self.size = self.size or (frame.width, frame.height)
+        if max(self.size) > LARGEST_SIDE:  # the header had said another size
+            width, height = self.size
+            raise TooLargeVideoError(
+                f"{self._info.path.name!r}: {width}x{height} pixels; {LARGEST_SIDE} a side is the limit"
+            )
         if self.size == (frame.width, frame.height):
             return frame
         return frame.reformat(*self.size, interpolation=Interpolation.BICUBIC)
