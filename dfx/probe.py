@@ -33,16 +33,7 @@ def probe(path: str | Path, *, limits: Limits | None = None) -> VideoInfo:
     path, limits = Path(path), limits or Limits()
     with open_video(path, limits.pixels) as (container, stream):
         context = stream.codec_context
-        if not context.width or not context.height:
-            raise CorruptVideoError(f"{path.name!r}: its header states no picture size; the file is cut or damaged")
-        if context.width * context.height > limits.pixels:
-            raise TooLargeVideoError(
-                f"{path.name!r}: {context.width}x{context.height} pixels; {limits.pixels} is the limit (--max-pixels)"
-            )
-        if max(context.width, context.height) > LARGEST_SIDE:
-            raise TooLargeVideoError(
-                f"{path.name!r}: {context.width}x{context.height} pixels; {LARGEST_SIDE} a side is the limit"
-            )
+        _check_size(path, context.width, context.height, limits)
         rate = stream.average_rate or stream.guessed_rate or FALLBACK_RATE
         time_base = stream.time_base or 1 / rate
         packets = _packets(container, stream, path, tick=max(1, round(1 / (rate * time_base))))
@@ -70,6 +61,25 @@ def probe(path: str | Path, *, limits: Limits | None = None) -> VideoInfo:
             audio=_audio(container),
             packets=packets,
         )
+
+
+def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
+    """Refuses pictures that are larger than the limits or the kernels allow, and such as have no size."""
+    if not width or not height:
+        width, height = _size_beyond(path)
+    if width * height > limits.pixels:
+        raise TooLargeVideoError(f"{path.name!r}: {width}x{height} pixels; {limits.pixels} is the limit (--max-pixels)")
+    if max(width, height) > LARGEST_SIDE:
+        raise TooLargeVideoError(f"{path.name!r}: {width}x{height} pixels; {LARGEST_SIDE} a side is the limit")
+
+
+def _size_beyond(path: Path) -> tuple[int, int]:
+    """The size of pictures that cannot be known within the limit: some kinds of files tell it only by decoding."""
+    with open_video(path) as (_, stream):
+        context = stream.codec_context
+        if not context.width or not context.height:
+            raise CorruptVideoError(f"{path.name!r}: its header states no picture size; the file is cut or damaged")
+        return context.width, context.height
 
 
 def _packets(container: InputContainer, stream: VideoStream, path: Path, *, tick: int) -> PacketTable:

@@ -39,10 +39,11 @@ def open_video(path: str | Path, pixels: int | None = None) -> Iterator[tuple[In
         for.
     """
     _check_file(Path(path))
-    with mapped(path), av.open(f"file:{os.fspath(path)}", options=OPTIONS, metadata_errors="replace") as container:
+    bound = {} if pixels is None else {"max_pixels": str(pixels)}  # FFmpeg decodes pictures even to open a file
+    url = f"file:{os.fspath(path)}"
+    with mapped(path), av.open(url, options=OPTIONS | bound, metadata_errors="replace") as container:
         stream = _video_stream(container, Path(path))
-        if pixels is not None:
-            stream.codec_context.options = {"max_pixels": str(pixels)}
+        stream.codec_context.options = bound
         yield container, stream
 
 
