@@ -15,12 +15,15 @@ SHARPNESS = 2.0
 score, whatever the sharpness. It is not fitted: the labelled videos hardly ever show two people."""
 
 
-def aggregate(clips: Sequence[ClipScore], calibration: Calibration, clip_range: tuple[float, float]) -> float:
+def aggregate(
+    clips: Sequence[ClipScore], calibration: Calibration, clip_range: tuple[float, float], prevalence: float = 0.5
+) -> float:
     """The probability that the video is fake, within `clip_range`. It does not depend on the order of the clips.
 
     A person's score is the mean logit of their clips, weighted by the detector's confidence. A video's is a soft
-    maximum over its people (log-mean-exp), since one fake face among real ones makes it fake. Calibration is Platt's;
-    the range bounds what a confident mistake costs: -log(0.01) = 4.6 of log loss.
+    maximum over its people (log-mean-exp), since one fake face among real ones makes it fake. Calibration is Platt's,
+    for as many fakes as real videos; another `prevalence` shifts the logit by its own (Bayes' rule; Saerens et al.,
+    Neural Computation 2002). The range bounds what a confident mistake costs: -log(0.01) = 4.6 of log loss.
 
     Raises:
         InputError: no clips, a logit that is not finite, or a confidence that is not above 0.
@@ -36,7 +39,8 @@ def aggregate(clips: Sequence[ClipScore], calibration: Calibration, clip_range: 
         people[clip.track].append(clip)
     logit = _soft_maximum([_person(person) for person in people.values()])
     low, high = clip_range
-    return min(high, max(low, _sigmoid(calibration.scale * logit + calibration.bias)))
+    expected = math.log(prevalence / (1 - prevalence))
+    return min(high, max(low, _sigmoid(calibration.scale * logit + calibration.bias + expected)))
 
 
 def _person(clips: Sequence[ClipScore]) -> float:

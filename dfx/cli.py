@@ -63,6 +63,9 @@ def main() -> None:
 )
 @click.option("--prior", default=SETTINGS.prior, show_default=True, help="Probability where a video cannot be scored.")
 @click.option(
+    "--prevalence", default=SETTINGS.prevalence, show_default=True, help="Share of fakes expected among the videos."
+)
+@click.option(
     "--clip-range",
     nargs=2,
     type=float,
@@ -89,6 +92,7 @@ def predict(
     detector: Path,
     windows: int,
     prior: float,
+    prevalence: float,
     clip_range: tuple[float, float],
     budget: str | None,
     timeout: float,
@@ -110,7 +114,7 @@ def predict(
         source[0] if len(source) == 1 else list(source),
         out,
         sample_submission=sample_submission,
-        settings=Settings(detector=detector, model=model, windows=windows, prior=prior, clip_range=clip_range),
+        settings=Settings(detector, model, windows, prior, prevalence, clip_range),
         limits=Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration),
         budget=budget,
         workers=workers,

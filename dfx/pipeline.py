@@ -77,7 +77,8 @@ class Pipeline:
         logits = self.classifier.score(np.stack([clip for _, clip in pairs]))
         people = join(tracks)
         clips = tuple(_evidence(*item) for item in zip(people, tracks, logits.tolist(), strict=True))
-        probability = aggregate(clips, self.classifier.contract.calibration, self.settings.clip_range)
+        settings, calibration = self.settings, self.classifier.contract.calibration
+        probability = aggregate(clips, calibration, settings.clip_range, settings.prevalence)
         return replace(row, probability=probability, reason=Reason.OK, faces=len(set(people)), clips=clips)
 
     def _windows(self, path: str | Path) -> Iterator[Frames]:

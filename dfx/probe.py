@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfx.decode.container import open_video
+from dfx.decode.container import open_video, packets_of
 from dfx.decode.rotation import rotation
 from dfx.errors import CorruptVideoError, TooLargeVideoError
 from dfx.ops import LARGEST_SIDE
@@ -87,9 +87,7 @@ def _packets(container: InputContainer, stream: VideoStream, path: Path, *, tick
     stamps: list[int | None] = []
     flags: list[bool] = []
     try:
-        for packet in container.demux(stream):
-            if packet.size == 0:
-                continue
+        for packet in packets_of(container, stream):
             stamps.append(packet.pts)
             flags.append(packet.is_keyframe)
             if len(stamps) > MOST_PACKETS:

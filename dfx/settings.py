@@ -17,14 +17,16 @@ class Settings:
     """Everything that the score of a video depends on, besides the video.
 
     detector, model: ONNX files with their contracts; windows: clips of frames that are decoded a video, at most;
-    prior: the probability on the row of a video that cannot be scored; clip_range: bounds on every probability, since
-    one confident mistake costs a log loss of -log(bound).
+    prior: the probability on the row of a video that cannot be scored; prevalence: the share of fakes that is expected
+    among the videos; clip_range: bounds on every probability, since one confident mistake costs a log loss of
+    -log(bound).
     """
 
     detector: Path = field(default=MODELS / "detector.onnx")
     model: Path = field(default=MODELS / "classifier.onnx")
     windows: int = 2
     prior: float = 0.5
+    prevalence: float = 0.5
     clip_range: tuple[float, float] = (0.01, 0.99)
 
     def __post_init__(self) -> None:
@@ -32,6 +34,10 @@ class Settings:
             raise InputError(f"windows is {self.windows}; a whole number of at least 1 is needed")
         if not 0 <= self.prior <= 1:
             raise InputError(f"prior is {self.prior}; a probability from 0 to 1 is needed")
+        if not 0 < self.prevalence < 1:
+            raise InputError(
+                f"prevalence is {self.prevalence}; a share between 0 and 1 is needed, neither of them itself"
+            )
         low, high = self.clip_range
         if not 0 <= low < high <= 1:
             raise InputError(f"clip_range is {self.clip_range}; two probabilities low < high from 0 to 1 are needed")
@@ -46,7 +52,7 @@ class Settings:
         """The inverse of `to_json`."""
         low, high = plain["clip_range"]
         paths = {"detector": Path(plain["detector"]), "model": Path(plain["model"])}
-        return cls(windows=plain["windows"], prior=plain["prior"], clip_range=(low, high), **paths)
+        return cls(**{**plain, **paths, "clip_range": (low, high)})
 
 
 @dataclass(frozen=True, slots=True)

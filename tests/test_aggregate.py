@@ -38,6 +38,13 @@ def test_the_calibration_is_platts() -> None:
     assert aggregate([clip(0, 2.0)], Calibration(0.5, -1.0), WIDE) == pytest.approx(0.5)
 
 
+def test_prevalence_restates_the_probability_by_bayes() -> None:
+    clips, share = [clip(0, math.log(3))], 0.01  # three to one for fake where half are
+    expected = 3 * share / (3 * share + (1 - share))
+    assert aggregate(clips, PLAIN, WIDE, share) == pytest.approx(expected)
+    assert aggregate(clips, PLAIN, WIDE, 0.5) == pytest.approx(0.75)
+
+
 def test_the_range_bounds_both_ends() -> None:
     assert aggregate([clip(0, 1000.0)], PLAIN, (0.02, 0.97)) == 0.97
     assert aggregate([clip(0, -1000.0)], PLAIN, (0.02, 0.97)) == 0.02

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -60,6 +61,20 @@ def mapped(path: str | Path) -> Iterator[None]:
     except (av.error.FFmpegError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CorruptVideoError(f"{name!r}: FFmpeg cannot read it ({reason}); check that it plays") from error
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """The packets of the stream from here on, those that hold something.
+
+    A stream that appears only after the file was opened, as a transport stream's may, is none that PyAV knows: it fails
+    on the first of its packets, and goes on behind it when asked again.
+    """
+    while True:
+        try:
+            yield from (packet for packet in container.demux(stream) if packet.size)
+            return
+        except IndexError:
+            continue
 
 
 def _check_file(path: Path) -> None:

@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfx.decode.container import mapped, open_video
+from dfx.decode.container import mapped, open_video, packets_of
 from dfx.decode.planes import planes_of
 from dfx.errors import CorruptVideoError, TooLargeVideoError
 from dfx.ops import LARGEST_SIDE
@@ -169,9 +169,7 @@ class _Pass:
         """The packets [seek, stop) of the stream, with their index in decode order."""
         index = self._go_near(seek)
         try:
-            for packet in self._container.demux(self._stream):
-                if packet.size == 0:
-                    continue
+            for packet in packets_of(self._container, self._stream):
                 if index >= seek:
                     yield index, packet
                 index += 1
@@ -186,7 +184,7 @@ class _Pass:
             return 0
         pts = int(self._info.packets.pts[seek])
         self._container.seek(pts, stream=self._stream)
-        first = next((packet for packet in self._container.demux(self._stream) if packet.size), None)
+        first = next(packets_of(self._container, self._stream), None)
         arrived = first is not None and first.pts == pts
         self._container.seek(pts if arrived else 0, stream=self._stream)
         return seek if arrived else 0
