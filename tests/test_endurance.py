@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by signal
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    assert "5 kills over one run of 40 videos" in kills.disturbed(tmp_path, kills=5, videos=40, seed=1)
+    assert "5 kills over one run of 100 videos" in kills.disturbed(tmp_path, kills=5, videos=100, seed=1)
 
 
 def test_a_budget_is_kept_on_a_machine_that_stalls(

@@ -45,7 +45,7 @@ def disturbed(work: Path, kills: int, videos: int, seed: int) -> str:
     assert calm.wait() == 0
     truth, rng, known, done = table(work / "calm.csv"), random.Random(seed), dict[str, str](), 0
     while done < kills:
-        ahead = len(known) / videos > done / kills
+        ahead = len(known) / videos >= done / kills
         victim = run(source, work / "killed.csv")
         time.sleep(rng.uniform(0, START_UP if ahead else LONGEST))
         if victim.poll() is not None:
