@@ -18,8 +18,10 @@ import time
 from pathlib import Path
 
 import click
-from whole_job import challenge_clip, machine
+from whole_job import linked, machine
 
+DFX = [sys.executable, "-P", "-m", "dfx"]
+OPTIONS = ["--fresh", "--quiet", "--workers", "1", "--follow-symlinks"]
 BARE = (
     "import sys; from dfx.pipeline import Pipeline; pipeline = Pipeline()\n"
     "for path in sys.argv[1:]: assert pipeline.predict(path).reason == 'ok', path"
@@ -35,11 +37,7 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None) -> 
     """Print the median ratio of the time with supervision to the time without."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        sources = [path.resolve() for path in videos] or [challenge_clip(work / "made.mp4")]
-        (work / "in").mkdir()
-        links = [work / "in" / f"{copy:03}_{path.name}" for copy in range(copies) for path in sources]
-        for link, path in zip(links, sources * copies, strict=True):
-            link.symlink_to(path)
+        links = linked(videos, copies, work)
         supervised = [*DFX, "predict", str(work / "in"), "--out", str(work / "out.csv"), *OPTIONS]
         bare = [sys.executable, "-P", "-c", BARE, *map(str, links)]
         pairs = [(timed(supervised, work), timed(bare, work)) for _ in range(runs)]
@@ -55,10 +53,6 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None) -> 
     click.echo(json.dumps(figures, indent=2))
     if out:
         out.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-DFX = [sys.executable, "-P", "-m", "dfx"]
-OPTIONS = ["--fresh", "--quiet", "--workers", "1", "--follow-symlinks"]
 
 
 def timed(command: list[str], folder: Path) -> float:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -40,12 +41,7 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None) -> 
     """Print seconds a video and the peak memory of all processes together."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        sources = list(videos) or [challenge_clip(work / "made.mp4")]
-        (work / "in").mkdir()
-        for number in range(copies):
-            for path in sources:
-                (work / "in" / f"{number:03}_{path.name}").symlink_to(path.resolve())
-        count = copies * len(sources)
+        count = len(linked(videos, copies, work))
         results = [measure(work / "in", work / "out.csv") for _ in range(runs)]
     seconds = [wall / count for wall, _ in results]
     figures = {
@@ -60,6 +56,16 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None) -> 
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def linked(videos: Sequence[Path], copies: int, work: Path) -> list[Path]:
+    """Fills the folder work/in with `copies` links to each video, of other names; without videos, to one made here."""
+    sources = [path.resolve() for path in videos] or [challenge_clip(work / "made.mp4")]
+    (work / "in").mkdir()
+    links = [work / "in" / f"{copy:03}_{path.name}" for copy in range(copies) for path in sources]
+    for link, path in zip(links, sources * copies, strict=True):
+        link.symlink_to(path)
+    return links
 
 
 def measure(folder: Path, out: Path) -> tuple[float, int]:

@@ -38,11 +38,10 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """One process and the pipe to it."""
+    """One process and the pipe to it. hello: the first message, which says what it is to serve."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
-        models = {str(path): fingerprint(path) for path in (settings.detector, settings.model)}
-        self._hello = encode({"settings": settings.to_json(), "limits": asdict(limits), "models": models})
+    def __init__(self, hello: bytes) -> None:
+        self._hello = hello
         self._process: subprocess.Popen[bytes] | None = None
         self._expired = self._stopped = False
 
@@ -147,7 +146,9 @@ class Pool:
 
     def __init__(self, settings: Settings, limits: Limits, count: int, deadline: float | None = None) -> None:
         self._prior, self._deadline = settings.prior, deadline
-        self._workers = [Worker(settings, limits) for _ in range(count)]
+        models = {str(path): fingerprint(path) for path in (settings.detector, settings.model)}
+        hello = encode({"settings": settings.to_json(), "limits": asdict(limits), "models": models})
+        self._workers = [Worker(hello) for _ in range(count)]
         self._results: queue.SimpleQueue[tuple[Job, Prediction] | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()

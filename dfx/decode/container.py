@@ -37,7 +37,7 @@ def open_video(path: str | Path, pixels: int | None = None) -> Iterator[tuple[In
     Raises:
         MissingInputError: there is no such file. CorruptVideoError: it is empty, cut, no video at all, or of a kind
         that dfx does not open. UnsupportedVideoError: it holds no video stream, or one that FFmpeg has no decoder
-        for.
+        for. TooLargeVideoError: FFmpeg was refused the memory that it asked for.
     """
     _check_file(Path(path))
     bound = {} if pixels is None else {"max_pixels": str(pixels)}  # FFmpeg decodes pictures even to open a file

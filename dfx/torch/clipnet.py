@@ -12,9 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 CROP_SIZE = 160  # pixels
 CLIP_LENGTH = 8  # frames
-CLIP_STRIDE = (
-    2  # frames of the video from one to the next: x264 refers to every second one, and skips the others cheaply
-)
+CLIP_STRIDE = 2  # frames of the video from one to the next: x264 refers to few of those between, and they are skipped
 CROP_TEMPLATE = ((0.302, 0.281), (0.698, 0.281), (0.5, 0.516), (0.334, 0.712), (0.666, 0.712))
 """Where the five landmarks lie in a crop, in units of its side: their mean in the DFDC crops (`crop_template.py`)."""
 STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3))

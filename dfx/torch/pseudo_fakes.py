@@ -18,7 +18,7 @@ from dfx.torch.clipnet import CROP_TEMPLATE
 Picture = NDArray[np.uint8]
 Float = NDArray[np.float32]
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the copy is seen, as in the paper
-EYES, NOSE, MOUTH = (0, 1), 2, (3, 4)  # rows of the landmarks
+EYES, MOUTH = [0, 1], [3, 4]  # rows of the landmarks
 
 
 def self_blended(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -78,7 +78,7 @@ def _region(
     marks: NDArray[np.float64], size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centre and half axes, pixels, of what is replaced: the whole face more often than a part of it."""
-    eyes, mouth = marks[list(EYES)].mean(axis=0), marks[list(MOUTH)].mean(axis=0)
+    eyes, mouth = marks[EYES].mean(axis=0), marks[MOUTH].mean(axis=0)
     draw = rng.random()
     if draw < 0.7:
         return (eyes + mouth) / 2 + [0, 0.02 * size], np.array([0.38, 0.46]) * size * rng.uniform(0.8, 1.1, 2)
