@@ -61,7 +61,7 @@ def _time(benchmark: BenchmarkFixture, work: Callable[[], object]) -> None:
 
 
 def _planned(info: VideoInfo, chosen: Plan) -> list[np.ndarray]:
-    return [planes.y for frames in PyAVDecoder().read(info, chosen) for planes in frames.planes]
+    return [planes.y for frames in PyAVDecoder().read(info, chosen) for planes in frames.pictures]
 
 
 def _thrown_away(clip: Path, count: int) -> int:

@@ -17,7 +17,7 @@ def crop_track(frames: Frames, track: Track, contract: ClassifierContract) -> Pi
     """
     rows = np.minimum(np.arange(contract.clip_length), len(track) - 1)
     where = {int(index): i for i, index in enumerate(frames.index)}
-    pictures = [frames.planes[where[int(index)]] for index in track.index[: contract.clip_length]]
+    pictures = [frames.pictures[where[int(index)]] for index in track.index[: contract.clip_length]]
     clip = ops.crop(pictures, _matrices(track, contract)[: len(pictures)], contract.crop_size)
     return clip[rows] if len(clip) < contract.clip_length else clip
 

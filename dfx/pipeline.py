@@ -96,7 +96,7 @@ class Pipeline:
     def _follow(self, frames: Frames) -> list[Track]:
         step = max(1, DETECT_EVERY // frames.window.stride)
         looked = sorted({*range(0, len(frames), step), len(frames) - 1})
-        faces = self.detector.detect([frames.planes[i] for i in looked])
+        faces = self.detector.detect([frames.pictures[i] for i in looked])
         return follow(frames, dict(zip(looked, faces, strict=True)))
 
 

@@ -156,24 +156,56 @@ class Planes:
         return int(self.y.shape[0])
 
 
+HOST = -1  # in place of a GPU's ordinal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """One picture as DALI left it: RGB as BT.601, uint8 [stored_height, stored_width, 3], contiguous; not yet upright.
+
+    pointer: address of its first sample, in the memory of `device`, the ordinal of a GPU or HOST; rotation: degrees
+    clockwise that make it upright (0, 90, 180, 270); owner: whatever keeps the memory alive.
+    """
+
+    pointer: int
+    stored_width: int
+    stored_height: int
+    rotation: int
+    device: int
+    owner: object
+
+    def __post_init__(self) -> None:
+        if self.rotation not in {0, 90, 180, 270} or min(self.stored_width, self.stored_height) < 1:
+            raise ValueError(f"{self.stored_width}x{self.stored_height} turned by {self.rotation} is no picture")
+
+    @property
+    def width(self) -> int:
+        return self.stored_height if self.rotation in {90, 270} else self.stored_width
+
+    @property
+    def height(self) -> int:
+        return self.stored_width if self.rotation in {90, 270} else self.stored_height
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
     """The decoded pictures of one window (fewer than planned where the stream ends or is broken).
 
-    index: int64 [N], presentation order; seconds: float64 [N], from the start of the stream.
+    index: int64 [N], presentation order; seconds: float64 [N], from the start of the stream; pictures: planes from a
+    CPU's decoder, surfaces from a GPU's, never both.
     """
 
     window: Window
     index: NDArray[np.int64]
     seconds: NDArray[np.float64]
-    planes: tuple[Planes, ...]
+    pictures: tuple[Planes, ...] | tuple[Surface, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.index) == len(self.seconds) == len(self.planes):
-            raise ValueError(f"{len(self.index)} indices, {len(self.seconds)} times and {len(self.planes)} pictures")
+        if not len(self.index) == len(self.seconds) == len(self.pictures):
+            raise ValueError(f"{len(self.index)} indices, {len(self.seconds)} times and {len(self.pictures)} pictures")
 
     def __len__(self) -> int:
-        return len(self.planes)
+        return len(self.pictures)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,7 @@ def read(path: Path, windows: int = 2, count: int = 16) -> list[Frames]:
 
 
 def numbers(frames: Frames) -> list[int]:
-    return [read_number(planes.y, planes.depth) for planes in frames.planes]
+    return [read_number(planes.y, planes.depth) for planes in frames.pictures]
 
 
 @pytest.mark.parametrize(
@@ -58,25 +58,25 @@ def test_pictures_equal_those_of_a_whole_decode(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         whole = [frame.to_ndarray(format="yuv420p")[: frame.height] for frame in container.decode(video=0)]
     for frames in read(path, windows=4):
-        for index, planes in zip(frames.index, frames.planes, strict=True):
+        for index, planes in zip(frames.index, frames.pictures, strict=True):
             np.testing.assert_array_equal(planes.y, whole[index])
 
 
 def test_depth_and_range_are_handed_on(tmp_path: Path) -> None:
-    ten = read(clip(tmp_path / "ten.mp4", 4, pix_fmt="yuv420p10le"))[0].planes[0]
+    ten = read(clip(tmp_path / "ten.mp4", 4, pix_fmt="yuv420p10le"))[0].pictures[0]
     assert (ten.depth, ten.y.dtype, ten.full_range) == (10, np.uint16, False)
     assert int(ten.y.max()) > 255
-    full = read(clip(tmp_path / "full.mp4", 4, pix_fmt="yuvj420p"))[0].planes[0]
+    full = read(clip(tmp_path / "full.mp4", 4, pix_fmt="yuvj420p"))[0].pictures[0]
     assert (full.depth, full.full_range) == (8, True)
     assert full.u.shape == (48, 96)
 
 
 def test_planes_are_views_and_outlive_the_decoder(tmp_path: Path) -> None:
     frames = read(clip(tmp_path / "a.mp4", 40))
-    assert not frames[0].planes[0].y.flags.owndata
-    kept = [planes.y.copy() for planes in frames[0].planes]
+    assert not frames[0].pictures[0].y.flags.owndata
+    kept = [planes.y.copy() for planes in frames[0].pictures]
     list(read(tmp_path / "a.mp4"))
-    for planes, copy in zip(frames[0].planes, kept, strict=True):
+    for planes, copy in zip(frames[0].pictures, kept, strict=True):
         np.testing.assert_array_equal(planes.y, copy)
 
 
@@ -85,7 +85,7 @@ def test_rotated_videos_come_upright(tmp_path: Path, turns: int) -> None:
     pictures = [np.ascontiguousarray(np.rot90(numbered(number), -turns)) for number in range(20)]
     path = encode(tmp_path / "a.mp4", pictures, rotation=turns * 90)
     (frames,) = read(path, windows=1)
-    assert frames.planes[0].y.shape == (96, 192)
+    assert frames.pictures[0].y.shape == (96, 192)
     assert numbers(frames) == list(range(16))
     assert probe(path).rotation == (-turns * 90) % 360
 
@@ -93,7 +93,7 @@ def test_rotated_videos_come_upright(tmp_path: Path, turns: int) -> None:
 def test_colours_are_those_that_were_drawn(tmp_path: Path) -> None:
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[:] = (180, 90, 40)
-    planes = read(encode(tmp_path / "a.mp4", [picture] * 4))[0].planes[0]
+    planes = read(encode(tmp_path / "a.mp4", [picture] * 4))[0].pictures[0]
     red, green, blue = (float(value) for value in picture[0, 0])
     luma = 16 + (0.299 * red + 0.587 * green + 0.114 * blue) * 219 / 255
     assert abs(float(planes.y.mean()) - luma) < CODED_GREY
@@ -140,7 +140,7 @@ def test_real_videos_decode_exactly(shared: Path, name: str) -> None:
         whole = [frame for frame, _ in zip(container.decode(video=0), range(last + 1), strict=False)]
     for frames in parts:
         assert len(frames) == frames.window.count
-        for index, planes in zip(frames.index, frames.planes, strict=True):
+        for index, planes in zip(frames.index, frames.pictures, strict=True):
             if whole[index].format.name.startswith("yuv"):
                 plane = whole[index].planes[0]
                 luma = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width]

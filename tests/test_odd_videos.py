@@ -119,7 +119,7 @@ def check_pictures(seen: Path, wanted: Path) -> None:
     """The same pictures in brightness and colour, but for what an encoder changes."""
     for left, right in zip(decoded(seen, 4, 5), decoded(wanted, 4, 5), strict=True):
         assert left.index.tolist() == right.index.tolist()
-        for a, b in zip(left.planes, right.planes, strict=True):
+        for a, b in zip(left.pictures, right.pictures, strict=True):
             height, width = min(a.height, b.height), min(a.width, b.width)
             assert np.abs(brightness(a)[:height, :width] - brightness(b)[:height, :width]).mean() < CODED_GREY
             np.testing.assert_allclose(colour(a), colour(b), rtol=0, atol=CODED_GREY)
@@ -376,7 +376,7 @@ def test_a_false_keyframe_far_from_the_beginning_costs_its_window(
     numbered = clip(tmp_path / "numbered.mp4", FRAMES, **{**GOOD[settings["codec"]], **settings})
     path = patched(numbered, tmp_path / "a.mp4", b"stss", 0, b"free")
     near = decoded(path)
-    assert [[read_number(planes.y) for planes in frames.planes] for frames in near] == [
+    assert [[read_number(planes.y) for planes in frames.pictures] for frames in near] == [
         list(frames.window.frames) for frames in near
     ]
     monkeypatch.setattr("dfx.decode.pyav.REPLAY", 10)
@@ -447,7 +447,7 @@ def test_a_bare_stream_that_is_named_mp4_scores_the_same(
 def test_pictures_without_pts_are_the_planned_ones(tmp_path: Path, name: str, keyframes: str) -> None:
     path = remux(clip(tmp_path / "numbered.mp4", FRAMES, bf="3", g=keyframes), tmp_path / name)
     for frames in decoded(path):
-        assert [read_number(planes.y) for planes in frames.planes] == list(frames.window.frames)
+        assert [read_number(planes.y) for planes in frames.pictures] == list(frames.window.frames)
         np.testing.assert_allclose(frames.seconds, frames.index / 25, rtol=0, atol=DOUBLE_PRECISION)
 
 
@@ -486,5 +486,5 @@ def test_a_change_of_size_is_followed(
     parts = [make(f"until_{change}.h264", pictures[:change]), make(f"from_{change}.h264", halves)]
     path = tmp_path / "a.h264"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    assert {planes.y.shape for frames in decoded(path) for planes in frames.planes} == {(360, 480)}
+    assert {planes.y.shape for frames in decoded(path) for planes in frames.pictures} == {(360, 480)}
     check_score(score(path), wanted)

@@ -122,5 +122,5 @@ def test_prices_of_real_streams_hold_by_count(
         read = list(decoder.PyAVDecoder().read(info, chosen))
         assert sum(packet is not None for packet in sent) <= chosen.price
         for window, frames in zip(chosen.windows, read, strict=True):
-            assert [read_number(planes.y) for planes in frames.planes] == list(window.frames)
+            assert [read_number(planes.y) for planes in frames.pictures] == list(window.frames)
     assert info.rate == Fraction(25)
