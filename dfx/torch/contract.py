@@ -57,6 +57,7 @@ def export(
     del model.metadata_props[:]
     text = {f"dfx.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in contract.items()}
     onnx.helper.set_model_props(model, {"dfx.contract": "1", "dfx.colour": "RGB BT.601", **text})
+    _fix_shapes(model)
     _forget_paths(model)
     onnx.save(model, str(path))
     for example in examples:
@@ -75,6 +76,40 @@ def _list(path: Path) -> None:
 
 def _name(line: str) -> str:
     return line.rsplit(maxsplit=1)[-1]
+
+
+def _fix_shapes(model: onnx.ModelProto) -> None:
+    """Reshapes by constants: the first axis is kept, one more is worked out. What computed the sizes goes.
+
+    A GPU's provider would run those sums of sizes on the CPU, in the middle of the network.
+    """
+    graph = model.graph
+    constant = {tensor.name for tensor in graph.initializer}
+    shapes = {value.name: _dims(value) for value in [*graph.value_info, *graph.output]}
+    for node in graph.node:
+        if node.op_type == "Reshape" and node.input[1] not in constant and 0 in shapes[node.output[0]][:1]:
+            dims = np.array([0, *(size or -1 for size in shapes[node.output[0]][1:])], np.int64)
+            graph.initializer.append(onnx.numpy_helper.from_array(dims, f"{node.output[0]}_shape"))
+            node.input[1] = f"{node.output[0]}_shape"
+            del node.attribute[:]  # without `allowzero` a 0 keeps the axis
+    _prune(graph)
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int]:
+    """Sizes of the axes; 0 where they are known by name only."""
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _prune(graph: onnx.GraphProto) -> None:
+    """Drops the nodes and constants that no output depends on."""
+    needed = {output.name for output in graph.output}
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+    for items in (graph.node, graph.initializer, graph.value_info):
+        kept = [item for item in items if needed & set(getattr(item, "output", [item.name]))]
+        del items[:]
+        items.extend(kept)
 
 
 def _forget_paths(model: onnx.ModelProto) -> None:
