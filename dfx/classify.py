@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dfx.errors import InputError
-from dfx.infer import ClassifierContract, OnnxSession
+from dfx.infer import ClassifierContract, open_session
+from dfx.ops.cuda import DeviceArray, Lane
 from dfx.values import Float, Pixels
-
-BATCH = 1  # clips in one run: a clip's 16 frames keep a core busy, and more of them only take more memory
 
 
 class Classifier:
     """A deepfake classifier from an ONNX file that carries a `ClassifierContract`."""
 
-    def __init__(self, path: str | Path) -> None:
-        self._session = OnnxSession(path, inputs=ClassifierContract.inputs, outputs=ClassifierContract.outputs)
+    def __init__(self, path: str | Path, lane: Lane | None = None) -> None:
+        names = ClassifierContract.inputs, ClassifierContract.outputs
+        self._session = open_session(path, inputs=names[0], outputs=names[1], lane=lane)
         self.contract = ClassifierContract.read(self._session.metadata, str(path))
 
-    def score(self, clips: Pixels) -> Float:
-        """Scores clips uint8 [N, T, 3, S, S]: returns logits float32 [N], positive for fake."""
+    def score(self, clips: Sequence[Pixels | DeviceArray]) -> Float:
+        """Scores clips uint8 [T, 3, S, S]: returns logits float32 [clips], positive for fake.
+
+        One clip a run: its frames keep a core busy, a batch would only take more memory, and a GPU sees one shape.
+        """
+        logits = [self._session.run({"clips": self._checked(clip)})["logits"] for clip in clips]
+        return np.array([np.asarray(value).item() for value in logits], np.float32)
+
+    def _checked(self, clip: Pixels | DeviceArray) -> Pixels | DeviceArray:
+        """The clip as a batch of one."""
         contract = self.contract
         wanted = (contract.clip_length, 3, contract.crop_size, contract.crop_size)
-        if clips.dtype != np.uint8 or clips.shape[1:] != wanted:
-            raise InputError(f"clips must be uint8 [N, {', '.join(map(str, wanted))}]; got {clips.dtype} {clips.shape}")
-        starts = range(0, len(clips), BATCH)
-        logits = [self._session.run({"clips": clips[i : i + BATCH]})["logits"].reshape(-1) for i in starts]
-        return np.concatenate(logits, dtype=np.float32) if logits else np.zeros(0, np.float32)
+        if clip.dtype != np.uint8 or clip.shape != wanted:
+            raise InputError(f"a clip must be uint8 [{', '.join(map(str, wanted))}]; got {clip.dtype} {clip.shape}")
+        return clip.reshape((1, *wanted))

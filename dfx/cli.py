@@ -80,7 +80,8 @@ def main() -> None:
 )
 @click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
 @click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
-@click.option("--workers", type=int, help="Processes; one a core unless told.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda (all GPUs) or cuda:N (one).")
+@click.option("--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU.")
 @click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
 @click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
@@ -95,6 +96,7 @@ def predict(
     prevalence: float,
     clip_range: tuple[float, float],
     budget: str | None,
+    device: str,
     timeout: float,
     memory: float,
     max_pixels: int,
@@ -117,6 +119,7 @@ def predict(
         settings=Settings(detector, model, windows, prior, prevalence, clip_range),
         limits=Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration),
         budget=budget,
+        device=device,
         workers=workers,
         fresh=fresh,
         follow_symlinks=follow_symlinks,

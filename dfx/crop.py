@@ -1,4 +1,4 @@
-"""Crop: tracks -> aligned face clips, cut straight from the decoder's planes."""
+"""Crop: tracks -> aligned face clips, cut straight from the decoder's pictures."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import numpy as np
 
 from dfx import ops
 from dfx.infer import ClassifierContract
+from dfx.ops.cuda import DeviceArray
 from dfx.values import Float, Frames, Pixels, Track
 
 
-def crop_track(frames: Frames, track: Track, contract: ClassifierContract) -> Pixels:
-    """Cuts one person's clip: uint8 [T, 3, S, S], RGB as BT.601, T and S from the classifier's contract.
+def crop_track(frames: Frames, track: Track, contract: ClassifierContract) -> Pixels | DeviceArray:
+    """Cuts one person's clip: uint8 [T, 3, S, S], RGB as BT.601, T and S from the classifier's contract, on a GPU
+    where the pictures are.
 
     Each picture is aligned by the similarity (Umeyama, 1991) that brings the track's landmarks to the contract's
     template. A window of fewer than T frames is made up by holding its last one.
     """
     rows = np.minimum(np.arange(contract.clip_length), len(track) - 1)
     where = {int(index): i for i, index in enumerate(frames.index)}
-    pictures = [frames.pictures[where[int(index)]] for index in track.index[: contract.clip_length]]
-    clip = ops.crop(pictures, _matrices(track, contract)[: len(pictures)], contract.crop_size)
-    return clip[rows] if len(clip) < contract.clip_length else clip
+    pictures = [frames.pictures[where[int(track.index[row])]] for row in rows]
+    return ops.crop(pictures, _matrices(track, contract)[rows], contract.crop_size)
 
 
 def _matrices(track: Track, contract: ClassifierContract) -> Float:

@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfx import ops
-from dfx.infer import DetectorContract, OnnxSession
-from dfx.values import Faces, Pixels, Planes
+from dfx.infer import DetectorContract, open_session
+from dfx.ops.cuda import DeviceArray, Lane
+from dfx.values import Faces, Pixels, Planes, Surface
+
+BATCH = 4  # pictures in every run on a GPU, made up by the last one: for a fixed shape its kernels are chosen once
 
 
 class Detector:
     """A face detector from an ONNX file that carries a `DetectorContract`."""
 
-    def __init__(self, path: str | Path) -> None:
-        self._session = OnnxSession(path, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
+    def __init__(self, path: str | Path, lane: Lane | None = None) -> None:
+        names = DetectorContract.inputs, DetectorContract.outputs
+        self._session = open_session(path, inputs=names[0], outputs=names[1], lane=lane)
+        self._batch = BATCH if lane else 1
         self.contract = DetectorContract.read(self._session.metadata, str(path))
 
-    def detect(self, pictures: Sequence[Planes]) -> list[Faces]:
+    def detect(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """Finds the faces in pictures of one size, in one run of the network.
 
         Returns one `Faces` a picture, best first, in pixels of the upright picture.
@@ -25,10 +30,11 @@ class Detector:
         if not pictures:
             return []
         box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
-        found = self.run(ops.letterbox(pictures, box.height, box.width), self.contract.score_threshold)
-        return [_scaled(faces, 1 / box.scale) for faces in found]
+        full = [*pictures, *[pictures[-1]] * (-len(pictures) % self._batch)]
+        found = self.run(ops.letterbox(full, box.height, box.width), self.contract.score_threshold)
+        return [_scaled(faces, 1 / box.scale) for faces in found[: len(pictures)]]
 
-    def run(self, images: Pixels, threshold: float) -> list[Faces]:
+    def run(self, images: Pixels | DeviceArray, threshold: float) -> list[Faces]:
         """Finds the faces that score above `threshold` in canvases uint8 [N, 3, H, W], in pixels of the canvas."""
         contract = self.contract
         outputs = self._session.run({"images": images})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,37 +17,49 @@ from dfx.aggregate import aggregate
 from dfx.classify import Classifier
 from dfx.crop import crop_track
 from dfx.decode import Decoder
+from dfx.decode.dali import DALIDecoder, suits
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
-from dfx.errors import VideoError
+from dfx.errors import DeviceError, VideoError
+from dfx.ops.cuda import DeviceArray, Lane, compute_capability
 from dfx.plan import plan
 from dfx.probe import probe
 from dfx.settings import Limits, Settings
 from dfx.track import follow, join
-from dfx.values import ClipScore, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo
+from dfx.values import HOST, ClipScore, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo
 
+Found = TypeVar("Found")
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
 
 
 class Pipeline:
-    """The networks, loaded once, and the way of a video through the stages. Serves one video at a time, on one core."""
+    """The networks, loaded once, and the way of a video through the stages.
 
-    def __init__(self, settings: Settings | None = None, limits: Limits | None = None) -> None:
+    Serves one video at a time, on one core; with a `device`, the ordinal of a GPU, on one stream of it, which leaves
+    the core to the videos of other threads. On a GPU, pictures stay there: boxes, matrices and logits come and go.
+    """
+
+    def __init__(self, settings: Settings | None = None, limits: Limits | None = None, device: int = HOST) -> None:
         ops.require()
-        self.settings, self.limits = settings or Settings(), limits or Limits()
+        self.settings, self.limits, self.device = settings or Settings(), limits or Limits(), device
+        self._lane = Lane(device) if device != HOST else None
         self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
-        self.detector = Detector(self.settings.detector)
-        self.classifier = Classifier(self.settings.model)
+        self.gpu_decoder = DALIDecoder(device, self._lane.stream, self.limits.pixels) if self._lane else None
+        self.detector = Detector(self.settings.detector, self._lane)
+        self.classifier = Classifier(self.settings.model, self._lane)
 
     def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
-        """Scores one video. Whatever is wrong with it becomes a reason on its row; nothing is raised.
+        """Scores one video. Whatever is wrong with it becomes a reason on its row; only DeviceError is raised.
 
         windows: clips of frames to look at, at most; those of the settings unless told.
         """
         started = time.monotonic()
         row = Prediction(filename or Path(path).name, self.settings.prior, Reason.CRASHED)
         try:
-            row = self._score(row, Path(path), windows or self.settings.windows)
+            with self._on_device():
+                row = self._score(row, Path(path), windows or self.settings.windows)
+        except DeviceError:  # the GPU is lost to this process, and to every video after this one
+            raise
         except VideoError as error:
             row = replace(row, reason=Reason(error.reason), detail=str(error))
         except FileNotFoundError as error:
@@ -58,46 +72,63 @@ class Pipeline:
             row = replace(row, detail=f"{type(error).__name__}: {error}")
         return replace(row, seconds=time.monotonic() - started)
 
-    def clips(self, path: str | Path) -> Iterator[tuple[Track, Pixels]]:
+    def clips(self, path: str | Path) -> list[tuple[Track, Pixels]]:
         """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them."""
-        return chain.from_iterable(map(self._cut, self._windows(path)))
+        with self._on_device():
+            info = probe(path, limits=self.limits)
+            pairs = self._through(self._cut, info, self._plan(info, self.settings.windows))
+            return [(track, np.asarray(clip)) for track, clip in pairs]
 
     def tracks(self, path: str | Path) -> list[Track]:
         """The people in a video: a track for each person and window, in order of time."""
-        return list(chain.from_iterable(map(self._follow, self._windows(path))))
+        with self._on_device():
+            info = probe(path, limits=self.limits)
+            return self._through(self._follow, info, self._plan(info, self.settings.windows))
 
     def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
         info = probe(path, limits=self.limits)
         chosen = self._plan(info, windows)
         row = replace(row, windows=len(chosen.windows))
-        pairs = list(chain.from_iterable(map(self._cut, self.decoder.read(info, chosen))))
+        pairs = self._through(self._cut, info, chosen)
         if not pairs:
             return replace(row, reason=Reason.NO_FACE, detail="no face was found in the pictures that were looked at")
         tracks = [track for track, _ in pairs]
-        logits = self.classifier.score(np.stack([clip for _, clip in pairs]))
+        logits = self.classifier.score([clip for _, clip in pairs])
         people = join(tracks)
         clips = tuple(_evidence(*item) for item in zip(people, tracks, logits.tolist(), strict=True))
         settings, calibration = self.settings, self.classifier.contract.calibration
         probability = aggregate(clips, calibration, settings.clip_range, settings.prevalence)
         return replace(row, probability=probability, reason=Reason.OK, faces=len(set(people)), clips=clips)
 
-    def _windows(self, path: str | Path) -> Iterator[Frames]:
-        """The decoded windows. Map over them: a loop's variable would keep one while the next is decoded."""
-        info = probe(path, limits=self.limits)
-        return self.decoder.read(info, self._plan(info, self.settings.windows))
-
     def _plan(self, info: VideoInfo, windows: int) -> Plan:
         contract = self.classifier.contract
         return plan(info, windows=windows, count=contract.clip_length, stride=contract.clip_stride)
 
-    def _cut(self, frames: Frames) -> list[tuple[Track, Pixels]]:
+    def _through(self, stage: Callable[[Frames], list[Found]], info: VideoInfo, chosen: Plan) -> list[Found]:
+        """What a stage finds in the decoded windows. What the GPU's decoder cannot read, the CPU's reads."""
+        if self.gpu_decoder and suits(info, compute_capability(self.device)) is None:
+            try:
+                return _all(stage, self.gpu_decoder.read(info, chosen))
+            except VideoError:  # the CPU's decoder takes more, and salvages what a broken file still holds
+                pass
+        return _all(stage, self.decoder.read(info, chosen))
+
+    def _on_device(self) -> AbstractContextManager[object]:
+        return self._lane or nullcontext()
+
+    def _cut(self, frames: Frames) -> list[tuple[Track, Pixels | DeviceArray]]:
         return [(track, crop_track(frames, track, self.classifier.contract)) for track in self._follow(frames)]
 
     def _follow(self, frames: Frames) -> list[Track]:
         step = max(1, DETECT_EVERY // frames.window.stride)
         looked = sorted({*range(0, len(frames), step), len(frames) - 1})
-        faces = self.detector.detect([frames.pictures[i] for i in looked])
+        faces = self.detector.detect([frames.pictures[i] for i in looked])  # type: ignore[arg-type]
         return follow(frames, dict(zip(looked, faces, strict=True)))
+
+
+def _all(stage: Callable[[Frames], list[Found]], windows: Iterator[Frames]) -> list[Found]:
+    """Maps over the windows: a loop's variable would keep one while the next is decoded."""
+    return list(chain.from_iterable(map(stage, windows)))
 
 
 def _evidence(person: int, track: Track, logit: float) -> ClipScore:

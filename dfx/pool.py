@@ -1,6 +1,6 @@
-"""Supervised workers: one process a core, each with a thread here that feeds it, watches the clock and replaces it.
+"""Supervised workers: a process a core, or a GPU, with threads here that feed it, watch the clock and replace it.
 
-A worker that dies or outstays the limit costs the video in its hands that video's score, and nothing else.
+A worker that dies or outstays the limit costs the video that it died of that video's score, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
-from itertools import zip_longest
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
 import dfx.errors
+from dfx.device import Crew
 from dfx.errors import DfxError
 from dfx.govern import Job, Schedule
 from dfx.infer.session import fingerprint
@@ -34,45 +36,127 @@ FOREVER = 10.0 * 365 * 86400
 
 
 class WorkerDied(Exception):
-    """The process ended, or was ended, before it answered."""
+    """The process ended, or was ended, before it answered. expired: this very message had run out of time."""
+
+    def __init__(self, status: int | None, expired: bool = False) -> None:
+        super().__init__(f"exit status {status}")
+        self.status, self.expired = status, expired
+
+
+class Process:
+    """One process, the pipe to it, and the answers that are waited for, in any number of threads.
+
+    alive: whether it may still answer.
+    """
+
+    def __init__(self) -> None:
+        self._popen = _spawn()
+        self._waiting: dict[int, Future[dict[str, Any]]] = {}
+        self._lock, self._numbers, self._ended = threading.Lock(), count(), False
+        self.alive = True
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Sends a message and waits for its answer; raises WorkerDied, having killed the process if time ran out."""
+        number, answer = next(self._numbers), Future[dict[str, Any]]()
+        with self._lock:
+            self._waiting[number] = answer
+            if self._ended or not self._write(message | {"id": number}):
+                self.kill()
+                raise WorkerDied(self._popen.poll())
+        try:
+            return answer.result(seconds)
+        except TimeoutError:
+            self.kill()
+            raise WorkerDied(None, expired=True) from None
+
+    def kill(self) -> None:
+        """Ends the process at once, from any thread; what it has in hand is not answered."""
+        self.alive = False
+        self._popen.kill()
+
+    def bury(self) -> None:
+        """Kills it, and gives back what it held here. A process that hangs in the system is left to it."""
+        self.kill()
+        self._reader.join(STOP_SECONDS)
+        if not self._reader.is_alive():
+            for pipe in (self._popen.stdin, self._popen.stdout):
+                with contextlib.suppress(OSError):
+                    assert pipe is not None
+                    pipe.close()
+
+    def _write(self, message: dict[str, Any]) -> bool:
+        assert self._popen.stdin
+        try:
+            self._popen.stdin.write(encode(message))
+            self._popen.stdin.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _read(self) -> None:
+        assert self._popen.stdout
+        try:
+            for line in self._popen.stdout:
+                answer = decode(line)
+                self._waiting.pop(answer.pop("id")).set_result(answer)
+        except (OSError, ValueError, KeyError):  # what is no answer; it is not to be trusted any more
+            pass
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self.kill()
+        status = self._popen.wait()
+        with self._lock:
+            self._ended = True
+            for answer in self._waiting.values():
+                answer.set_exception(WorkerDied(status))
 
 
 class Worker:
-    """One process and the pipe to it. hello: the first message, which says what it is to serve."""
+    """A process that is started anew where it died. hello: the first message, which says what it is to serve.
 
-    def __init__(self, hello: bytes) -> None:
+    Several threads may ask it at a time. If it dies then, no one can say whose video it died of.
+    """
+
+    def __init__(self, hello: dict[str, Any]) -> None:
         self._hello = hello
-        self._process: subprocess.Popen[bytes] | None = None
-        self._expired = self._stopped = False
+        self._lock = threading.Lock()
+        self._process: Process | None = None
+        self._stopped = False
+
+    @property
+    def shared(self) -> bool:
+        """Whether it has more than one video in hand."""
+        return bool(self._hello["lanes"] > 1)
 
     def ensure(self, seconds: float = START_SECONDS) -> None:
         """Starts the process unless it runs, and waits until it has loaded its models.
 
         Raises what stands in the way of serving, as its own class of `dfx.errors`.
         """
-        if self._process is not None and self._process.poll() is None:
-            return
-        self._process = _spawn()
-        if self._stopped:
-            self._process.kill()
-        try:
-            answer = self._ask(self._hello, seconds)
-        except WorkerDied:
-            raise DfxError(
-                f"a worker ended (exit status {self._process.wait()}) before it could serve; see what it printed above"
-            ) from None
-        if "error" in answer:
-            raise getattr(dfx.errors, answer["error"], DfxError)(answer["message"])
+        with self._lock:
+            if self._process is not None and self._process.alive:
+                return
+            if self._process is not None:
+                self._process.bury()
+            self._process = Process()
+            if self._stopped:
+                self._process.kill()
+            try:
+                answer = self._process.ask(self._hello, seconds)
+            except WorkerDied as death:
+                raise DfxError(f"a worker ended ({death}) before it could serve; see what it printed above") from None
+            if "error" in answer:
+                raise getattr(dfx.errors, answer["error"], DfxError)(answer["message"])
 
-    def predict(self, job: Job, prior: float) -> Prediction:
-        """Has one video scored. If the process dies of it, or runs out of time, the row says so and holds the prior."""
+    def predict(self, job: Job) -> Prediction:
+        """Has one video scored; raises WorkerDied if the process dies of it, or of another, or it runs out of time."""
+        assert self._process, "ensure() comes first"
         request = {"filename": job.filename, "path": str(job.path), "windows": job.windows}
-        started = time.monotonic()
-        try:
-            return to_prediction(self._ask(encode(request), job.seconds))
-        except WorkerDied:
-            took = time.monotonic() - started
-            return Prediction(job.filename, prior, *self._cause_of_death(job), seconds=took)
+        return to_prediction(self._process.ask(request, job.seconds))
 
     def stop(self) -> None:
         """Ends the process at once, from any thread; what it has in hand is not answered."""
@@ -84,39 +168,7 @@ class Worker:
         """Stops, and gives back what the process held here. Only when no thread asks it anything any more."""
         self.stop()
         if self._process is not None:
-            _bury(self._process)
-
-    def _ask(self, message: bytes, seconds: float) -> dict[str, Any]:
-        process = self._process
-        assert process, "ensure() comes first"
-        assert process.stdin
-        assert process.stdout
-        self._expired = False
-        clock = threading.Timer(seconds, self._expire, [process])
-        clock.start()
-        try:
-            process.stdin.write(message)
-            process.stdin.flush()
-            return decode(process.stdout.readline())
-        except (OSError, ValueError) as error:
-            process.kill()
-            process.wait()
-            raise WorkerDied from error
-        finally:
-            clock.cancel()
-            clock.join()
-            if process.poll() is not None or self._stopped or self._expired:
-                _bury(process)
-
-    def _expire(self, process: subprocess.Popen[bytes]) -> None:
-        self._expired = True
-        process.kill()
-
-    def _cause_of_death(self, job: Job) -> tuple[Reason, str]:
-        if self._expired:
-            return Reason.TIMEOUT, f"it took longer than the limit of {job.seconds:g} s"
-        status = self._process.returncode if self._process else None
-        return Reason.CRASHED, f"the worker that decoded it died (exit status {status})"
+            self._process.bury()
 
 
 def _spawn() -> subprocess.Popen[bytes]:
@@ -129,26 +181,32 @@ def _spawn() -> subprocess.Popen[bytes]:
     )
 
 
-def _bury(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):
-            assert pipe is not None
-            pipe.close()
+def _epitaph(job: Job, prior: float, death: WorkerDied, took: float) -> Prediction:
+    """The row of a video that its worker died of."""
+    if death.expired:
+        reason, detail = Reason.TIMEOUT, f"it took longer than the limit of {job.seconds:g} s"
+    else:
+        reason, detail = Reason.CRASHED, f"the worker that decoded it died ({death})"
+    return Prediction(job.filename, prior, reason, detail, seconds=took)
 
 
 class Pool:
-    """A worker a core. Use as a context: entering starts the first one and raises what stands in the way of serving.
+    """The workers. Use as a context: entering starts the first one and raises what stands in the way of serving.
 
+    crews: a worker process each. Where a worker with several videos in hand dies, each of them is scored again, alone,
+    by one on the CPU, whose limits hold whatever it is.
     deadline: on the clock of `time.monotonic`; a first worker that is not ready by then is given up.
     """
 
-    def __init__(self, settings: Settings, limits: Limits, count: int, deadline: float | None = None) -> None:
+    def __init__(
+        self, settings: Settings, limits: Limits, crews: Sequence[Crew], deadline: float | None = None
+    ) -> None:
         self._prior, self._deadline = settings.prior, deadline
         models = {str(path): fingerprint(path) for path in (settings.detector, settings.model)}
-        hello = encode({"settings": settings.to_json(), "limits": asdict(limits), "models": models})
-        self._workers = [Worker(hello) for _ in range(count)]
+        hello = {"settings": settings.to_json(), "limits": asdict(limits), "models": models}
+        self._workers = [Worker(hello | asdict(crew)) for crew in crews]
+        self._refuge, self._alone = Worker(hello | asdict(Crew())), threading.Lock()
+        self._lanes = [crew.lanes for crew in crews]
         self._results: queue.SimpleQueue[tuple[Job, Prediction] | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
@@ -166,12 +224,12 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
-        for worker in self._workers:
+        for worker in (*self._workers, self._refuge):
             worker.stop()
-        for worker, thread in zip_longest(self._workers, self._threads):
-            if thread is not None:
-                thread.join(STOP_SECONDS)
-            if thread is None or not thread.is_alive():
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+        if not any(thread.is_alive() for thread in self._threads):
+            for worker in (*self._workers, self._refuge):
                 worker.close()
 
     def run(self, schedule: Schedule) -> Iterator[tuple[Job, Prediction]]:
@@ -181,7 +239,9 @@ class Pool:
         no more to do says so with None.
         """
         self._threads = [
-            threading.Thread(target=self._serve, args=[worker, schedule], daemon=True) for worker in self._workers
+            threading.Thread(target=self._serve, args=[worker, schedule], daemon=True)
+            for worker, lanes in zip(self._workers, self._lanes, strict=True)
+            for _ in range(lanes)
         ]
         for thread in self._threads:
             thread.start()
@@ -206,13 +266,23 @@ class Pool:
         """The life of a worker's thread: until no job is left, or the pool closes."""
         try:
             while not self._closing.is_set() and (job := schedule.take()) is not None:
-                self._ensure(worker)
-                counts = schedule.done(job, worker.predict(job, self._prior))
+                counts = schedule.done(job, self._score(worker, job))
                 if counts is not None and not self._closing.is_set():
                     self._results.put((job, counts))
             self._results.put(None)
         except BaseException as error:  # the caller's thread raises it
             self._results.put(error)
+
+    def _score(self, worker: Worker, job: Job) -> Prediction:
+        self._ensure(worker)
+        started = time.monotonic()
+        try:
+            return worker.predict(job)
+        except WorkerDied as death:
+            if not worker.shared or death.expired or self._closing.is_set():
+                return _epitaph(job, self._prior, death, time.monotonic() - started)
+        with self._alone:
+            return self._score(self._refuge, job)
 
     def _ensure(self, worker: Worker) -> None:
         """Starts a worker anew where its last video killed it; a machine that is short of memory is given time."""

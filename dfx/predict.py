@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dfx.device import choose
 from dfx.errors import InputError, MissingInputError
 from dfx.find import Found, find
 from dfx.govern import Governor, Job, Once, Schedule, seconds_of
@@ -34,6 +36,7 @@ def predict_dir(
     settings: Settings | None = None,
     limits: Limits | None = None,
     budget: str | float | timedelta | None = None,
+    device: str = "auto",
     workers: int | None = None,
     fresh: bool = False,
     follow_symlinks: bool = False,
@@ -55,7 +58,8 @@ def predict_dir(
             first every video is given a short look, then what is left buys more windows for those where they change the
             answer most, up to eight each; what did not fit has the prior and the reason `out_of_budget`, and is scored
             by the next call.
-        workers: processes; one a core unless told.
+        device: "auto" (GPUs where all is there for them, else the CPU), "cpu", "cuda" (all GPUs) or "cuda:N".
+        workers: processes on a CPU, one a core unless told; videos in hand at a time on each GPU.
         fresh: forget the journal and start over.
         follow_symlinks: also follow links that lead out of the folder.
         progress: show a bar on standard error.
@@ -64,7 +68,7 @@ def predict_dir(
         A row for every video, in the order of the sample submission, else sorted by name.
 
     Raises:
-        MissingInputError, InputError, ModelError, OutputError, DependencyError: each in one line, before any work is
+        MissingInputError, InputError, ModelError, OutputError, DependencyError, DeviceError: each in one line, before any work is
         done.
     """
     started = time.monotonic()
@@ -73,15 +77,18 @@ def predict_dir(
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least 1 is needed")
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
-    workers = min(workers or default_workers(), len(found))
+    choice = choose(device)
+    crews = choice.crews(workers, default_workers())[: max(1, len(found))]
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(Path(out), settings, fresh)) if out is not None else None
         run = _Run(found, settings, Path(out) if out is not None else None, journal)
-        schedule = run.schedule(settings.windows, limits.seconds, workers, deadline)
+        schedule = run.schedule(settings.windows, limits.seconds, sum(crew.lanes for crew in crews), deadline)
         if schedule is not None:
-            pool = stack.enter_context(Pool(settings, limits, workers, deadline))
+            pool = stack.enter_context(Pool(settings, limits, crews, deadline))
             run.write()
             stack.callback(run.write)
+            if progress and device != "cpu":
+                tqdm.write(f"dfx runs on {choice.why}", file=sys.stderr)
             _drain(run, pool.run(schedule), schedule, progress)
         else:
             run.write()

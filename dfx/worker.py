@@ -1,15 +1,20 @@
-"""A worker: `python -m dfx.worker`. Takes whole videos, one at a time, and gives back their predictions.
+"""A worker: `python -m dfx.worker`. Takes whole videos and gives back their predictions.
 
 Messages come on standard input and go out on what was standard output when it started; what a library prints goes to
-standard error. The first message holds settings, limits and the models' hashes; the answer is `{"ready": true}` or the
-error that stands in the way. It ends when its input ends, so it never outlives its parent by more than one video.
+standard error. Every message has an `id`, and so has its answer. The first one holds settings, limits, the models'
+hashes, the device and the number of lanes; the answer is `{"ready": true}` or the error that stands in the way. It ends
+when its input ends, so it never outlives its parent by more than the videos it has in hand: one a lane.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from dfx.errors import DfxError, ModelError
@@ -17,27 +22,84 @@ from dfx.infer.session import fingerprint
 from dfx.messages import decode, encode, from_prediction
 from dfx.pipeline import Pipeline
 from dfx.settings import Limits, Settings
+from dfx.values import HOST
+
+Message = dict[str, Any]
 
 
 def main() -> None:
     """Serves until standard input ends."""
-    replies = _claim_stdout()
+    replies = Replies(_claim_stdout())
     first = sys.stdin.buffer.readline()
     if not first:  # the parent was gone before it could speak
         return
     hello = decode(first)
-    limits = Limits(**hello["limits"])
-    _limit_memory(limits.memory)
+    if hello["device"] == HOST:  # a GPU's driver reserves far more than it uses
+        _limit_memory(hello["limits"]["memory"])
     try:
         _check_models(hello["models"])
-        pipeline = Pipeline(Settings.from_json(hello["settings"]), limits)
+        lanes = _open(hello)
     except DfxError as error:
-        _send(replies, {"error": type(error).__name__, "message": str(error)})
+        replies.send(hello, {"error": type(error).__name__, "message": str(error)})
         return
-    _send(replies, {"ready": True})
-    for line in sys.stdin.buffer:
-        job = decode(line)
-        _send(replies, from_prediction(pipeline.predict(job["path"], job["filename"], job["windows"])))
+    replies.send(hello, {"ready": True})
+    jobs = map(decode, sys.stdin.buffer)
+    if len(lanes) == 1:
+        for job in jobs:
+            _score(lanes[0], job, replies)
+    else:
+        _spread(lanes, jobs, replies)
+
+
+class Replies:
+    """The pipe to the parent, which several threads write to."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe, self._lock = pipe, threading.Lock()
+
+    def send(self, to: Message, message: Message) -> None:
+        """Answers a message."""
+        try:
+            with self._lock:
+                self._pipe.write(encode(message | {"id": to["id"]}))
+                self._pipe.flush()
+        except BrokenPipeError:  # the parent is gone, and with it whoever would read a traceback
+            os._exit(1)
+
+
+def _open(hello: Message) -> list[Pipeline]:
+    settings, limits = Settings.from_json(hello["settings"]), Limits(**hello["limits"])
+    return [Pipeline(settings, limits, hello["device"]) for _ in range(hello["lanes"])]
+
+
+def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
+    replies.send(job, from_prediction(lane.predict(job["path"], job["filename"], job["windows"])))
+
+
+def _spread(lanes: list[Pipeline], jobs: Any, replies: Replies) -> None:
+    """A thread a lane, so that one decodes while another detects. The parent sends no more jobs than there are lanes."""
+    waiting: SimpleQueue[Message | None] = SimpleQueue()
+
+    def serve(lane: Pipeline) -> None:
+        while (job := waiting.get()) is not None:
+            _score(lane, job, replies)
+
+    threads = [threading.Thread(target=_or_die, args=[serve, lane]) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    for job in jobs:
+        waiting.put(job)
+    for _ in threads:
+        waiting.put(None)
+
+
+def _or_die(serve: Callable[[Pipeline], None], lane: Pipeline) -> None:
+    """What ends one lane (a lost GPU) ends the process: the parent starts it anew, and has the videos scored again."""
+    try:
+        serve(lane)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _claim_stdout() -> BinaryIO:
@@ -51,14 +113,6 @@ def _check_models(hashes: dict[str, str]) -> None:
     for path, wanted in hashes.items():
         if fingerprint(Path(path)) != wanted:
             raise ModelError(f"{path} was changed while the run went on: put it back, or start over with --fresh")
-
-
-def _send(replies: BinaryIO, message: dict[str, Any]) -> None:
-    try:
-        replies.write(encode(message))
-        replies.flush()
-    except BrokenPipeError:  # the parent is gone, and with it whoever would read a traceback
-        os._exit(1)
 
 
 def _limit_memory(limit: int) -> None:

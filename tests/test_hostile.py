@@ -20,6 +20,7 @@ from clips import clip, encode, numbered
 import dfx
 from dfx import pool as pool_module
 from dfx.decode.pyav import PyAVDecoder
+from dfx.device import Crew
 from dfx.errors import CorruptVideoError, ModelError, TooLargeVideoError
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
@@ -162,7 +163,7 @@ def test_no_pickle_is_loaded(folder: Path, tmp_path: Path) -> None:
 
 def test_a_model_that_changes_during_a_run_is_noticed(folder: Path, tmp_path: Path) -> None:
     settings = dfx.Settings(model=Path(shutil.copy(dfx.Settings().model, tmp_path / "model.onnx")))
-    pool = pool_module.Pool(settings, Limits(), 1)
+    pool = pool_module.Pool(settings, Limits(), [Crew()])
     with settings.model.open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ModelError, match=r"model\.onnx was changed while the run went on"), pool:

@@ -30,7 +30,7 @@ def test_no_clips_give_no_logits(tmp_path: Path) -> None:
 
 def test_clips_of_another_shape_are_refused(tmp_path: Path) -> None:
     classifier = Classifier(brightness_classifier(tmp_path / "m.onnx"))
-    with pytest.raises(InputError, match=r"must be uint8 \[N, 16, 3, 32, 32\]; got uint8 \(1, 8, 3, 32, 32\)"):
+    with pytest.raises(InputError, match=r"must be uint8 \[16, 3, 32, 32\]; got uint8 \(8, 3, 32, 32\)"):
         classifier.score(np.zeros((1, 8, 3, 32, 32), np.uint8))
 
 

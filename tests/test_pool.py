@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dfx import pool as pool_module
+from dfx.device import Crew
 from dfx.errors import InputError, ModelError
 from dfx.govern import Once
 from dfx.pipeline import Pipeline
@@ -24,7 +25,7 @@ def sabotaged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(folder: Path, names: list[str], workers: int = 1, **limits: float) -> dict[str, Prediction]:
     once = Once({name: folder / name for name in names}, 2, Limits(**limits).seconds)
-    with Pool(Settings(), Limits(**limits), workers) as pool:
+    with Pool(Settings(), Limits(**limits), [Crew()] * workers) as pool:
         return {row.filename: row for _, row in pool.run(once)}
 
 
@@ -57,19 +58,41 @@ def test_more_workers_give_the_same_rows(samples: Path) -> None:
 
 def test_what_stands_in_the_way_is_raised_as_itself(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="not an ONNX model"), Pool(Settings(model=tmp_path / "bad.onnx"), Limits(), 1):
+    with (
+        pytest.raises(ModelError, match="not an ONNX model"),
+        Pool(Settings(model=tmp_path / "bad.onnx"), Limits(), [Crew()]),
+    ):
         pass
 
 
 def test_a_missing_extension_is_said_before_any_video(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFX_OPS", "nonsense")
-    with pytest.raises(InputError, match="DFX_OPS is 'nonsense'"), Pool(Settings(), Limits(), 1):
+    with pytest.raises(InputError, match="DFX_OPS is 'nonsense'"), Pool(Settings(), Limits(), [Crew()]):
         pass
 
 
 def test_leaving_early_ends_the_workers(samples: Path) -> None:
     once = Once({f"{number}.mp4": samples / "real.mp4" for number in range(50)}, 2, 60)
-    with Pool(Settings(), Limits(), 2) as pool:
+    with Pool(Settings(), Limits(), [Crew()] * 2) as pool:
         next(pool.run(once))
         workers = pool._workers
-    assert all(worker._process is None or worker._process.returncode is not None for worker in workers)
+    assert all(worker._process is None or not worker._process.alive for worker in workers)
+
+
+@pytest.mark.usefixtures("sabotaged")
+@pytest.mark.parametrize(("name", "reason"), [("crash.mp4", Reason.CRASHED), ("hang.mp4", Reason.TIMEOUT)])
+def test_a_worker_with_many_videos_in_hand_loses_none_of_them(
+    samples: Path, tmp_path: Path, name: str, reason: Reason
+) -> None:
+    names = [*(f"{number}.mp4" for number in range(12)), name]
+    for copy in names:
+        shutil.copy(samples / "real.mp4", tmp_path / copy)
+    limits = Limits(seconds=6 if "hang" in name else 60)
+    once = Once({copy: tmp_path / copy for copy in sorted(names)}, 2, limits.seconds)
+    with Pool(Settings(), limits, [Crew(lanes=4)]) as pool:
+        rows = {row.filename: row for _, row in pool.run(once)}
+    alone = Pipeline().predict(samples / "real.mp4").probability
+    assert rows.keys() == set(names)
+    assert rows.pop(name).reason == reason
+    assert {row.probability for row in rows.values()} == {alone}
+    assert {row.reason for row in rows.values()} == {Reason.OK}
