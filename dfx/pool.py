@@ -57,6 +57,11 @@ class Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._popen.pid
+
     def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Sends a message and waits for its answer; raises WorkerDied, having killed the process if time ran out."""
         number, answer = next(self._numbers), Future[dict[str, Any]]()
@@ -126,6 +131,11 @@ class Worker:
         self._lock = threading.Lock()
         self._process: Process | None = None
         self._stopped = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process that serves now; None before the first start."""
+        return self._process.pid if self._process else None
 
     @property
     def shared(self) -> bool:
@@ -257,6 +267,11 @@ class Pool:
                 serving -= 1
             else:
                 yield result
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers' processes that have been started."""
+        return [worker.pid for worker in self._workers if worker.pid]
 
     def _left(self) -> float:
         """Seconds until the deadline."""

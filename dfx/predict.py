@@ -68,8 +68,8 @@ def predict_dir(
         A row for every video, in the order of the sample submission, else sorted by name.
 
     Raises:
-        MissingInputError, InputError, ModelError, OutputError, DependencyError, DeviceError: each in one line, before any work is
-        done.
+        MissingInputError, InputError, ModelError, OutputError, DependencyError, DeviceError: each in one line, before
+        any work is done.
     """
     started = time.monotonic()
     settings, limits = settings or Settings(), limits or Limits()

@@ -1,0 +1,286 @@
+"""Proves and times dfx on a GPU: parity with the CPU, decoding alone, each stage, the whole, and memory over a long run.
+
+Example:
+    python benchmarks/gpu.py --videos ../shared/data/videos --out benchmarks/results/gpu.json
+
+Each part writes its figures as soon as it has them, so that a run that is cut keeps what it had. Without --videos the
+samples that ship are used; speed is measured on ten-second 1080p clips in the challenge's manner, made here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import numpy as np
+from whole_job import challenge_clip, machine
+
+import dfx
+from dfx.classify import Classifier
+from dfx.decode.dali import DALIDecoder
+from dfx.decode.pyav import PyAVDecoder
+from dfx.demo import SAMPLES
+from dfx.detect import Detector
+from dfx.device import Crew, choose
+from dfx.govern import Once
+from dfx.ops import cuda
+from dfx.pipeline import Pipeline
+from dfx.plan import plan
+from dfx.pool import Pool
+from dfx.probe import probe
+from dfx.settings import Limits, Settings
+from dfx.values import Frames, Plan, Prediction, VideoInfo
+
+LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libnvinfer.so.10", "libcudnn.so.9")
+LANES = (1, 2, 4, 8, 12)
+Figures = dict[str, Any]
+Work = tuple[VideoInfo, Plan]
+
+
+@click.command()
+@click.option("--videos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, help="For parity.")
+@click.option("--out", type=click.Path(path_type=Path), default="gpu.json", show_default=True)
+@click.option("--count", default=160, show_default=True, help="1080p clips of one timing.")
+@click.option("--long", default=2000, show_default=True, help="Clips of the run that memory is watched over.")
+@click.option("--only", multiple=True, help="Parts to run; all unless told.")
+def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...]) -> None:
+    """Run every part, print its figures, write them to OUT."""
+    figures: Figures = json.loads(out.read_text()) if only and out.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        clip = challenge_clip(Path(folder) / "clip.mp4")
+        parts: dict[str, Callable[[], Figures]] = {
+            "machine": facts,
+            "parity": lambda: parity(videos, Path(folder)),
+            "stages": lambda: stages(clip),
+            "decode": lambda: decoding(clip, count),
+            "whole": lambda: whole(clip, count),
+            "memory": lambda: growth(clip, long),
+        }
+        for name in only or parts:
+            figures[name] = _tried(parts[name])
+            click.echo(json.dumps({name: figures[name]}, indent=1))
+            out.write_text(json.dumps(figures, indent=2) + "\n")
+    sys.exit(any("error" in part for part in figures.values()))
+
+
+def _tried(part: Callable[[], Figures]) -> Figures:
+    started = time.monotonic()
+    try:
+        found = part()
+    except Exception as error:  # the other parts are still worth their time
+        found = {"error": f"{type(error).__name__}: {error}"}
+    return found | {"took": round(time.monotonic() - started, 1)}
+
+
+def facts() -> Figures:
+    """The card, its driver, and which of NVIDIA's libraries can be loaded."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"]
+    card = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
+    return {"card": card, "choice": choose("cuda").why, "libraries": {name: _loads(name) for name in LIBRARIES}} | {
+        "machine": machine()
+    }
+
+
+def _loads(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def parity(videos: Path, work: Path) -> Figures:
+    """Every video on the CPU and on the GPU: how far probabilities and mean logits are apart."""
+    cpu = dfx.predict_dir(videos, work / "cpu.csv", device="cpu", progress=False)
+    gpu = dfx.predict_dir(videos, work / "gpu.csv", device="cuda:0", progress=False)
+    pairs = list(zip(cpu, gpu, strict=True))
+    apart = {ours.filename: abs(ours.probability - theirs.probability) for ours, theirs in pairs}
+    worst = sorted(apart, key=lambda name: -apart[name])[:10]
+    logits = [abs(_logit(a) - _logit(b)) for a, b in pairs if a.clips and b.clips]
+    return {
+        "videos": len(pairs),
+        "reasons_differ": [f"{a.filename}: {a.reason} {b.reason} {b.detail}" for a, b in pairs if a.reason != b.reason],
+        "clips_differ": sum(len(a.clips) != len(b.clips) for a, b in pairs),
+        "probability": {"median": median(apart.values()), "largest": max(apart.values())},
+        "logit": {"median": median(logits), "largest": max(logits)},
+        "worst": {name: round(apart[name], 4) for name in worst},
+    }
+
+
+def _logit(row: Prediction) -> float:
+    return float(np.mean([clip.logit for clip in row.clips]))
+
+
+def stages(clip: Path) -> Figures:
+    """Median milliseconds of each stage alone on one stream, for one window of a 1080p clip."""
+    lane, settings = cuda.Lane(0), Settings()
+    with lane:
+        pipeline = Pipeline(settings, device=0)
+        detector, classifier = Detector(settings.detector, lane), Classifier(settings.model, lane)
+        info, chosen = _work(clip)
+        frames = next(iter(DALIDecoder(0, lane.stream).read(info, chosen)))
+        track = pipeline._follow(frames)[0]
+        canvas, crop = _inputs(frames, pipeline)
+        found = {
+            "detect_4_pictures": _timed(lambda: detector.run(canvas(), detector.contract.score_threshold), lane),
+            "letterbox_4_pictures": _timed(canvas, lane),
+            "crop_8_pictures": _timed(lambda: crop(track), lane),
+            "classify_a_clip": _timed(lambda: classifier.score([crop(track)]), lane),
+        }
+    return {name: round(1000 * seconds, 3) for name, seconds in found.items()} | _in_torch()
+
+
+def _inputs(frames: Frames, pipeline: Pipeline) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    from dfx import ops
+    from dfx.crop import crop_track
+
+    pictures = list(frames.pictures[:4])
+    box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, pipeline.detector.contract.long_side)
+    contract = pipeline.classifier.contract
+    return lambda: ops.letterbox(pictures, box.height, box.width), lambda track: crop_track(frames, track, contract)
+
+
+def _timed(work: Callable[[], Any], lane: cuda.Lane, repeats: int = 50) -> float:
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        lane.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[repeats // 5 :])
+
+
+def _in_torch() -> Figures:
+    """The same networks in torch eager, FP32, on the same card, where torch is installed."""
+    try:
+        import torch
+    except ImportError:
+        return {"torch": "not installed"}
+    from dfx.torch.clipnet import ClipNet
+    from dfx.torch.retinaface import RetinaFace
+
+    inputs = {"detect": (RetinaFace(), (4, 3, 384, 640)), "classify": (ClipNet(), (1, 8, 3, 160, 160))}
+    found = {}
+    for name, (net, shape) in inputs.items():
+        net, pixels = net.cuda().eval(), torch.zeros(shape, dtype=torch.uint8, device="cuda")
+        found[f"torch_{name}"] = round(1000 * _eager(torch, net, pixels), 3)
+    return found
+
+
+def _eager(torch: Any, net: Any, pixels: Any, repeats: int = 50) -> float:
+    seconds = []
+    with torch.no_grad():
+        for _ in range(repeats):
+            started = time.perf_counter()
+            net(pixels)
+            torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - started)
+    return median(seconds[repeats // 5 :])
+
+
+def decoding(clip: Path, count: int) -> Figures:
+    """Videos a second by decoding alone, the default plan, by DALI on several lanes and by PyAV on one core."""
+    work = _work(clip)
+    rates = {f"dali_{lanes}_lanes": round(_dali(work, count, lanes), 2) for lanes in LANES}
+    started = time.perf_counter()
+    for _ in range(8):
+        _drain(PyAVDecoder().read(*work))
+    return rates | {"pyav_1_core": round(8 / (time.perf_counter() - started), 2)} | {
+        "frames_a_video": sum(len(window.frames) for window in work[1].windows)
+    }
+
+
+def _work(clip: Path) -> Work:
+    info, contract = probe(clip), Classifier(Settings().model).contract
+    return info, plan(info, windows=2, count=contract.clip_length, stride=contract.clip_stride)
+
+
+def _dali(work: Work, count: int, lanes: int) -> float:
+    local, ready = threading.local(), threading.Barrier(lanes + 1)
+
+    def begin() -> None:
+        local.lane = cuda.Lane(0)
+        local.decoder = DALIDecoder(0, local.lane.stream)
+        with local.lane:
+            _drain(local.decoder.read(*work))
+        ready.wait()
+
+    def one(_: int) -> None:
+        with local.lane:
+            _drain(local.decoder.read(*work))
+            local.lane.synchronize()
+
+    with ThreadPoolExecutor(lanes, initializer=begin) as threads:
+        starts = [threads.submit(time.sleep, 0.2) for _ in range(lanes)]
+        ready.wait()
+        for start in starts:
+            start.result()
+        started = time.perf_counter()
+        list(threads.map(one, range(count)))
+        return count / (time.perf_counter() - started)
+
+
+def _drain(windows: Iterator[Frames]) -> int:
+    return sum(len(frames) for frames in windows)
+
+
+def whole(clip: Path, count: int) -> Figures:
+    """Videos a second through the whole pipeline, supervision included, once its workers are warm."""
+    crews = {"1 process": [Crew(0, 8)], "1 process, 4 lanes": [Crew(0, 4)], "2 processes": [Crew(0, 6)] * 2}
+    crews |= {"4 processes": [Crew(0, 4)] * 4, "8 processes": [Crew(0, 2)] * 8}
+    return {name: round(_rate(crew, clip, count), 2) for name, crew in crews.items()}
+
+
+def _rate(crews: list[Crew], clip: Path, count: int) -> float:
+    with Pool(Settings(), Limits(), crews) as pool:
+        for _ in pool.run(_jobs(clip, 32)):
+            pass
+        started = time.perf_counter()
+        rows = [row for _, row in pool.run(_jobs(clip, count))]
+        seconds = time.perf_counter() - started
+    wrong = {row.detail for row in rows if row.reason != "ok"}
+    if wrong:
+        raise RuntimeError(f"rows that are not ok: {wrong}")
+    return count / seconds
+
+
+def _jobs(clip: Path, count: int) -> Once:
+    return Once({f"{number:05}.mp4": clip for number in range(count)}, 2, 60.0)
+
+
+def growth(clip: Path, count: int) -> Figures:
+    """Memory of the card and of the worker, MiB, at every eighth of a long run."""
+    samples: list[tuple[int, int]] = []
+    with Pool(Settings(), Limits(), [Crew(0, 8)]) as pool:
+        started = time.perf_counter()
+        for number, _ in enumerate(pool.run(_jobs(clip, count))):
+            if number % (count // 8) == count // 8 - 1:
+                samples.append((_card_memory(), _resident(pool.pids[0])))
+        seconds = time.perf_counter() - started
+    card, host = zip(*samples, strict=True)
+    return {"videos": count, "card_mib": card, "worker_mib": host, "videos_a_second": round(count / seconds, 2)}
+
+
+def _card_memory() -> int:
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0])
+
+
+def _resident(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+if __name__ == "__main__":
+    main()

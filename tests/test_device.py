@@ -1,0 +1,73 @@
+"""The choice of the device: said in a line, never silent, and an error that names the mend where a GPU cannot serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import dfx
+from dfx import device
+from dfx.device import Choice, Crew, choose, lanes_of
+from dfx.errors import DeviceError, InputError
+from dfx.ops import cuda
+from dfx.values import HOST
+
+GIB = 2**30
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(cuda, "device_name", lambda index: f"Card {index}")
+    monkeypatch.setattr(cuda, "memory", lambda index: 16 * GIB)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(("wanted", "gpus"), [("auto", (0, 1)), ("cuda", (0, 1)), ("cuda:1", (1,)), ("cpu", ())])
+def test_what_is_chosen(wanted: str, gpus: tuple[int, ...]) -> None:
+    assert choose(wanted).gpus == gpus
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_the_choice_names_the_cards() -> None:
+    assert choose("auto").why == "cuda:0 (Card 0), cuda:1 (Card 1)"
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_card_that_is_not_there_is_named() -> None:
+    with pytest.raises(DeviceError, match="cuda:2 is not there: this machine has 2 GPUs"):
+        choose("cuda:2")
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:-1", "", "CPU"])
+def test_other_words_are_refused(wanted: str) -> None:
+    with pytest.raises(InputError, match="auto, cpu, cuda"):
+        choose(wanted)
+
+
+def test_without_a_gpu_auto_says_why_and_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "missing", lambda: "no driver: install one")
+    assert choose("auto") == Choice((), "the CPU, since no GPU can serve: no driver: install one")
+    with pytest.raises(DeviceError, match="cuda cannot serve: no driver: install one"):
+        choose("cuda")
+
+
+def test_cuda_without_a_gpu_ends_at_once(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "missing", lambda: "no driver: install one")
+    with pytest.raises(DeviceError):
+        dfx.predict_dir(samples, tmp_path / "s.csv", device="cuda")
+    assert not (tmp_path / "s.csv").exists()
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_process_a_gpu_and_a_process_a_core() -> None:
+    assert choose("cuda").crews(None, cores=4) == [Crew(0, 8), Crew(1, 8)]
+    assert choose("cuda:1").crews(3, cores=4) == [Crew(1, 3)]
+    assert choose("cpu").crews(None, cores=2) == [Crew(HOST, 1)] * 2
+
+
+@pytest.mark.parametrize(("memory", "cores", "lanes"), [(8, 4, 4), (16, 2, 4), (80, 16, 8), (1, 4, 1)])
+def test_lanes_follow_memory_and_cores(memory: int, cores: int, lanes: int) -> None:
+    assert lanes_of(memory * GIB, cores) == lanes
