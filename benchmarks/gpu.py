@@ -1,4 +1,4 @@
-"""Proves and times dfx on a GPU: parity with the CPU, decoding alone, each stage, the whole, and memory over a long run.
+"""Proves and times dfx on a GPU: parity with the CPU, each stage, decoding alone, the whole, memory in a long run.
 
 Example:
     python benchmarks/gpu.py --videos ../shared/data/videos --out benchmarks/results/gpu.json
@@ -173,8 +173,8 @@ def _in_torch() -> Figures:
     inputs = {"detect": (RetinaFace(), (4, 3, 384, 640)), "classify": (ClipNet(), (1, 8, 3, 160, 160))}
     found = {}
     for name, (net, shape) in inputs.items():
-        net, pixels = net.cuda().eval(), torch.zeros(shape, dtype=torch.uint8, device="cuda")
-        found[f"torch_{name}"] = round(1000 * _eager(torch, net, pixels), 3)
+        pixels = torch.zeros(shape, dtype=torch.uint8, device="cuda")
+        found[f"torch_{name}"] = round(1000 * _eager(torch, net.cuda().eval(), pixels), 3)
     return found
 
 
@@ -196,9 +196,11 @@ def decoding(clip: Path, count: int) -> Figures:
     started = time.perf_counter()
     for _ in range(8):
         _drain(PyAVDecoder().read(*work))
-    return rates | {"pyav_1_core": round(8 / (time.perf_counter() - started), 2)} | {
-        "frames_a_video": sum(len(window.frames) for window in work[1].windows)
-    }
+    return (
+        rates
+        | {"pyav_1_core": round(8 / (time.perf_counter() - started), 2)}
+        | {"frames_a_video": sum(len(window.frames) for window in work[1].windows)}
+    )
 
 
 def _work(clip: Path) -> Work:

@@ -77,7 +77,7 @@ def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
 
 
 def _spread(lanes: list[Pipeline], jobs: Any, replies: Replies) -> None:
-    """A thread a lane, so that one decodes while another detects. The parent sends no more jobs than there are lanes."""
+    """A thread a lane, so that one decodes while another detects. It is sent no more jobs than it has lanes."""
     waiting: SimpleQueue[Message | None] = SimpleQueue()
 
     def serve(lane: Pipeline) -> None:
