@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -140,6 +141,24 @@ def demo() -> None:
     for row in result:
         table.add_row(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, str(row.faces))
     Console().print(table)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for a script.")
+def doctor(as_json: bool) -> None:
+    """Say what this machine can do, and what stands in the way. Exits with 1 where nothing can serve."""
+    from dfx.doctor import examine
+
+    health = examine()
+    if as_json:
+        click.echo(json.dumps(health.to_json(), indent=2))
+    else:
+        table = Table(*health.columns(), box=box.ASCII2)
+        for row in health.rows():
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        click.echo(f"can serve: {', '.join(health.serves) or 'nothing'}")
+    sys.exit(not health.serves)
 
 
 @main.command()

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 SUMS = "SHA256SUMS"
 CUDA = "CUDAExecutionProvider"
+GPU_MEND = (
+    'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "dfx[gpu-cu13]" '
+    '("dfx[gpu-cu12]" with a driver before 580, or a card before Turing)'
+)
 
 
 class Session(Protocol):
@@ -136,13 +140,10 @@ def cuda_missing() -> str | None:
     try:
         runtime = _runtime()
     except DependencyError as error:
-        return f'{error}, or pip install "dfx[gpu-cu13]" ("dfx[gpu-cu12]" with a driver before 580) for a GPU'
+        return f"{str(error).partition(':')[0]}: {GPU_MEND}"
     if CUDA in runtime.get_available_providers():
         return None
-    return (
-        f"onnxruntime {runtime.__version__} is the CPU's build: pip uninstall onnxruntime onnxruntime-gpu, then "
-        'pip install "dfx[gpu-cu13]" ("dfx[gpu-cu12]" with a driver before 580)'
-    )
+    return f"ONNX Runtime {runtime.__version__} is the CPU's build: {GPU_MEND}"
 
 
 def read_model(path: Path) -> bytes:

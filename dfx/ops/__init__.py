@@ -148,6 +148,11 @@ def require() -> None:
         _kernels()
 
 
+def level() -> str:
+    """The instruction set in use: "avx2", "portable", or "numpy" for the reference."""
+    return "numpy" if _wants_reference() else str(_kernels().level())
+
+
 def _kernels() -> ModuleType:
     try:
         from dfx import _kernels
