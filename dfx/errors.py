@@ -23,6 +23,10 @@ class DependencyError(DfxError, ImportError):
     """An optional package is needed; the message names the command that installs it."""
 
 
+class DeviceError(DfxError, RuntimeError):
+    """A GPU was asked for and cannot serve; the message says what is missing and how to mend it."""
+
+
 class OutputError(DfxError, OSError):
     """A file could not be written where it was asked for."""
 
