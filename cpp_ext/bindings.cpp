@@ -1,6 +1,4 @@
 // The module dfx._kernels. It trusts its caller, dfx.ops, to have checked every shape and number.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -10,8 +8,8 @@
 #include "cpu/dispatch.h"
 #include "cpu/parallel.h"
 #include "cpu/plan.h"
+#include "gpu_bindings.h"
 
-namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace dfx {
@@ -21,7 +19,6 @@ using Samples = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
 // y, u, v, horizontal and vertical subsampling, depth, full range
 using Frame = std::tuple<Samples, Samples, Samples, int, int, int, bool>;
 using Images = nb::ndarray<u8, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
-template <int N> using Floats = nb::ndarray<const float, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
 
 Plane to_plane(const Samples& samples) {
     const i64 bytes = static_cast<i64>(samples.itemsize());
@@ -92,24 +89,6 @@ void crop(const std::vector<Frame>& frames, const Floats<3>& matrices, const Ima
     });
 }
 
-template <class T> nb::object to_array(std::vector<T> values, std::initializer_list<std::size_t> shape) {
-    auto* kept = new std::vector<T>(std::move(values));
-    const nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape.size(), shape.begin(), owner));
-}
-
-nb::tuple to_arrays(const std::vector<Detection>& found) {
-    std::vector<float> scores, boxes, landmarks;
-    for (const Detection& detection : found) {
-        scores.push_back(detection.score);
-        boxes.insert(boxes.end(), std::begin(detection.face.box), std::end(detection.face.box));
-        landmarks.insert(landmarks.end(), std::begin(detection.face.landmarks), std::end(detection.face.landmarks));
-    }
-    const std::size_t count = found.size();
-    return nb::make_tuple(to_array(std::move(boxes), {count, 4}), to_array(std::move(scores), {count}),
-                          to_array(std::move(landmarks), {count, kLandmarks, 2}));
-}
-
 nb::list decode_faces(const Floats<2>& scores, const Floats<3>& boxes, const Floats<3>& landmarks, int height,
                       int width, const std::vector<int>& strides, const std::vector<std::vector<double>>& sides,
                       std::pair<double, double> variances, float threshold, double iou, long long limit) {
@@ -124,9 +103,7 @@ nb::list decode_faces(const Floats<2>& scores, const Floats<3>& boxes, const Flo
             found[i] = detect(detector, all, scores.data() + i * count, boxes.data() + i * count * 4,
                               landmarks.data() + i * count * 2 * kLandmarks);
     }
-    nb::list faces;
-    for (const auto& picture : found) faces.append(to_arrays(picture));
-    return faces;
+    return to_list(found);
 }
 
 std::vector<std::string> level_names() {
@@ -146,4 +123,5 @@ NB_MODULE(_kernels, module) {
     module.def("levels", &dfx::level_names, "The instruction sets that this processor can run, the best first.");
     module.def("level", [] { return std::string(dfx::kernels().level); }, "The instruction set in use.");
     module.def("use_level", &dfx::use_level, "name"_a, "Changes the instruction set; raises IndexError for others.");
+    dfx::bind_gpu(module);
 }

@@ -1,7 +1,10 @@
 """The compiled extension, built from cpp_ext/. `dfx.ops` is its face: it checks what is passed here unchecked."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dfx.values import Float, Pixels, Samples
 
@@ -37,3 +40,79 @@ def level() -> str:
 
 def use_level(name: str) -> None:
     """Changes the instruction set; raises IndexError for one that is not in `levels()`."""
+
+RGB: TypeAlias = tuple[int, int, int, int]
+"""Address, stored width and height, degrees clockwise that make it upright."""
+
+class Stream:
+    """A CUDA stream. Addresses are of its GPU's memory, sizes in bytes; raises dfx.errors.DeviceError."""
+
+    def __init__(self, ordinal: int) -> None: ...
+    @property
+    def handle(self) -> int: ...
+    def synchronize(self) -> None: ...
+    def wait_for(self, other: int) -> None: ...
+    def allocate(self, bytes: int) -> int: ...  # noqa: A002
+    def release(self, memory: int) -> None: ...
+    def clear(self, memory: int, words: int) -> None: ...
+    def upload(self, to: int, array: NDArray[Any]) -> None: ...
+    def download(self, array: NDArray[Any], memory: int) -> None: ...
+
+class RgbPlan:
+    """The letterbox of upright pictures of one size in one canvas. The kernels read a copy of `memory`."""
+
+    def __init__(self, width: int, height: int, canvas_width: int, canvas_height: int) -> None: ...
+    @property
+    def memory(self) -> bytes: ...
+    @property
+    def address(self) -> int:
+        """Where the host finds `memory`, as long as this object lives."""
+
+def letterbox_rgb(
+    surfaces: Sequence[RGB],
+    plans: Sequence[RgbPlan],
+    memories: Sequence[int],
+    out: int,
+    height: int,
+    width: int,
+    pixel: int,
+    stream: Stream | None,
+    threads: int,
+) -> None:
+    """Fills [N, 3, height, width] at the address `out`, with bytes (pixel 0), halves (1) or counts of writes (2)."""
+
+def crop_rgb(
+    surfaces: Sequence[RGB], matrices: Float, out: int, size: int, pixel: int, stream: Stream | None, threads: int
+) -> None:
+    """Fills [N, 3, size, size] at the address `out`, as `letterbox_rgb` does."""
+
+def select_faces(
+    scores: int,
+    boxes: int,
+    landmarks: int,
+    anchors: int,
+    counts: int,
+    found: int,
+    pictures: int,
+    anchor_count: int,
+    capacity: int,
+    variances: tuple[float, float],
+    threshold: float,
+    stream: Stream | None,
+) -> None:
+    """Counts in int32 [pictures], which must be zero, and collects 64 bytes each in [capacity, pictures]."""
+
+def suppress(
+    found: NDArray[np.uint8], counts: NDArray[np.int32], iou: float, limit: int
+) -> list[tuple[Float, Float, Float]]:
+    """Candidates [capacity, N, 64] bytes, of which there are `counts` [N], as `decode_faces` returns faces."""
+
+def anchors(height: int, width: int, strides: Sequence[int], sides: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Centre x, centre y and side of each anchor: [A, 3]."""
+
+def gpu_count() -> int: ...
+def gpu_name(ordinal: int) -> str: ...
+def gpu_compute_capability(ordinal: int) -> tuple[int, int]: ...
+def gpu_memory(ordinal: int) -> int: ...
+def gpu_loaded(ordinal: int) -> bool: ...
+def gpu_load(ordinal: int, image: bytes) -> None: ...

@@ -98,10 +98,19 @@ inline void average_chroma(const Region& region, const i16* samples, const Start
 
 #else
 
+// Samples of one of the interleaved channels under a box.
+struct Interleaved {
+    const i16* first;
+    i64 stride;
+    i32 channels;
+
+    i32 operator()(i32 x, i32 y) const { return first[y * stride + x * channels]; }
+};
+
 inline i16 average(const Region& region, const i16* samples, const Starts& starts, i32 i, i32 channels, i32 channel) {
-    return static_cast<i16>(box_average(samples + channels * static_cast<i64>(starts.offsets[i]),
-                                        channels * static_cast<i64>(region.width), channels, channel,
-                                        region.wx + starts.wx[i], region.wy + starts.wy[i]));
+    const Interleaved under = {samples + channels * static_cast<i64>(starts.offsets[i]) + channel,
+                               channels * static_cast<i64>(region.width), channels};
+    return static_cast<i16>(box_average(under, region.wx + starts.wx[i], region.wy + starts.wy[i]));
 }
 
 inline void average_luma(const Region& region, const i16* samples, const Starts& starts, i32 i, i16* y) {

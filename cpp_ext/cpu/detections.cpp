@@ -1,28 +1,23 @@
 #include "detections.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace dfx {
 namespace {
 
-bool finite(const float* values, i32 count) {
-    return std::all_of(values, values + count, [](float x) { return std::isfinite(x); });
-}
-
 std::vector<Detection> candidates(const Detector& detector, const std::vector<Anchor>& anchors, const float* scores,
                                   const float* boxes, const float* landmarks) {
     std::vector<Detection> found;
-    for (std::size_t i = 0; i < anchors.size(); ++i) {
-        if (!(scores[i] > detector.threshold)) continue;
-        const float *box = boxes + 4 * i, *points = landmarks + 2 * kLandmarks * i;
-        if (!finite(box, 4) || !finite(points, 2 * kLandmarks)) continue;
-        const Face face = decode_face(anchors[i], box, points, detector.variances);
-        if (!finite(face.box, 4) || !finite(face.landmarks, 2 * kLandmarks)) continue;
-        found.push_back({scores[i], static_cast<i64>(i), face});
-    }
-    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
+    Face face;
+    for (std::size_t i = 0; i < anchors.size(); ++i)
+        if (scores[i] > detector.threshold &&
+            decode_finite(anchors[i], boxes + 4 * i, landmarks + 2 * kLandmarks * i, detector.variances, face))
+            found.push_back({scores[i], static_cast<i64>(i), face});
     return found;
+}
+
+bool better(const Detection& a, const Detection& b) {
+    return a.score != b.score ? a.score > b.score : a.index < b.index;
 }
 
 }  // namespace
@@ -37,17 +32,22 @@ std::vector<Anchor> anchors(const std::vector<Level>& levels, i32 width, i32 hei
     return all;
 }
 
-std::vector<Detection> detect(const Detector& detector, const std::vector<Anchor>& anchors, const float* scores,
-                              const float* boxes, const float* landmarks) {
+std::vector<Detection> suppress(std::vector<Detection> found, double iou, i64 limit) {
+    std::sort(found.begin(), found.end(), better);
     std::vector<Detection> kept;
-    for (const Detection& candidate : candidates(detector, anchors, scores, boxes, landmarks)) {
-        if (static_cast<i64>(kept.size()) == detector.limit) break;
-        const bool hidden = std::any_of(kept.begin(), kept.end(), [&](const Detection& better) {
-            return overlap(better.face.box, candidate.face.box) > detector.iou;
+    for (const Detection& candidate : found) {
+        if (static_cast<i64>(kept.size()) == limit) break;
+        const bool hidden = std::any_of(kept.begin(), kept.end(), [&](const Detection& other) {
+            return overlap(other.face.box, candidate.face.box) > iou;
         });
         if (!hidden) kept.push_back(candidate);
     }
     return kept;
+}
+
+std::vector<Detection> detect(const Detector& detector, const std::vector<Anchor>& anchors, const float* scores,
+                              const float* boxes, const float* landmarks) {
+    return suppress(candidates(detector, anchors, scores, boxes, landmarks), detector.iou, detector.limit);
 }
 
 }  // namespace dfx

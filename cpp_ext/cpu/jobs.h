@@ -3,6 +3,7 @@
 
 #include "../ops/colour.h"
 #include "../ops/footprint.h"
+#include "../ops/resample.h"
 
 namespace dfx {
 
@@ -18,13 +19,6 @@ struct Picture {
     Plane planes[3];
     i32 sx, sy, depth;
     bool full_range;
-};
-
-// For each output pixel of one axis: its first sample, and `count` weights that sum to kWeightOne.
-struct Taps {
-    i32 count;
-    const i32* first;
-    const i16* weights;
 };
 
 // `inner` is the size of the scaled picture at the top left of the canvas, the rest of which is black.

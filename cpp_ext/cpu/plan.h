@@ -7,6 +7,35 @@
 
 namespace dfx {
 
+// The taps of one axis: for each output pixel its first sample, and `count` weights.
+struct Table {
+    std::vector<i32> first;
+    std::vector<i16> weights;
+    i32 count;
+    Taps taps() const { return {count, first.data(), weights.data()}; }
+};
+
+// Where a picture lies in a canvas: its scale is numerator / denominator.
+struct Inner {
+    i64 numerator, denominator;
+    i32 width, height;
+};
+
+Inner fit(i32 width, i32 height, i32 canvas_width, i32 canvas_height);
+
+// The taps of a plane of `size` samples, each of which covers `subsampling` picture pixels.
+Table table(const Inner& inner, i32 subsampling, i32 size, i32 outputs);
+
+// One axis of a crop: where its pixels lie, the side of their boxes in phases, and the samples of the region; samples
+// are blocks of `block` samples of the plane.
+struct Span {
+    Line line;
+    i32 side, block, first, count;
+};
+
+// `row` is a row of the matrix from crop pixels to picture pixels, of which a sample covers `subsampling`.
+Span span(const float* row, i32 subsampling, i32 plane_size, i32 crop_size);
+
 // Letterbox of pictures of one shape to one canvas. Owns the tables that its jobs point to.
 class LetterboxPlan {
 public:
@@ -14,15 +43,8 @@ public:
     LetterboxJob job(const Picture& picture, u8* out) const;
 
 private:
-    struct Table {
-        std::vector<i32> first;
-        std::vector<i16> weights;
-        i32 count;
-        Taps taps() const { return {count, first.data(), weights.data()}; }
-    };
-    static Table table(i64 sample, i64 pixel, i32 size, i32 outputs);
-
-    i32 width_, height_, inner_width_, inner_height_;
+    i32 width_, height_;
+    Inner inner_;
     Table across_[2], down_[2];
 };
 
@@ -34,16 +56,16 @@ public:
     CropJob job(const Picture& picture, const float* matrix, u8* out);
 
 private:
-    struct Table {
+    struct Weights {
         i32 side = 0;
-        std::vector<i16> weights;
+        std::vector<i16> values;
     };
-    const i16* weights(Table& table, i32 side) const;
-    Region region(const Plane& plane, const float* matrix, i32 sx, i32 sy, Table (&tables)[2]) const;
+    const i16* weights(Weights& cached, i32 side) const;
+    Region region(const Plane& plane, const float* matrix, i32 sx, i32 sy, Weights (&cached)[2]) const;
 
     const Kernels& loops_;
     i32 size_;
-    Table luma_[2], chroma_[2];
+    Weights luma_[2], chroma_[2];
 };
 
 // Bytes of scratch memory that a job needs.

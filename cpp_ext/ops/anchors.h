@@ -53,6 +53,20 @@ DFX_HD Face decode_face(const Anchor& anchor, const float* box, const float* poi
     return face;
 }
 
+DFX_HD bool finite(const float* values, i32 count) {
+    bool all = true;
+    for (i32 i = 0; i < count; ++i) all = all && values[i] - values[i] == 0;
+    return all;
+}
+
+// The face of an anchor; false where something is not a finite number, which is no face.
+DFX_HD bool decode_finite(const Anchor& anchor, const float* box, const float* points, const double* variances,
+                          Face& face) {
+    if (!finite(box, 4) || !finite(points, 2 * kLandmarks)) return false;
+    face = decode_face(anchor, box, points, variances);
+    return finite(face.box, 4) && finite(face.landmarks, 2 * kLandmarks);
+}
+
 // Intersection over union of two boxes xyxy.
 DFX_HD double overlap(const float* a, const float* b) {
     const double width = static_cast<double>(least(a[2], b[2])) - greatest(a[0], b[0]);

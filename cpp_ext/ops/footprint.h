@@ -59,12 +59,12 @@ DFX_HD void box_weights(i32 phase, i32 side, i16* weights) {
     }
 }
 
-// The filtered value of `channel` among `channels` interleaved ones: rows first, then columns.
-DFX_HD i32 box_average(const i16* samples, i64 stride, i32 channels, i32 channel, const i16* wx, const i16* wy) {
+// The filtered value of a box: rows first, then columns. `samples(x, y)` gives the filtered sample of a tap.
+template <class Samples> DFX_HD i32 box_average(const Samples& samples, const i16* wx, const i16* wy) {
     i32 sum = 0;
     for (i32 x = 0; x < kTaps; ++x) {
         i32 column = 0;
-        for (i32 y = 0; y < kTaps; ++y) column += wy[y] * samples[y * stride + x * channels + channel];
+        for (i32 y = 0; y < kTaps; ++y) column += wy[y] * samples(x, y);
         sum += wx[x] * round_shift(column, kWeightBits);
     }
     return round_shift(sum, kWeightBits);

@@ -17,6 +17,13 @@ struct Reach {
     i64 first, last;
 };
 
+// For each output pixel of one axis: its first sample, and `count` weights that sum to kWeightOne.
+struct Taps {
+    i32 count;
+    const i32* first;
+    const i16* weights;
+};
+
 inline namespace DFX_LEVEL {
 
 DFX_HD bool shrinks(const Axis& axis) { return axis.pixel >= axis.sample; }

@@ -6,33 +6,60 @@ interpolated bilinearly and sited at the centre of the samples it covers. That i
 The compiled extension does it, unless the environment variable DFX_OPS is "numpy", which chooses the slow NumPy
 reference (`dfx.ops.reference`). Pictures of the two differ by at most one grey level. The extension's results are the
 same to the bit whatever the processor's instruction set and the number of threads.
+
+Where the pictures are surfaces (RGB already), a GPU's are worked on by CUDA kernels on the current `dfx.ops.cuda.Lane`,
+and the host's by the same code on the CPU.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dfx.errors import DependencyError, InputError
-from dfx.ops import reference
+from dfx.errors import InputError
+from dfx.ops import cuda, host, reference
+from dfx.ops.checks import (
+    LARGEST_SIDE,
+    check_counts,
+    check_matrices,
+    check_outputs,
+    check_surfaces,
+    count_anchors,
+    floats,
+    kernels,
+)
+from dfx.ops.cuda import DeviceArray
 from dfx.ops.geometry import Letterbox, letterbox_geometry, similarity, subsampling
-from dfx.values import Faces, Float, Pixels, Planes
+from dfx.values import HOST, Faces, Pixels, Planes, Surface
 
 if TYPE_CHECKING:
     from dfx._kernels import Frame
 
-__all__ = ["Letterbox", "crop", "decode_faces", "letterbox", "letterbox_geometry", "require", "similarity"]
+__all__ = [
+    "LARGEST_SIDE",
+    "Letterbox",
+    "crop",
+    "decode_faces",
+    "letterbox",
+    "letterbox_geometry",
+    "require",
+    "similarity",
+]
 
 DEPTHS = range(8, 13)
-LARGEST_SIDE = 16384
 
 
-def letterbox(frames: Sequence[Planes], height: int, width: int, *, threads: int = 1) -> Pixels:
+@overload
+def letterbox(frames: Sequence[Planes], height: int, width: int, *, threads: int = 1) -> Pixels: ...
+@overload
+def letterbox(
+    frames: Sequence[Planes | Surface], height: int, width: int, *, threads: int = 1
+) -> Pixels | DeviceArray: ...
+def letterbox(frames: Sequence[Planes | Surface], height: int, width: int, *, threads: int = 1) -> Pixels | DeviceArray:
     """Scales pictures into the top left of a black canvas: uint8 [N, 3, height, width], planar RGB.
 
     The scale is min(width / W, height / H) for a picture of W x H pixels, and at most 2. Shrinking is an exact area
@@ -40,26 +67,40 @@ def letterbox(frames: Sequence[Planes], height: int, width: int, *, threads: int
     the canvas are converted.
 
     Args:
-        frames: pictures of 8 to 12 bits; sizes and formats may differ.
+        frames: planes of 8 to 12 bits, or surfaces; sizes and formats may differ. Surfaces on a GPU give a
+            `DeviceArray` there, on the current lane, queued and not waited for.
         height, width: pixels of the canvas.
         threads: how many to use; the result does not depend on it.
 
     Raises:
-        InputError: no frames, a size or a number of threads below 1, or planes that are no picture.
+        InputError: no frames, frames of several kinds or in several places, a size or a number of threads below 1, or
+            planes that are no picture.
         DependencyError: the extension is not built.
+        DeviceError: surfaces on a GPU, and no lane is current, or the GPU cannot serve.
     """
-    _check_counts(frames, threads, height=height, width=width)
-    pictures = [_frame(frame) for frame in frames]
-    out: Pixels = np.empty((len(frames), 3, height, width), np.uint8)
+    check_counts(frames, threads, height=height, width=width)
+    surfaces = _surfaces(frames)
+    if surfaces and surfaces[0].device != HOST:
+        return cuda.letterbox(surfaces, height, width)
     if _wants_reference():
-        for frame, image in zip(frames, out, strict=True):
-            image[:] = reference.letterbox(frame, height, width)
-    else:
-        _kernels().letterbox(pictures, out, threads)
+        return np.stack([reference.letterbox(picture, height, width) for picture in _plain(frames)])
+    if surfaces:
+        return host.letterbox(surfaces, height, width, threads=threads)
+    pictures = [_frame(planes) for planes in _planes(frames)]
+    out: Pixels = np.empty((len(frames), 3, height, width), np.uint8)
+    kernels().letterbox(pictures, out, threads)
     return out
 
 
-def crop(frames: Sequence[Planes], matrices: ArrayLike, size: int, *, threads: int = 1) -> Pixels:
+@overload
+def crop(frames: Sequence[Planes], matrices: ArrayLike, size: int, *, threads: int = 1) -> Pixels: ...
+@overload
+def crop(
+    frames: Sequence[Planes | Surface], matrices: ArrayLike, size: int, *, threads: int = 1
+) -> Pixels | DeviceArray: ...
+def crop(
+    frames: Sequence[Planes | Surface], matrices: ArrayLike, size: int, *, threads: int = 1
+) -> Pixels | DeviceArray:
     """Cuts one square out of each picture: uint8 [N, 3, size, size], planar RGB.
 
     Pixel (column, row) of the crop shows the picture at matrix @ (column + 0.5, row + 0.5, 1), in pixels of the
@@ -69,34 +110,38 @@ def crop(frames: Sequence[Planes], matrices: ArrayLike, size: int, *, threads: i
     than 16 samples every few. Outside of the picture its edge is repeated.
 
     Args:
-        frames: pictures of 8 to 12 bits; sizes and formats may differ.
+        frames: planes of 8 to 12 bits, or surfaces; sizes and formats may differ. Surfaces on a GPU give a
+            `DeviceArray` there, on the current lane, queued and not waited for.
         matrices: float32 [N, 2, 3], crop pixels to picture pixels; see `similarity`.
         size: side of the crop in pixels.
         threads: how many to use; the result does not depend on it.
 
     Raises:
-        InputError: no frames, matrices of another shape or with numbers that are not finite, a size or a number of
-            threads below 1, or planes that are no picture.
+        InputError: no frames, frames of several kinds or in several places, matrices of another shape or with numbers
+            that are not finite, a size or a number of threads below 1, or planes that are no picture.
         DependencyError: the extension is not built.
+        DeviceError: surfaces on a GPU, and no lane is current, or the GPU cannot serve.
     """
-    _check_counts(frames, threads, size=size)
-    pictures = [_frame(frame) for frame in frames]
-    maps = _floats(matrices)
-    if maps.shape != (len(frames), 2, 3) or not np.isfinite(maps).all():
-        raise InputError(f"{len(frames)} frames need matrices [{len(frames)}, 2, 3] of finite numbers; got {maps}")
-    out: Pixels = np.empty((len(frames), 3, size, size), np.uint8)
+    check_counts(frames, threads, size=size)
+    surfaces = _surfaces(frames)
+    if surfaces and surfaces[0].device != HOST:
+        return cuda.crop(surfaces, matrices, size)
+    maps = check_matrices(matrices, len(frames))
     if _wants_reference():
-        for frame, matrix, image in zip(frames, maps, out, strict=True):
-            image[:] = reference.crop(frame, matrix, size)
-    else:
-        _kernels().crop(pictures, maps, out, threads)
+        pairs = zip(_plain(frames), maps, strict=True)
+        return np.stack([reference.crop(picture, matrix, size) for picture, matrix in pairs])
+    if surfaces:
+        return host.crop(surfaces, maps, size, threads=threads)
+    pictures = [_frame(planes) for planes in _planes(frames)]
+    out: Pixels = np.empty((len(frames), 3, size, size), np.uint8)
+    kernels().crop(pictures, maps, out, threads)
     return out
 
 
 def decode_faces(
-    scores: ArrayLike,
-    boxes: ArrayLike,
-    landmarks: ArrayLike,
+    scores: ArrayLike | DeviceArray,
+    boxes: ArrayLike | DeviceArray,
+    landmarks: ArrayLike | DeviceArray,
     height: int,
     width: int,
     *,
@@ -116,7 +161,7 @@ def decode_faces(
 
     Args:
         scores: float32 [N, A] in 0..1; boxes: float32 [N, A, 4] deltas; landmarks: float32 [N, A, 10] deltas.
-            Anchors stand by level, then by row and column of its cells, then by size.
+            Anchors stand by level, then by row and column of its cells, then by size. All three may be on a GPU.
         height, width: pixels of the canvas.
         strides: pixels a cell, a level; min_sizes: sides of the square anchors of a cell, a level, pixels.
         variances: scales of centre and size deltas.
@@ -125,19 +170,32 @@ def decode_faces(
         limit: faces kept a picture.
 
     Raises:
-        InputError: shapes that do not fit each other or the canvas, or numbers out of range.
+        InputError: shapes that do not fit each other or the canvas, numbers out of range, or arrays in several places.
         DependencyError: the extension is not built.
     """
-    anchors = _count_anchors(height, width, strides, min_sizes)
-    arrays = _floats(scores), _floats(boxes), _floats(landmarks)
-    shapes = [array.shape for array in arrays]
-    if limit < 1 or shapes != [(*shapes[1][:1], anchors, *rest) for rest in ((), (4,), (10,))]:
-        raise InputError(
-            f"a canvas of {width}x{height} has {anchors} anchors, so scores [N, {anchors}], boxes [N, {anchors}, 4], "
-            f"landmarks [N, {anchors}, 10] and a limit of at least 1 are needed; got {shapes} and {limit}"
+    outputs = scores, boxes, landmarks
+    on_gpu = [array for array in outputs if isinstance(array, DeviceArray)]
+    if len(on_gpu) == len(outputs):
+        return cuda.decode_faces(
+            on_gpu[0],
+            on_gpu[1],
+            on_gpu[2],
+            height,
+            width,
+            strides=strides,
+            min_sizes=min_sizes,
+            variances=variances,
+            threshold=threshold,
+            iou=iou,
+            limit=limit,
         )
+    if on_gpu:
+        raise InputError("scores, boxes and landmarks must all be on a GPU, or all on the host")
+    anchors = count_anchors(height, width, strides, min_sizes)
+    arrays = floats(scores), floats(boxes), floats(landmarks)
+    check_outputs([array.shape for array in arrays], anchors, (width, height), limit)
     sides = [list(map(float, level)) for level in min_sizes]
-    decode = reference.decode_faces if _wants_reference() else _kernels().decode_faces
+    decode = reference.decode_faces if _wants_reference() else kernels().decode_faces
     found = decode(*arrays, height, width, list(strides), sides, variances, threshold, iou, limit)
     return [Faces(*faces) for faces in found]
 
@@ -145,23 +203,12 @@ def decode_faces(
 def require() -> None:
     """Raises DependencyError where pictures could not be worked on: better at the start of a run than on every row."""
     if not _wants_reference():
-        _kernels()
+        kernels()
 
 
 def level() -> str:
     """The instruction set in use: "avx2", "portable", or "numpy" for the reference."""
-    return "numpy" if _wants_reference() else str(_kernels().level())
-
-
-def _kernels() -> ModuleType:
-    try:
-        from dfx import _kernels
-    except ImportError as error:
-        raise DependencyError(
-            f"the compiled extension dfx._kernels cannot be loaded ({error}); build it with `pip install .` in the "
-            "checkout, or set DFX_OPS=numpy for the slow NumPy reference"
-        ) from error
-    return _kernels
+    return "numpy" if _wants_reference() else str(kernels().level())
 
 
 def _wants_reference() -> bool:
@@ -171,28 +218,25 @@ def _wants_reference() -> bool:
     return chosen == "numpy"
 
 
-def _check_counts(frames: Sequence[Planes], threads: int, **sizes: int) -> None:
-    if not len(frames):
-        raise InputError("no frames: at least one is needed")
-    if threads < 1:
-        raise InputError(f"threads is {threads}; it must be at least 1")
-    for name, size in sizes.items():
-        if not 1 <= size <= LARGEST_SIDE:
-            raise InputError(f"{name} is {size}; it must be from 1 to {LARGEST_SIDE} pixels")
+def _surfaces(frames: Sequence[Planes | Surface]) -> list[Surface]:
+    """The frames where they are surfaces, none where they are planes, checked to be all of one kind in one place."""
+    surfaces = [frame for frame in frames if isinstance(frame, Surface)]
+    if surfaces and len(surfaces) < len(frames):
+        raise InputError(f"{len(surfaces)} of {len(frames)} frames are surfaces: all must be, or none")
+    if surfaces:
+        check_surfaces(surfaces, surfaces[0].device)
+    return surfaces
 
 
-def _floats(values: ArrayLike) -> Float:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-        return np.ascontiguousarray(values, np.float32)
+def _planes(frames: Sequence[Planes | Surface]) -> list[Planes]:
+    return [frame for frame in frames if isinstance(frame, Planes)]
 
 
-def _count_anchors(height: int, width: int, strides: Sequence[int], min_sizes: Sequence[Sequence[float]]) -> int:
-    if len(strides) != len(min_sizes):
-        raise InputError(f"{len(strides)} strides and {len(min_sizes)} groups of sizes: each stride needs one group")
-    if min(height, width, *strides) < 1:
-        raise InputError(f"a canvas of {width}x{height} and strides {strides}: all must be at least 1")
-    levels = zip(strides, min_sizes, strict=True)
-    return sum((height // stride) * (width // stride) * len(sides) for stride, sides in levels)
+def _plain(frames: Sequence[Planes | Surface]) -> list[Planes | Pixels]:
+    """What the reference takes, checked."""
+    for planes in _planes(frames):
+        _frame(planes)
+    return [frame if isinstance(frame, Planes) else reference.upright(frame) for frame in frames]
 
 
 def _frame(planes: Planes) -> Frame:

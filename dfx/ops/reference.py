@@ -6,13 +6,15 @@ differ from these by one grey level.
 
 from __future__ import annotations
 
+import ctypes
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfx.ops.geometry import fit, subsampling
-from dfx.values import Float, Pixels, Planes, Samples
+from dfx.values import Float, Pixels, Planes, Samples, Surface
 
 Double = NDArray[np.float64]
 
@@ -28,19 +30,42 @@ BLOCK_SAMPLES = 16
 LARGEST_DELTA = 4.2
 
 
-def letterbox(planes: Planes, height: int, width: int) -> Pixels:
-    """One picture: uint8 [3, height, width]."""
-    scale = fit(planes.width, planes.height, width, height)
-    inner_width, inner_height = (max(1, int(side * scale + 0.5)) for side in (planes.width, planes.height))
+def upright(surface: Surface) -> Pixels:
+    """A surface of the host as an array, turned: uint8 [H, W, 3]. A view of its memory."""
+    shape = surface.stored_height, surface.stored_width, 3
+    memory = (ctypes.c_uint8 * math.prod(shape)).from_address(surface.pointer)
+    return np.rot90(np.ctypeslib.as_array(memory).reshape(shape), -surface.rotation // 90)
+
+
+def letterbox(picture: Planes | Pixels, height: int, width: int) -> Pixels:
+    """One picture, planes or RGB [H, W, 3]: uint8 [3, height, width]."""
+    planes = _channels(picture)
+    high, wide = planes[0].shape
+    scale = fit(wide, high, width, height)
+    inner_width, inner_height = (max(1, int(side * scale + 0.5)) for side in (wide, high))
     channels = []
-    for plane in (planes.y, planes.u, planes.v):
-        sy, sx = map(subsampling, planes.y.shape, plane.shape)
+    for plane in planes:
+        sy, sx = map(subsampling, planes[0].shape, plane.shape)
         down = _resampling(plane.shape[0], inner_height, 1 / float(scale) / sy)
         across = _resampling(plane.shape[1], inner_width, 1 / float(scale) / sx)
-        channels.append(down @ _levels(plane, planes.depth) @ across.T)
+        channels.append(down @ plane @ across.T)
     canvas = np.zeros((3, height, width), np.uint8)
-    canvas[:, :inner_height, :inner_width] = _to_rgb(np.stack(channels), planes.depth, planes.full_range)
+    canvas[:, :inner_height, :inner_width] = _bytes(picture, np.stack(channels))
     return canvas
+
+
+def _channels(picture: Planes | Pixels) -> list[Double]:
+    """The planes, or red, green and blue, on the scale of 8-bit video."""
+    if isinstance(picture, Planes):
+        return [_levels(plane, picture.depth) for plane in (picture.y, picture.u, picture.v)]
+    return list(np.moveaxis(picture, 2, 0).astype(np.float64))
+
+
+def _bytes(picture: Planes | Pixels, channels: Double) -> Pixels:
+    """Filtered channels [3, H, W] of a picture to RGB."""
+    if isinstance(picture, Planes):
+        return _to_rgb(channels, picture.depth, picture.full_range)
+    return np.asarray(channels + 0.5).astype(np.uint8)
 
 
 def _resampling(size: int, outputs: int, step: float) -> Double:
@@ -57,17 +82,16 @@ def _linear(position: Double, sample: NDArray[np.int64]) -> Double:
     return np.asarray(np.clip(1 - np.abs(position - sample), 0, 1), np.float64)
 
 
-def crop(planes: Planes, matrix: Float, size: int) -> Pixels:
-    """One square: uint8 [3, size, size]."""
-    channels = []
-    for plane in (planes.y, planes.u, planes.v):
-        factors = list(map(subsampling, planes.y.shape, plane.shape))
+def crop(picture: Planes | Pixels, matrix: Float, size: int) -> Pixels:
+    """One square of a picture, planes or RGB [H, W, 3]: uint8 [3, size, size]."""
+    planes, channels = _channels(picture), []
+    for plane in planes:
+        factors = list(map(subsampling, planes[0].shape, plane.shape))
         rows = matrix[::-1].astype(np.float64) / np.array(factors)[:, None]  # y, x: as the axes of the plane
         extents = np.sqrt(rows[:, 0] ** 2 + rows[:, 1] ** 2)
         blocks = [int(max(1, min(np.ceil(e / LONGEST_SIDE), n))) for e, n in zip(extents, plane.shape, strict=True)]
-        reduced = _block_means(_levels(plane, planes.depth), *blocks)
-        channels.append(_boxes(reduced, rows / np.array(blocks)[:, None], size))
-    return _to_rgb(np.stack(channels), planes.depth, planes.full_range)
+        channels.append(_boxes(_block_means(plane, *blocks), rows / np.array(blocks)[:, None], size))
+    return _bytes(picture, np.stack(channels))
 
 
 def _block_means(levels: Double, high: int, wide: int) -> Double:

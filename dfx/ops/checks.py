@@ -1,0 +1,90 @@
+"""What every backend of the pixel work asks of its arguments, and the way to the compiled extension."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dfx.errors import DependencyError, InputError
+from dfx.values import HOST, Float, Surface
+
+LARGEST_SIDE = 16384
+
+
+def kernels() -> ModuleType:
+    """The compiled extension; raises DependencyError where it cannot be loaded."""
+    try:
+        from dfx import _kernels
+    except ImportError as error:
+        raise DependencyError(
+            f"the compiled extension dfx._kernels cannot be loaded ({error}); build it with `pip install .` in the "
+            "checkout, or set DFX_OPS=numpy for the slow NumPy reference"
+        ) from error
+    return _kernels
+
+
+def check_counts(frames: Sequence[object], threads: int, **sizes: int) -> None:
+    """Raises InputError where there are no frames, or a size or a number of threads is out of range."""
+    if not len(frames):
+        raise InputError("no frames: at least one is needed")
+    if threads < 1:
+        raise InputError(f"threads is {threads}; it must be at least 1")
+    for name, size in sizes.items():
+        if not 1 <= size <= LARGEST_SIDE:
+            raise InputError(f"{name} is {size}; it must be from 1 to {LARGEST_SIDE} pixels")
+
+
+def floats(values: ArrayLike) -> Float:
+    """A contiguous float32 array; what float32 cannot hold becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, np.float32)
+
+
+def check_matrices(matrices: ArrayLike, frames: int) -> Float:
+    """The matrices as float32 [frames, 2, 3]; raises InputError for other shapes and for what is not finite."""
+    maps = floats(matrices)
+    if maps.shape != (frames, 2, 3) or not np.isfinite(maps).all():
+        raise InputError(f"{frames} frames need matrices [{frames}, 2, 3] of finite numbers; got {maps}")
+    return maps
+
+
+def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[tuple[int, int, int, int]]:
+    """What the extension takes of each; raises InputError where one lies elsewhere, or is nowhere, or too large."""
+    for surface in surfaces:
+        if surface.device != device:
+            where = "the host" if surface.device == HOST else f"GPU {surface.device}"
+            raise InputError(
+                f"a surface on {where} among those of {'the host' if device == HOST else f'GPU {device}'}: "
+                "all must be where the work is done"
+            )
+        if surface.pointer <= 0 or max(surface.stored_width, surface.stored_height) > LARGEST_SIDE:
+            raise InputError(
+                f"a surface of {surface.stored_width}x{surface.stored_height} pixels at {surface.pointer:#x}; each "
+                f"side must be from 1 to {LARGEST_SIDE}, at an address that is not 0"
+            )
+    return [(s.pointer, s.stored_width, s.stored_height, s.rotation) for s in surfaces]
+
+
+def count_anchors(height: int, width: int, strides: Sequence[int], min_sizes: Sequence[Sequence[float]]) -> int:
+    """How many anchors a canvas of width x height pixels has; raises InputError for levels that do not fit."""
+    if len(strides) != len(min_sizes):
+        raise InputError(f"{len(strides)} strides and {len(min_sizes)} groups of sizes: each stride needs one group")
+    if min(height, width, *strides) < 1:
+        raise InputError(f"a canvas of {width}x{height} and strides {strides}: all must be at least 1")
+    levels = zip(strides, min_sizes, strict=True)
+    return sum((height // stride) * (width // stride) * len(sides) for stride, sides in levels)
+
+
+def check_outputs(shapes: Sequence[tuple[int, ...]], anchors: int, canvas: tuple[int, int], limit: int) -> None:
+    """Raises InputError unless shapes are [N, A], [N, A, 4], [N, A, 10] and `limit` is at least 1."""
+    wanted: list[Any] = [(*shapes[1][:1], anchors, *rest) for rest in ((), (4,), (10,))]
+    if limit < 1 or list(shapes) != wanted:
+        raise InputError(
+            f"a canvas of {canvas[0]}x{canvas[1]} has {anchors} anchors, so scores [N, {anchors}], boxes "
+            f"[N, {anchors}, 4], landmarks [N, {anchors}, 10] and a limit of at least 1 are needed; got {list(shapes)} "
+            f"and {limit}"
+        )
