@@ -23,6 +23,10 @@ class DependencyError(DfxError, ImportError):
     """An optional package is needed; the message names the command that installs it."""
 
 
+class DeviceError(DfxError, RuntimeError):
+    """A GPU no longer serves this process: the process that used it must be started anew."""
+
+
 class OutputError(DfxError, OSError):
     """A file could not be written where it was asked for."""
 
