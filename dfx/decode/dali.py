@@ -117,14 +117,14 @@ class DALIDecoder:
             there is no such file. DeviceError: the GPU no longer serves this process.
         """
         self._check(info)
-        work, failure = _Work(info, contents(info)), None
+        work, said = _Work(info, contents(info)), f"{info.path.name!r}: not one of its pictures could be decoded"
         for windows in _chunks(plan.windows, info.width * info.height * 3):
             try:
                 yield from self._read(work, windows)
             except CorruptVideoError as error:
-                failure = error
+                said = str(error)  # the error itself would keep all that its traceback sees
         if not work.found:
-            raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded") from failure
+            raise CorruptVideoError(said)
 
     def _check(self, info: VideoInfo) -> None:
         name = repr(info.path.name)
