@@ -24,7 +24,7 @@ class DependencyError(DfxError, ImportError):
 
 
 class DeviceError(DfxError, RuntimeError):
-    """A GPU was asked for and cannot serve; the message says what is missing and how to mend it."""
+    """A GPU was asked for and cannot serve, or no longer serves this process; the message says how to mend it."""
 
 
 class OutputError(DfxError, OSError):

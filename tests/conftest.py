@@ -15,9 +15,17 @@ hypothesis.settings.load_profile("dfx")
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+def _has(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     absent = {
         "shared": None if SHARED.is_dir() else "the data folder ../shared is not beside this checkout",
+        "dali": None if _has("nvidia.dali") else "DALI is not installed (pip install 'dfx[gpu-cu13]')",
         "torch": None if importlib.util.find_spec("torch") else "torch is not installed (pip install 'dfx[train]')",
     }
     for item in items:

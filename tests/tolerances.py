@@ -37,3 +37,9 @@ RECODED_SCORE = 0.05
 
 SHORTER_SCORE = 0.1
 """Probability: fewer pictures of the same face, down to one."""
+
+DALI_COLOURS = 3.0
+"""Grey levels, mean: DALI takes the nearest chroma sample where FFmpeg interpolates, and rounds otherwise."""
+
+CHROMA_EDGES = 64
+"""Grey levels, of all but a thousandth of the samples: the same, at the edges of strong colours."""

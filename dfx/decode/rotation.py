@@ -15,25 +15,26 @@ def rotation(path: Path) -> int:
     """Degrees clockwise that make the picture upright: 0, 90, 180 or 270. 0 where the container has no such header."""
     with path.open("rb") as file:
         size = path.stat().st_size
-        for kind, start, end in _boxes(file, 0, size):
+        for kind, start, end in boxes(file, 0, size):
             if kind == b"moov" and end - start <= LARGEST_HEADER:
                 return _of_movie(file, start, end)
     return 0
 
 
 def _of_movie(file: BinaryIO, start: int, end: int) -> int:
-    for kind, inner, stop in _boxes(file, start, end):
-        if kind == b"trak" and _is_video(file, inner, stop):
-            for header, first, _ in _boxes(file, inner, stop):
+    for kind, inner, stop in boxes(file, start, end):
+        if kind == b"trak" and is_video(file, inner, stop):
+            for header, first, _ in boxes(file, inner, stop):
                 if header == b"tkhd":
                     return _of_track(file, first)
     return 0
 
 
-def _is_video(file: BinaryIO, start: int, end: int) -> bool:
-    for kind, inner, stop in _boxes(file, start, end):
+def is_video(file: BinaryIO, start: int, end: int) -> bool:
+    """Whether the `trak` box with this payload holds a video."""
+    for kind, inner, stop in boxes(file, start, end):
         if kind == b"mdia":
-            for handler, first, _ in _boxes(file, inner, stop):
+            for handler, first, _ in boxes(file, inner, stop):
                 if handler == b"hdlr":
                     file.seek(first + 8)
                     return file.read(4) == b"vide"
@@ -52,7 +53,7 @@ def _of_track(file: BinaryIO, start: int) -> int:
     return round(math.degrees(math.atan2(b, a)) / 90) % 4 * 90
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """The boxes between two offsets: kind, start of the payload, end."""
     while start + 8 <= end:
         file.seek(start)
