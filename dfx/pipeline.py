@@ -17,7 +17,8 @@ from dfx.aggregate import aggregate
 from dfx.classify import Classifier
 from dfx.crop import crop_track
 from dfx.decode import Decoder
-from dfx.decode.dali import DALIDecoder, suits
+from dfx.decode.dali import DALIDecoder
+from dfx.decode.nvdec import suits
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
 from dfx.errors import DeviceError, VideoError
@@ -43,6 +44,7 @@ class Pipeline:
         ops.require()
         self.settings, self.limits, self.device = settings or Settings(), limits or Limits(), device
         self._lane = Lane(device) if device != HOST else None
+        self._capability = compute_capability(device) if self._lane else None
         self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
         self.gpu_decoder = DALIDecoder(device, self._lane.stream, self.limits.pixels) if self._lane else None
         self.detector = Detector(self.settings.detector, self._lane)
@@ -106,7 +108,7 @@ class Pipeline:
 
     def _through(self, stage: Callable[[Frames], list[Found]], info: VideoInfo, chosen: Plan) -> list[Found]:
         """What a stage finds in the decoded windows. What the GPU's decoder cannot read, the CPU's reads."""
-        if self.gpu_decoder and suits(info, compute_capability(self.device)) is None:
+        if self.gpu_decoder and suits(info, self._capability) is None:
             try:
                 return _all(stage, self.gpu_decoder.read(info, chosen))
             except VideoError:  # the CPU's decoder takes more, and salvages what a broken file still holds
@@ -122,7 +124,7 @@ class Pipeline:
     def _follow(self, frames: Frames) -> list[Track]:
         step = max(1, DETECT_EVERY // frames.window.stride)
         looked = sorted({*range(0, len(frames), step), len(frames) - 1})
-        faces = self.detector.detect([frames.pictures[i] for i in looked])  # type: ignore[arg-type]
+        faces = self.detector.detect([frames.pictures[i] for i in looked])
         return follow(frames, dict(zip(looked, faces, strict=True)))
 
 

@@ -15,8 +15,8 @@ import av
 import numpy as np
 import pytest
 from clips import clip, encode, numbered, read_number, sound_only
-from numpy.typing import NDArray
 from decoded_surfaces import numbers, pixels, upright
+from numpy.typing import NDArray
 from tolerances import CHROMA_EDGES, DALI_COLOURS
 
 from dfx.decode import dali, nvdec

@@ -12,8 +12,8 @@ import cuda
 import numpy as np
 import pytest
 from clips import encode, numbered
-from numpy.typing import NDArray
 from decoded_surfaces import numbers, pixels, upright
+from numpy.typing import NDArray
 from tolerances import CHROMA_EDGES, DALI_COLOURS
 
 from dfx.decode import dali
