@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+from cuda import driver
 
 # The same cases every time, and no clock: a loaded machine is no bug.
 hypothesis.settings.register_profile("dfx", derandomize=True, deadline=None, database=None)
@@ -23,7 +25,9 @@ def _has(module: str) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    required = os.environ.get("DFX_REQUIRE_GPU") == "1"
     absent = {
+        "gpu": None if required or driver() else "no NVIDIA GPU, or no driver (DFX_REQUIRE_GPU=1 makes that a failure)",
         "shared": None if SHARED.is_dir() else "the data folder ../shared is not beside this checkout",
         "dali": None if _has("nvidia.dali") else "DALI is not installed (pip install 'dfx[gpu-cu13]')",
         "torch": None if importlib.util.find_spec("torch") else "torch is not installed (pip install 'dfx[train]')",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from clips import read_number
 from numpy.typing import NDArray
 
 from dfx.values import Frames, Surface
+
+
+@lru_cache(maxsize=1)  # many surfaces share one tensor
+def _host(owner: object) -> NDArray[np.uint8]:
+    return np.array(owner.as_cpu())  # type: ignore[attr-defined]
 
 
 def pixels(surface: Surface) -> NDArray[np.uint8]:
@@ -15,7 +22,7 @@ def pixels(surface: Surface) -> NDArray[np.uint8]:
     shape = (surface.stored_height, surface.stored_width, 3)
     place, rest = divmod(surface.pointer - owner.data_ptr(), int(np.prod(shape)))  # type: ignore[attr-defined]
     assert rest == 0
-    picture: NDArray[np.uint8] = np.array(owner.as_cpu())[place]  # type: ignore[attr-defined]
+    picture = _host(owner)[place]
     assert picture.shape == shape
     return picture
 

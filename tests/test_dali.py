@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import os
 import resource
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -439,6 +441,13 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'pip install "dfx[gpu-cu12]"' in str(missing(0))
     with pytest.raises(DependencyError, match="gpu-cu13"):
         DALIDecoder()
+
+
+def test_dali_does_not_bring_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise AssertionError('torch was imported')")
+    code = "import sys; from dfx.decode.dali import DALIDecoder; DALIDecoder(); assert 'torch' not in sys.modules"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})
 
 
 def _no_library(name: str) -> None:

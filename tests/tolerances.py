@@ -43,3 +43,6 @@ DALI_COLOURS = 3.0
 
 CHROMA_EDGES = 64
 """Grey levels, of all but a thousandth of the samples: the same, at the edges of strong colours."""
+
+BACKEND_SCORE = 0.02
+"""Probability of a video between backends: other colours at chroma edges, other providers' sums."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -78,10 +79,24 @@ def missing(device: int = 0) -> str | None:
 def _dynamic() -> Any:
     """DALI's dynamic mode; raises DependencyError where it cannot be imported."""
     try:
-        from nvidia.dali.experimental import dynamic
+        with _no_torch():
+            from nvidia.dali.experimental import dynamic
     except (ImportError, OSError) as error:
         raise DependencyError(f"DALI cannot be imported ({error}): {INSTALL}") from error
     return dynamic
+
+
+@contextmanager
+def _no_torch() -> Iterator[None]:
+    """Keeps torch out of the process: DALI imports it wherever it is installed, for seconds and gigabytes."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # the import system's own word for "not to be had"
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 class DALIDecoder:
