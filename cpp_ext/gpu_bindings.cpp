@@ -91,6 +91,14 @@ void raise_device_error(const std::exception_ptr& raised, void*) {
     }
 }
 
+void upload(const Stream& stream, Address to, const Readable& array) {
+    stream.upload(to, array.data(), array.nbytes());
+}
+
+void download(const Stream& stream, const Writable& array, Address memory) {
+    stream.download(array.data(), memory, array.nbytes());
+}
+
 void bind_driver(nb::module_& module) {
     nb::register_exception_translator(raise_device_error);
     module.def("gpu_count", &Gpu::count);
@@ -108,10 +116,8 @@ void bind_driver(nb::module_& module) {
         .def("allocate", &Stream::allocate, "bytes"_a, Unlocked())
         .def("release", &Stream::release, "memory"_a, Unlocked())
         .def("clear", &Stream::clear, "memory"_a, "words"_a, Unlocked())
-        .def("upload", [](const Stream& s, Address to, const Readable& from) { s.upload(to, from.data(), from.nbytes()); },
-             "to"_a, "array"_a, Unlocked())
-        .def("download", [](const Stream& s, const Writable& to, Address from) { s.download(to.data(), from, to.nbytes()); },
-             "array"_a.noconvert(), "memory"_a, Unlocked());
+        .def("upload", upload, "to"_a, "array"_a, Unlocked())
+        .def("download", download, "array"_a.noconvert(), "memory"_a, Unlocked());
 }
 
 }  // namespace

@@ -23,39 +23,39 @@ constexpr int kReleaseThreshold = 4;                             // CUmemPool_at
 constexpr unsigned kNonBlocking = 1;                             // CUstream_flags
 constexpr unsigned kNoTiming = 2;                                // CUevent_flags
 
-// Every driver that can run CUDA 12 has these. The names with _v2 are those that cuda.h puts in place of the plain ones.
-#define DFX_DRIVER_CALLS(CALL)                                                                          \
-    CALL(cuInit, (unsigned))                                                                            \
-    CALL(cuGetErrorName, (Result, const char**))                                                        \
-    CALL(cuGetErrorString, (Result, const char**))                                                      \
-    CALL(cuDeviceGetCount, (int*))                                                                      \
-    CALL(cuDeviceGet, (int*, int))                                                                      \
-    CALL(cuDeviceGetName, (char*, int, int))                                                            \
-    CALL(cuDeviceGetAttribute, (int*, int, int))                                                        \
-    CALL(cuDeviceTotalMem_v2, (Bytes*, int))                                                            \
-    CALL(cuDevicePrimaryCtxRetain, (Context*, int))                                                     \
-    CALL(cuCtxPushCurrent_v2, (Context))                                                                \
-    CALL(cuCtxPopCurrent_v2, (Context*))                                                                \
-    CALL(cuStreamCreate, (StreamHandle*, unsigned))                                                     \
-    CALL(cuStreamSynchronize, (StreamHandle))                                                           \
-    CALL(cuStreamWaitEvent, (StreamHandle, Event, unsigned))                                            \
-    CALL(cuStreamDestroy_v2, (StreamHandle))                                                            \
-    CALL(cuEventCreate, (Event*, unsigned))                                                             \
-    CALL(cuEventRecord, (Event, StreamHandle))                                                          \
-    CALL(cuEventDestroy_v2, (Event))                                                                    \
-    CALL(cuModuleLoadData, (Module*, const void*))                                                      \
-    CALL(cuModuleGetFunction, (Function*, Module, const char*))                                         \
-    CALL(cuMemAlloc_v2, (Address*, Bytes))                                                              \
-    CALL(cuMemFree_v2, (Address))                                                                       \
-    CALL(cuMemAllocAsync, (Address*, Bytes, StreamHandle))                                              \
-    CALL(cuMemFreeAsync, (Address, StreamHandle))                                                       \
-    CALL(cuDeviceGetDefaultMemPool, (Pool*, int))                                                       \
-    CALL(cuMemPoolSetAttribute, (Pool, int, void*))                                                     \
-    CALL(cuMemcpyHtoDAsync_v2, (Address, const void*, Bytes, StreamHandle))                             \
-    CALL(cuMemcpyDtoHAsync_v2, (void*, Address, Bytes, StreamHandle))                                   \
-    CALL(cuMemsetD32Async, (Address, unsigned, Bytes, StreamHandle))                                    \
-    CALL(cuLaunchKernel, (Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
-                          StreamHandle, void**, void**))
+// Every driver that can run CUDA 12 has these. Names with _v2 are those that cuda.h puts in place of the plain ones.
+#define DFX_DRIVER_CALLS(CALL)                                                                  \
+    CALL(cuInit, (unsigned))                                                                    \
+    CALL(cuGetErrorName, (Result, const char**))                                                \
+    CALL(cuGetErrorString, (Result, const char**))                                              \
+    CALL(cuDeviceGetCount, (int*))                                                              \
+    CALL(cuDeviceGet, (int*, int))                                                              \
+    CALL(cuDeviceGetName, (char*, int, int))                                                    \
+    CALL(cuDeviceGetAttribute, (int*, int, int))                                                \
+    CALL(cuDeviceTotalMem_v2, (Bytes*, int))                                                    \
+    CALL(cuDevicePrimaryCtxRetain, (Context*, int))                                             \
+    CALL(cuCtxPushCurrent_v2, (Context))                                                        \
+    CALL(cuCtxPopCurrent_v2, (Context*))                                                        \
+    CALL(cuStreamCreate, (StreamHandle*, unsigned))                                             \
+    CALL(cuStreamSynchronize, (StreamHandle))                                                   \
+    CALL(cuStreamWaitEvent, (StreamHandle, Event, unsigned))                                    \
+    CALL(cuStreamDestroy_v2, (StreamHandle))                                                    \
+    CALL(cuEventCreate, (Event*, unsigned))                                                     \
+    CALL(cuEventRecord, (Event, StreamHandle))                                                  \
+    CALL(cuEventDestroy_v2, (Event))                                                            \
+    CALL(cuModuleLoadData, (Module*, const void*))                                              \
+    CALL(cuModuleGetFunction, (Function*, Module, const char*))                                 \
+    CALL(cuMemAlloc_v2, (Address*, Bytes))                                                      \
+    CALL(cuMemFree_v2, (Address))                                                               \
+    CALL(cuMemAllocAsync, (Address*, Bytes, StreamHandle))                                      \
+    CALL(cuMemFreeAsync, (Address, StreamHandle))                                               \
+    CALL(cuDeviceGetDefaultMemPool, (Pool*, int))                                               \
+    CALL(cuMemPoolSetAttribute, (Pool, int, void*))                                             \
+    CALL(cuMemcpyHtoDAsync_v2, (Address, const void*, Bytes, StreamHandle))                     \
+    CALL(cuMemcpyDtoHAsync_v2, (void*, Address, Bytes, StreamHandle))                           \
+    CALL(cuMemsetD32Async, (Address, unsigned, Bytes, StreamHandle))                            \
+    CALL(cuLaunchKernel, (Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
+                          unsigned, StreamHandle, void**, void**))
 
 struct Driver {
 #define DFX_DECLARE(name, parameters) Result(*name) parameters = nullptr;
@@ -69,7 +69,7 @@ constexpr unsigned long long kKept = 256ull << 20;
 
 std::string mend(Result result) {
     switch (result) {
-        case kOutOfMemory: return "; the GPU's memory is full: see `nvidia-smi` for what else is on it, or work on less";
+        case kOutOfMemory: return "; its memory is full: see `nvidia-smi` for what else is on it, or work on less";
         case kNoDevice: return "; no GPU is visible: see `nvidia-smi`, and CUDA_VISIBLE_DEVICES";
         case kInvalidDevice: return "; there is no such GPU: see `nvidia-smi -L`, and CUDA_VISIBLE_DEVICES";
         case kNoBinary:
@@ -176,12 +176,13 @@ void Gpu::retain() {
     context_ = context;
 }
 
-// By default a pool gives back all that is free whenever a stream is waited for, and the next allocation is slow.
+// By default a pool gives back all that is free whenever a stream is waited for, and the next allocation is slow. A
+// driver that refuses costs no more than that.
 void Gpu::keep_freed_memory() const {
     Pool pool = nullptr;
     unsigned long long bytes = kKept;
-    DFX_CALL(cuDeviceGetDefaultMemPool, &pool, device_);
-    DFX_CALL(cuMemPoolSetAttribute, pool, kReleaseThreshold, &bytes);
+    if (driver().cuDeviceGetDefaultMemPool(&pool, device_) == 0)
+        driver().cuMemPoolSetAttribute(pool, kReleaseThreshold, &bytes);
 }
 
 std::string Gpu::name() const {

@@ -2,21 +2,23 @@
 #include "../ops/rgb.h"
 #include "../ops/select.h"
 
+using namespace dfx;
+
 namespace {
 
-__device__ dfx::Thread here() {
-    return {static_cast<dfx::i32>(blockIdx.x * blockDim.x + threadIdx.x),
-            static_cast<dfx::i32>(blockIdx.y * blockDim.y + threadIdx.y), static_cast<dfx::i32>(blockIdx.z)};
+__device__ Thread here() {
+    return {static_cast<i32>(blockIdx.x * blockDim.x + threadIdx.x),
+            static_cast<i32>(blockIdx.y * blockDim.y + threadIdx.y), static_cast<i32>(blockIdx.z)};
 }
 
 }  // namespace
 
 extern "C" {
 
-__global__ void letterbox_bytes(const dfx::LetterboxLaunch launch) { dfx::letterbox_thread<dfx::Byte>(launch, here()); }
-__global__ void letterbox_halves(const dfx::LetterboxLaunch launch) { dfx::letterbox_thread<dfx::Half>(launch, here()); }
-__global__ void crop_bytes(const dfx::CropLaunch launch) { dfx::crop_thread<dfx::Byte>(launch, here()); }
-__global__ void crop_halves(const dfx::CropLaunch launch) { dfx::crop_thread<dfx::Half>(launch, here()); }
-__global__ void select_faces(const dfx::SelectLaunch launch) { dfx::select_thread(launch, here()); }
+__global__ void letterbox_bytes(const LetterboxLaunch launch) { letterbox_thread<Byte>(launch, here()); }
+__global__ void letterbox_halves(const LetterboxLaunch launch) { letterbox_thread<Half>(launch, here()); }
+__global__ void crop_bytes(const CropLaunch launch) { crop_thread<Byte>(launch, here()); }
+__global__ void crop_halves(const CropLaunch launch) { crop_thread<Half>(launch, here()); }
+__global__ void select_faces(const SelectLaunch launch) { select_thread(launch, here()); }
 
 }  // extern "C"

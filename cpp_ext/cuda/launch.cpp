@@ -20,7 +20,8 @@ Grid grid_of(i32 width, i32 height, i32 count, unsigned wide = 32, unsigned high
 }
 
 // What a GPU does, one block and one thread after the other.
-template <class Launch> void emulate_block(const Kernel<Launch>& kernel, const Grid& grid, const Launch& launch, i64 block) {
+template <class Launch>
+void emulate_block(const Kernel<Launch>& kernel, const Grid& grid, const Launch& launch, i64 block) {
     const i64 wide = grid.blocks[0], high = grid.blocks[1];
     const i32 left = static_cast<i32>(block % wide * grid.threads[0]);
     const i32 top = static_cast<i32>(block / wide % high * grid.threads[1]);

@@ -25,8 +25,8 @@ struct Stored {
 // What pixels of the output are.
 enum class Pixel { byte, half, tally };
 
-// Letterbox of pictures of one size, which are upright, to one canvas: the taps of both axes, in one piece of memory that
-// can be copied to a GPU.
+// Letterbox of pictures of one (upright) size to one canvas: the taps of both axes, in one piece of memory that can be
+// copied to a GPU.
 class RgbPlan {
 public:
     RgbPlan(i32 width, i32 height, i32 canvas_width, i32 canvas_height);

@@ -1,5 +1,5 @@
-// Letterbox and crop of interleaved RGB pictures, one output pixel a thread: what the CUDA kernels do, and the CPU where
-// it stands in for a GPU. The filters, their weights and their rounding are those of the CPU's loops over planes.
+// Letterbox and crop of interleaved RGB pictures, one output pixel a thread: what the CUDA kernels do, and the CPU in
+// place of a GPU. The filters, their weights and their rounding are those of the CPU's loops over planes.
 #pragma once
 
 #include "footprint.h"

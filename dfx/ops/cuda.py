@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from dfx.errors import DeviceError, InputError
+from dfx.errors import DependencyError, DeviceError, InputError
 from dfx.ops import compiler, host
 from dfx.ops.checks import check_counts, check_matrices, check_outputs, check_surfaces, count_anchors, kernels
 from dfx.values import Faces, Surface
@@ -31,7 +31,10 @@ _local = threading.local()
 
 def device_count() -> int:
     """How many GPUs there are; raises DeviceError where there is no driver, or it sees none."""
-    return int(kernels().gpu_count())
+    count = int(kernels().gpu_count())
+    if not count:
+        raise DeviceError("NVIDIA's driver is here, but sees no GPU: see `nvidia-smi`, and CUDA_VISIBLE_DEVICES")
+    return count
 
 
 def device_name(device: int) -> str:
@@ -55,7 +58,7 @@ def missing() -> str | None:
     try:
         for device in range(device_count()):
             compiler.image(compute_capability(device))
-    except DeviceError as error:
+    except (DeviceError, DependencyError) as error:
         return str(error)
     return None
 
