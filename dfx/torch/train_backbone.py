@@ -27,6 +27,7 @@ from dfx.torch.pseudo_fakes import self_blended, swapped
 RANKING = 0.5  # weight of the pair's ranking loss beside the cross entropy
 SMOOTHING = 0.05  # of the labels: some fakes show no trace in their one frame
 TICKS = 100_000  # of the learning rate's cycle, which goes by the clock
+AVERAGING = 0.995  # of the running average of weights, a step: minutes hold a thousand steps or two
 LOOK = 3.0  # seconds between looks for new shards
 TRIALS = 8  # steps that a layout of memory is timed over
 
@@ -40,7 +41,7 @@ TRIALS = 8  # steps that a layout of memory is timed over
 @click.option("--pseudo", default=0.5, show_default=True, help="Share of fakes made on the spot from real faces.")
 @click.option("--swaps", default=0.4, show_default=True, help="Share of these that show another person's face.")
 @click.option("--minutes", default=6.0, show_default=True, help="0 measures the start alone.")
-@click.option("--pairs", default=256, show_default=True, help="Pairs a step.")
+@click.option("--pairs", default=192, show_default=True, help="Pairs a step.")
 @click.option("--rate", default=8e-4, show_default=True, help="Peak learning rate.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
@@ -72,7 +73,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     store = CropStore(shards, torch.device(device))
     net = _quickest_layout(_network(design, imagenet, start).to(device), pairs)
-    run = Training(net, TICKS, rate, out / "checkpoint.pt")
+    run = Training(net, TICKS, rate, out / "checkpoint.pt", decay=AVERAGING)
     feed = Feed(store, pairs, pseudo, swaps, torch.Generator(device).manual_seed(seed + run.step))
     train(run, feed, Clock(minutes * 60, run.tick), out, every)
 
