@@ -20,11 +20,26 @@ from dfx.classify import Classifier
 from dfx.infer import Calibration
 from dfx.settings import MODELS
 from dfx.torch import clip_data, clipnet, eval_classifier, train_classifier
+from dfx.torch.augment import Dice, augment, blur_matrix, compressed, quality_tables, shrink_matrix
 from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
-from dfx.torch.clipnet import CLIP_LENGTH, CROP_SIZE, CROP_TEMPLATE, Backbone, ClipNet, FrameNet, TemporalHead
-from dfx.torch.dfdc_crops import CACHED_SIZE, Augmentation, Crops, PairStream
+from dfx.torch.clipnet import (
+    CLIP_LENGTH,
+    CROP_SIZE,
+    CROP_TEMPLATE,
+    DESIGNS,
+    Backbone,
+    ClipNet,
+    Design,
+    FrameNet,
+    TemporalHead,
+    design_of,
+)
+from dfx.torch.crop_store import STORED_SIZE, CropStore, Shard
+from dfx.torch.dfdc_crops import Crops
 from dfx.torch.export_classifier import export_classifier
-from dfx.torch.pseudo_fakes import self_blended
+from dfx.torch.pack_crops import main as pack_crops
+from dfx.torch.pseudo_fakes import self_blended, swapped
+from dfx.torch.train_backbone import Feed
 from dfx.torch.train_backbone import main as train_backbone
 
 pytestmark = pytest.mark.torch
@@ -57,7 +72,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def crops(folder: Path) -> Crops:
-    return Crops(folder, folder / "exclude.txt", folder / "crops.u8")
+    return Crops(folder, folder / "exclude.txt")
+
+
+@pytest.fixture(scope="module")
+def shards(folder: Path) -> Path:
+    """The folder's pictures, packed: four originals are held out."""
+    options = ["--crops", str(folder), "--exclude", str(folder / "exclude.txt"), "--out", str(folder / "shards")]
+    CliRunner().invoke(pack_crops, [*options, "--size", "0.15", "--held-out", "4"], catch_exceptions=False)
+    return folder / "shards"
+
+
+@pytest.fixture
+def store(shards: Path) -> CropStore:
+    return CropStore(shards, torch.device("cpu"))
+
+
+def dice(count: int, copies: int = 1) -> Dice:
+    return Dice(count, torch.Generator().manual_seed(0), copies)
+
+
+def portrait(count: int) -> torch.Tensor:
+    """Smooth pictures float [N, 3, STORED_SIZE, STORED_SIZE] of 0 to 255."""
+    coarse = torch.rand((count, 3, 8, 8), generator=torch.Generator().manual_seed(1)) * 255
+    return torch.nn.functional.interpolate(coarse, STORED_SIZE, mode="bilinear")
 
 
 def test_no_original_is_on_both_sides(crops: Crops) -> None:
@@ -79,43 +117,91 @@ def test_scenes_that_are_measured_on_are_not_trained_on(folder: Path, crops: Cro
     everything = [real.original for side in (False, True) for real, _ in crops.pairs(held_out=side)]
     labels = folder / "labels.csv"
     labels.write_text(f"source_path\nsome/{everything[0]}\nother/{everything[1][:2]}fakefake.mp4\n")
-    held = Crops(folder, folder / "exclude.txt", folder / "crops.u8", labels)
+    held = Crops(folder, folder / "exclude.txt", labels)
     kept = {real.original for side in (False, True) for real, _ in held.pairs(held_out=side)}
     assert set(everything) - kept == set(everything[:2])
 
 
-def test_both_of_a_pair_get_the_same_change(crops: Crops) -> None:
-    pixels, truth = next(iter(PairStream(crops, pairs=16, seed=1)))
-    assert pixels.shape == (32, 3, CROP_SIZE, CROP_SIZE)
-    assert pixels.dtype == torch.uint8
-    assert truth.tolist() == [0.0] * 16 + [1.0] * 16
-    assert torch.equal(pixels[:16], pixels[16:]), (
-        "the fakes of this folder are copies: only a change can tell them apart"
-    )
+def test_a_shard_is_small_and_comes_back_whole(shards: Path) -> None:
+    paths = sorted(shards.glob("*.npz"))
+    assert len(paths) > 1
+    assert max(path.stat().st_size for path in paths) < 0.15 * 2**20 + 4096
+    shard = Shard.read(paths[0])
+    assert shard.held_out.tolist() == [True] * 8 + [False] * (len(shard.jpegs) - 8)
+    assert shard.pictures(32).shape == (len(shard.jpegs), 32, 32, 3)
 
 
-def test_a_stream_goes_on_where_it_stopped(crops: Crops) -> None:
-    whole = iter(PairStream(crops, pairs=2, seed=1))
-    next(whole)
-    resumed = next(iter(PairStream(crops, pairs=2, seed=1, start=1)))
-    assert torch.equal(next(whole)[0], resumed[0])
+def test_no_original_is_trained_on_and_measured_on(store: CropStore) -> None:
+    assert not set(store.held_group) & set(store._group)
+    assert len(store.held_out) == 8
+    real, fake = store.pairs(dice(50))
+    assert (store._group[real] == store._group[fake]).all()
+    assert store._fake[fake].all()
+    assert not store._fake[real].any()
+    donors = store.donors(real, dice(50))
+    assert not (donors == real).any()
+    assert not store._fake[donors].any()
 
 
-def test_every_change_leaves_a_picture_of_the_networks_size() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (CACHED_SIZE, CACHED_SIZE, 3), np.uint8)
-    rng = np.random.default_rng(1)
-    changed = [Augmentation.draw(rng)(picture) for _ in range(40)]
-    assert {(out.shape, out.dtype.name) for out in changed} == {((CROP_SIZE, CROP_SIZE, 3), "uint8")}
+def test_a_store_grows_and_waits_for_half_a_shard(shards: Path, tmp_path: Path) -> None:
+    first, second, *_ = sorted(shards.glob("*.npz"))
+    (tmp_path / first.name).write_bytes(first.read_bytes())
+    store = CropStore(tmp_path, torch.device("cpu"))
+    before = len(store.pictures)
+    (tmp_path / second.name).write_bytes(second.read_bytes()[:5000])
+    assert not store.refresh()
+    (tmp_path / second.name).write_bytes(second.read_bytes())
+    assert store.refresh()
+    assert len(store.pictures) == before + len(Shard.read(second).jpegs)
+    assert not store.refresh()
 
 
-def test_training_goes_on_from_its_checkpoint(folder: Path, tmp_path: Path) -> None:
-    out = str(tmp_path)
-    common = ["--crops", str(folder), "--exclude", str(folder / "exclude.txt"), "--out", out, "--pairs", "2"]
-    for steps in ("1", "2"):
-        result = CliRunner().invoke(train_backbone, [*common, "--steps", steps, "--every", "1"], catch_exceptions=False)
-        assert f"step {steps} " in result.output
-    assert "step 1 " not in result.output
-    assert FrameNet().load_state_dict(torch.load(tmp_path / "backbone.pt", weights_only=True))
+def test_both_of_a_pair_get_the_same_change() -> None:
+    pictures = portrait(16)
+    real, fake = augment(torch.cat([pictures, pictures]), dice(16, copies=2)).chunk(2)
+    assert real.shape == (16, 3, CROP_SIZE, CROP_SIZE)
+    assert real.dtype == torch.uint8
+    assert torch.equal(real, fake)
+
+
+def test_what_is_not_to_change_does_not() -> None:
+    torch.testing.assert_close(shrink_matrix(torch.ones(1), 192)[0], torch.eye(192))
+    torch.testing.assert_close(blur_matrix(torch.zeros(1), 192)[0], torch.eye(192))
+    for matrix in (shrink_matrix(torch.tensor([0.3, 0.77]), 192), blur_matrix(torch.tensor([0.5, 2.0]), 192)):
+        torch.testing.assert_close(matrix.sum(2), torch.ones(2, 192))
+
+
+@pytest.mark.parametrize("quality", [40, 75, 95])
+def test_compression_is_about_what_jpeg_does(quality: int) -> None:
+    picture = portrait(1)
+    rows = picture[0].permute(1, 2, 0).round().byte().numpy()
+    coded = cv2.imencode(".jpg", rows[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    expected = torch.from_numpy(cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB)).permute(2, 0, 1).float()
+    found = compressed(picture, quality_tables(torch.tensor([float(quality)])), torch.tensor([0.5]))[0]
+    assert (found - expected).abs().mean() < 1.0
+    assert (found - picture[0]).abs().mean() < (1.0 if quality == 95 else 4.0)
+
+
+def test_training_goes_by_the_clock_and_goes_on(shards: Path, tmp_path: Path) -> None:
+    common = ["--shards", str(shards), "--out", str(tmp_path), "--pairs", "4", "--every", "0"]
+    result = CliRunner().invoke(train_backbone, [*common, "--minutes", "0.02"], catch_exceptions=False)
+    assert "step 1 " in result.output
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] >= 1
+    assert state["optimiser"]["param_groups"][0]["lr"] < 8e-4
+    again = CliRunner().invoke(train_backbone, [*common, "--minutes", "0"], catch_exceptions=False)
+    assert f"step {state['step']} " in again.output
+    FrameNet.load(tmp_path / "backbone.pt")
+
+
+@pytest.mark.parametrize("design", DESIGNS.values())
+def test_weights_tell_their_design(design: Design, tmp_path: Path) -> None:
+    frames = FrameNet(design)
+    torch.save(frames.state_dict(), tmp_path / "backbone.pt")
+    clips = ClipNet.from_frames(FrameNet.load(tmp_path / "backbone.pt"))
+    assert design_of(clips.state_dict()) == design
+    with pytest.raises(ValueError, match="no design"):
+        design_of({})
 
 
 def test_imagenet_weights_are_folded(tmp_path: Path) -> None:
@@ -237,21 +323,30 @@ def test_no_person_is_in_two_folds(shared: Path) -> None:
     assert {video.fold for video in videos} == {*clip_data.FAMILIES.values(), clip_data.REST}
 
 
-def test_a_pseudo_fake_differs_from_its_original_inside_the_face_alone() -> None:
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (184, 184, 3), dtype=np.uint8)
-    picture = cv2.GaussianBlur(picture, (0, 0), 3)
-    shares = []
-    for _ in range(20):
-        changed = (self_blended(picture, rng) != picture).any(axis=2)
-        assert not changed[[0, 0, -1, -1], [0, -1, 0, -1]].any(), "the corners are the original's"
-        shares.append(changed.mean())
-    assert min(shares) > 0.02
-    assert max(shares) > 0.3
+def test_a_pseudo_fake_differs_from_its_real_under_the_mask_alone() -> None:
+    outer, fake, mask = self_blended(portrait(24), dice(24))
+    outside = (mask == 0).expand_as(fake)
+    assert torch.equal(outer[outside], fake[outside])
+    assert (mask[..., [0, 0, -1, -1], [0, -1, 0, -1]] < 0.5).all()
+    changed = ((outer - fake).abs() > 0.5).any(1).float().mean((1, 2))
+    assert changed.min() > 0.005
+    assert changed.max() > 0.3
 
 
-def test_a_stream_with_pseudo_fakes_keeps_its_originals(crops: Crops) -> None:
-    plain, blended = (next(iter(PairStream(crops, 2, seed=3, pseudo=share))) for share in (0.0, 1.0))
-    assert blended[0].shape == plain[0].shape
-    assert blended[1].tolist() == [0, 0, 1, 1]
-    assert not torch.equal(blended[0][2:], plain[0][2:])
+def test_a_swap_shows_the_donor_in_the_colours_of_its_host() -> None:
+    pictures = portrait(16)
+    fake, mask = swapped(pictures[:8], pictures[8:], dice(8))
+    outside = (mask == 0).expand_as(fake)
+    assert torch.equal(pictures[:8][outside], fake[outside])
+    inside = (mask > 0.99).expand_as(fake)
+    assert (fake - pictures[:8]).abs()[inside].mean() > 10
+    assert (fake[inside].mean() - pictures[:8][inside].mean()).abs() < 10
+
+
+def test_a_batch_holds_every_kind_of_fake(store: CropStore) -> None:
+    feed = Feed(store, 10, 0.5, 0.4, torch.Generator().manual_seed(0))
+    assert feed.counts == (5, 3, 2)
+    assert feed.batch().shape == (20, 3, CROP_SIZE, CROP_SIZE)
+    real, fake = feed.couples()
+    assert torch.equal(real[:5], fake[:5]), "the fakes of this folder are copies"
+    assert all((a != b).any() for a, b in zip(real[5:], fake[5:], strict=True))

@@ -158,8 +158,7 @@ def samples(folder: Path, weights: Path, out: Path) -> list[Sample]:
     clips = cut(folder, videos, out / "clips")
     cache = out / f"features-{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}.pt"
     if not cache.exists():
-        net = FrameNet()
-        net.load_state_dict(torch.load(weights, weights_only=True))
+        net = FrameNet.load(weights)
         names = tqdm(clips, "computing features")
         torch.save({name: frame_features(net.backbone.eval(), clips[name].pixels) for name in names}, cache)
     features = torch.load(cache, weights_only=True)

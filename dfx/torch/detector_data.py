@@ -26,6 +26,7 @@ from dfx.values import Faces
 Picture = NDArray[np.uint8]
 cv2.setNumThreads(0)  # its pool of threads would not survive the fork of a loader
 Float = NDArray[np.float32]
+CROP_SIDE = 184  # pixels of the DFDC's crops, among the other pictures
 LONG_SIDE = 640  # pixels of a picture's longer side, as in evaluation and inference
 CANVAS = 320  # pixels of a training sample's side
 SMALLEST = 9.0  # pixels: a smaller face is neither face nor background
@@ -164,7 +165,7 @@ def dfdc_faces(crops: Crops, teacher: Teacher, count: int) -> Iterator[Labelled]
     """`count` faces of real DFDC videos, spread over the whole set, as a teacher sees them; tight crops."""
     reals = [entry for entry in crops.entries if not entry.fake]
     for entry in tqdm(reals[:: max(1, len(reals) // count)], "labelling crops", mininterval=20):
-        pixels = np.asarray(crops.pictures[entry.row])
+        pixels = cv2.resize(read(crops.jpeg(entry)), (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA)
         margin = len(pixels) // 4
         around = cv2.copyMakeBorder(pixels, *(margin,) * 4, cv2.BORDER_REPLICATE)
         found = teacher.detect(around, 0.6)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -39,8 +38,7 @@ def main(backbone: Path, videos: Path, out: Path, seed: int) -> None:
         python -m dfx.torch.eval_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
     """
     data = samples(videos, backbone, out)
-    frames = FrameNet()
-    frames.load_state_dict(torch.load(backbone, weights_only=True))
+    frames = FrameNet.load(backbone)
     found = {name: left_out(method, data) for name, method in methods(ClipNet.from_frames(frames).head, seed).items()}
     console = Console(width=120)
     console.print(f"{len(data)} videos, {labels(data).sum()} of them fake; both classes weigh the same")

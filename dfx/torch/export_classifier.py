@@ -8,7 +8,7 @@ import click
 import torch
 
 from dfx.infer.contract import Calibration
-from dfx.torch.clipnet import CLIP_LENGTH, CLIP_STRIDE, CROP_SIZE, CROP_TEMPLATE, ClipNet
+from dfx.torch.clipnet import CLIP_LENGTH, CLIP_STRIDE, CROP_SIZE, CROP_TEMPLATE, ClipNet, design_of
 from dfx.torch.contract import export
 
 CONTRACT = {
@@ -35,7 +35,7 @@ def main(weights: Path, out: Path, model_version: str) -> None:
         python -m dfx.torch.export_classifier runs/classifier/classifier.pt
     """
     state = torch.load(weights, weights_only=True)
-    net = ClipNet()
+    net = ClipNet(design_of(state["net"]))
     net.load_state_dict(state["net"])
     export_classifier(net, out, Calibration(state["scale"], state["bias"]), model_version)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")

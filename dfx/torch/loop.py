@@ -24,14 +24,23 @@ class Training(Generic[Net]):
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, rate, total_steps=steps + 1, pct_start=0.15)
         self.step, self._checkpoint, self._decay = 0, checkpoint, decay
         if checkpoint.exists():
-            self._restore(torch.load(checkpoint, weights_only=True))
+            self._restore(torch.load(checkpoint, weights_only=True, map_location="cpu"))
 
-    def advance(self, loss: Tensor) -> None:
-        """One step down the gradient of a loss."""
+    @property
+    def tick(self) -> int:
+        """How far the learning rate's cycle is, of the number of steps that it was made for."""
+        return self.schedule.last_epoch
+
+    def advance(self, loss: Tensor, tick: int | None = None) -> None:
+        """One step down the gradient of a loss.
+
+        tick: where the cycle goes on from here, where minutes are what is limited; a step is a tick when left out.
+        """
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self.optimiser.step()
+        self.schedule.last_epoch = self.tick if tick is None else tick - 1
         self.schedule.step()
         self.step += 1
         self._follow()
@@ -48,10 +57,13 @@ class Training(Generic[Net]):
     def save(self) -> None:
         """Writes the checkpoint, atomically."""
         partial = self._checkpoint.with_suffix(".partial")
-        torch.save({name: getattr(self, name).state_dict() for name in PARTS} | {"step": self.step}, partial)
+        torch.save({name: getattr(self, name).state_dict() for name in PARTS} | self._place(), partial)
         partial.replace(self._checkpoint)
+
+    def _place(self) -> dict[str, int]:
+        return {"step": self.step, "tick": self.tick}
 
     def _restore(self, state: dict[str, Any]) -> None:
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
-        self.step = self.schedule.last_epoch = state["step"]  # the cycle is this run's: it may be longer or shorter
+        self.step, self.schedule.last_epoch = state["step"], state["tick"]  # of this run's cycle: it may be longer

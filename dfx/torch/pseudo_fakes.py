@@ -1,92 +1,149 @@
-"""Pseudo-fakes: a real face blended over itself, so that a network learns the traces of blending, whoever made them.
+"""Pseudo-fakes: blended faces made on the spot, so that a network learns the traces of blending, whoever made them.
 
-After self-blended images (Shiohara and Yamasaki, CVPR 2022): a copy of the face, recoloured, rescaled or sharpened and
-a little moved, is blended over the face along a mask. Unlike there, it is always the inner copy that is changed: what
-lies outside of the mask is the original's to the bit, so that no change of the whole picture gives a fake away.
+Two kinds: a real face blended over itself, after self-blended images (Shiohara and Yamasaki, CVPR 2022), and another
+person's face, colours matched, blended in. Real and fake of a pair are the same to the bit outside of the mask, so that
+no change of the whole picture gives a fake away.
 """
 
 from __future__ import annotations
 
-from typing import cast
+import math
+from itertools import accumulate
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.nn import functional
 
+from dfx.torch.augment import (
+    TO_RGB,
+    TO_YCC,
+    Dice,
+    affine,
+    along,
+    blur_matrix,
+    constant,
+    grey_of,
+    mixed,
+    recompressed,
+    shrink_matrix,
+    wide,
+)
 from dfx.torch.clipnet import CROP_TEMPLATE
 
-Picture = NDArray[np.uint8]
-Float = NDArray[np.float32]
-RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the copy is seen, as in the paper
-EYES, MOUTH = [0, 1], [3, 4]  # rows of the landmarks
+RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the inner face is seen, as in the paper
+EYES = ((CROP_TEMPLATE[0][0] + CROP_TEMPLATE[1][0]) / 2, CROP_TEMPLATE[0][1])
+MOUTH = ((CROP_TEMPLATE[3][0] + CROP_TEMPLATE[4][0]) / 2, CROP_TEMPLATE[3][1])
+NOSE = CROP_TEMPLATE[2]
+REGIONS = (  # centre and half axes in units of the side, and how often: the whole face more often than a part of it
+    ((EYES[0], (EYES[1] + MOUTH[1]) / 2 + 0.02), (0.38, 0.46), 0.6),
+    (MOUTH, (0.24, 0.16), 0.14),
+    (EYES, (0.36, 0.13), 0.12),
+    ((MOUTH[0], (NOSE[1] + 0.95) / 2), (0.36, 0.24), 0.14),
+)
+WAVES = 5  # of an outline's radius
 
 
-def self_blended(picture: Picture, rng: np.random.Generator) -> Picture:
-    """A pseudo-fake of a face crop uint8 [S, S, 3], RGB, whose landmarks lie about where CROP_TEMPLATE has them."""
-    size = picture.shape[0]
-    changed = _moved(_recoloured(_rescaled(picture, rng), rng), rng)
-    mask = _mask(size, rng)[..., None] * rng.choice(RATIOS)
-    return np.asarray(np.clip(changed * mask + picture * (1 - mask) + 0.5, 0, 255), np.uint8)
+def self_blended(real: Tensor, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
+    """Faces float [N, 3, S, S] of 0 to 255 -> a real and a fake of each, and the mask [N, 1, S, S] of the blending.
+
+    A copy is recoloured, rescaled, compressed and moved; mostly it is the inner face, now and then what surrounds it.
+    """
+    copy = recompressed(moved(recoloured(rescaled(real, dice), dice), dice), dice, 0.25)
+    around = wide(dice.chance(0.3))
+    outer, inner = torch.where(around, copy, real), torch.where(around, real, copy)
+    mask = masks(dice, real.shape[-1], dice.uniform(0, 1))
+    inner = torch.where(wide(dice.chance(0.3)), matched(inner, outer, mask), inner)
+    mask = mask * wide(_ratios(dice))
+    return outer, torch.lerp(outer, inner, mask), mask
 
 
-def _rescaled(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Half of the time coarser, as a generator's small output enlarged; else sharper, as one that was touched up."""
-    size = picture.shape[:2]
-    if rng.random() < 0.5:
-        factor = rng.uniform(0.25, 0.8)
-        small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        return cast(Picture, cv2.resize(small, size[::-1], interpolation=cv2.INTER_LINEAR))
-    blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.8, 2.0))
-    amount = rng.uniform(0.2, 0.8)
-    return cast(Picture, cv2.addWeighted(picture, 1 + amount, blurred, -amount, 0))
+def swapped(real: Tensor, donors: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
+    """Other people's faces, both float [N, 3, S, S] of 0 to 255, blended into real ones, and the masks [N, 1, S, S]."""
+    donors = moved(rescaled(donors, dice), dice)
+    mask = masks(dice, real.shape[-1], dice.uniform(0, 0.6))
+    inner = recompressed(matched(donors, real, mask, dice.uniform(0.7, 1)), dice, 0.2)
+    mask = mask * wide(dice.sometimes(0.3, 0.7, 1.0, 1.0))
+    return torch.lerp(real, inner, mask), mask
 
 
-def _recoloured(picture: Picture, rng: np.random.Generator) -> Picture:
+def _ratios(dice: Dice) -> Tensor:
+    return constant((RATIOS,), dice.device)[0, (dice.uniform(0, 1) * len(RATIOS)).long()]
+
+
+def rescaled(x: Tensor, dice: Dice) -> Tensor:
+    """Coarser, as a generator's small output enlarged, or out of focus, or sharper, as one that was touched up."""
+    size, kind = x.shape[-1], dice.uniform(0, 1)
+    factor = torch.where(kind < 0.45, dice.uniform(0.25, 0.8), 1.0)
+    sigma = torch.where(kind < 0.45, 0.0, dice.uniform(0.6, 2.0))
+    soft = along(blur_matrix(sigma, size) @ shrink_matrix(factor, size), x)
+    sharp = (x + (x - soft) * wide(dice.uniform(0.2, 0.9))).clamp(0, 255)
+    return torch.where(wide(kind > 0.65), sharp, soft)
+
+
+def recoloured(x: Tensor, dice: Dice) -> Tensor:
     """Hue, saturation, brightness and contrast of one copy, and a shift of each channel."""
-    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV).astype(np.float32)
-    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-6, 6)) % 180
-    hsv[..., 1:] *= rng.uniform(0.75, 1.25, 2).astype(np.float32)
-    rgb = cv2.cvtColor(hsv.clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)
-    shifted = (rgb - 128) * rng.uniform(0.85, 1.15) + 128 + rng.uniform(-12, 12, 3)
-    return np.asarray(shifted.clip(0, 255), np.uint8)
+    grey, turn = grey_of(x), dice.uniform(-0.2, 0.2)
+    colour = mixed(x, TO_YCC)[:, 1:] * wide(dice.uniform(0.75, 1.25))
+    cos, sin = wide(turn.cos()), wide(turn.sin())
+    hue = [colour[:, :1] * cos - colour[:, 1:] * sin, colour[:, :1] * sin + colour[:, 1:] * cos]
+    rgb = mixed(torch.cat([grey * wide(dice.uniform(0.8, 1.2)), *hue], 1), TO_RGB)
+    shifts = dice.uniform(-12, 12, 3)[..., None, None]
+    return ((rgb - 128) * wide(dice.uniform(0.85, 1.15)) + 128 + shifts).clamp(0, 255)
 
 
-def _moved(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Shifted by up to 3 % of the side and scaled by up to 5 %, as landmarks that are a little off would have it."""
-    size = picture.shape[0]
-    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
-    matrix[:, 2] += rng.uniform(-0.03, 0.03, 2) * size
-    warped = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return cast(Picture, warped)
+def moved(x: Tensor, dice: Dice) -> Tensor:
+    """Shifted by up to 3 % of the side, scaled by up to 5 % and bent a little, as landmarks that are off have it."""
+    zoom, size = dice.uniform(0.95, 1.05), x.shape[-1]
+    theta = affine(dice.normal(math.radians(1.5)), zoom, zoom * dice.uniform(0.98, 1.02), dice.uniform(-0.06, 0.06, 2))
+    grid = functional.affine_grid(theta, [len(x), 3, size, size], align_corners=False)
+    bent = functional.interpolate(dice.normal(0.012, 2, 5, 5), size, mode="bicubic", align_corners=True)
+    bent = bent * wide(dice.sometimes(0.5, 0.2, 1, 0.0))
+    return functional.grid_sample(x, grid + bent.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
 
 
-def _mask(size: int, rng: np.random.Generator) -> Float:
-    """A soft mask float32 [S, S] in [0, 1]: a bent shape over the face, or over its eyes or mouth."""
-    marks = np.array(CROP_TEMPLATE) * size + rng.normal(0, 0.02 * size, (5, 2))
-    centre, axes = _region(marks, size, rng)
-    turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    radii = 1 + _smooth(rng.normal(0, 0.12, 24))
-    outline = centre + np.stack([np.cos(turns), np.sin(turns)], 1) * axes * radii[:, None]
-    mask = np.zeros((size, size), np.float32)
-    cv2.fillPoly(mask, [outline.round().astype(np.int32)], 1.0)
-    for _ in range(2):
-        mask = cast(Float, cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.008, 0.05) * size))
-    return mask / max(float(mask.max()), 1e-6)
+def matched(x: Tensor, target: Tensor, mask: Tensor, strength: Tensor | None = None) -> Tensor:
+    """x with the target's mean and spread under the mask, in YCbCr; strength: how much of it, [N]."""
+    ours, theirs = (mixed(picture, TO_YCC) for picture in (x, target))
+    mean, spread = _moments(ours, mask)
+    aim, width = _moments(theirs, mask)
+    moved_over = (ours - mean) * (width / spread).clamp(0.4, 2.5) + aim
+    out = moved_over if strength is None else torch.lerp(ours, moved_over, wide(strength))
+    return mixed(out, TO_RGB).clamp(0, 255)
 
 
-def _region(
-    marks: NDArray[np.float64], size: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre and half axes, pixels, of what is replaced: the whole face more often than a part of it."""
-    eyes, mouth = marks[EYES].mean(axis=0), marks[MOUTH].mean(axis=0)
-    draw = rng.random()
-    if draw < 0.7:
-        return (eyes + mouth) / 2 + [0, 0.02 * size], np.array([0.38, 0.46]) * size * rng.uniform(0.8, 1.1, 2)
-    if draw < 0.85:
-        return mouth, np.array([0.24, 0.16]) * size * rng.uniform(0.8, 1.2, 2)
-    return eyes, np.array([0.36, 0.13]) * size * rng.uniform(0.8, 1.2, 2)
+def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread under a mask: [N, 3, 1, 1] each."""
+    weight = mask / mask.sum((2, 3), keepdim=True).clamp(min=1e-3)
+    mean = (x * weight).sum((2, 3), keepdim=True)
+    return mean, (((x - mean) ** 2 * weight).sum((2, 3), keepdim=True) + 1).sqrt()
 
 
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of each value and its neighbours on a ring."""
-    return np.asarray((values + np.roll(values, 1) + np.roll(values, -1)) / 3)
+def masks(dice: Dice, size: int, kind: Tensor) -> Tensor:
+    """Soft masks float [N, 1, S, S] in [0, 1]: bent shapes over the face or, by kind [N] in [0, 1), a part of it."""
+    centre, axes = _regions(kind, dice)
+    at = (torch.arange(size, device=dice.device) + 0.5) / size
+    x = (at[None, None] - centre[:, :1, None]) / axes[:, :1, None]
+    y = (at[None, :, None] - centre[:, 1:, None]) / axes[:, 1:, None]
+    power = dice.uniform(2, 3.5)[:, None, None]
+    radius = (x.abs() ** power + y.abs() ** power) ** (1 / power)
+    edge = _outline(torch.atan2(y, x), dice) - radius
+    edge = edge + functional.interpolate(dice.normal(0.06, 1, 6, 6), size, mode="bicubic", align_corners=True)[:, 0]
+    soft = (edge / dice.uniform(0.04, 0.6)[:, None, None] + 0.5).clamp(0, 1)
+    return (soft * soft * (3 - 2 * soft))[:, None]
+
+
+def _regions(kind: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
+    """Centres and half axes [N, 2], in units of the side."""
+    bounds = constant((tuple(accumulate(share for *_, share in REGIONS))[:-1],), dice.device)[0]
+    row = torch.bucketize(kind, bounds, right=True)
+    centre, axes = (constant(tuple(region[i] for region in REGIONS), dice.device)[row] for i in (0, 1))
+    return centre + dice.normal(0.02, 2), axes * dice.uniform(0.75, 1.1, 2)
+
+
+def _outline(angle: Tensor, dice: Dice) -> Tensor:
+    """How far the border is, around 1, at each angle float [N, S, S]: a few waves of random height."""
+    out = torch.ones_like(angle)
+    for wave in range(1, WAVES + 1):
+        phase = dice.uniform(0, 2 * math.pi)[:, None, None]
+        out = out + dice.normal(0.07 / math.sqrt(wave))[:, None, None] * torch.cos(wave * angle + phase)
+    return out

@@ -42,9 +42,7 @@ def main(backbone: Path, videos: Path, out: Path, temporal: bool, seed: int) -> 
         python -m dfx.torch.train_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
     """
     data = samples(videos, backbone, out)
-    frames = FrameNet()
-    frames.load_state_dict(torch.load(backbone, weights_only=True))
-    net = ClipNet.from_frames(frames)
+    net = ClipNet.from_frames(FrameNet.load(backbone))
     logits = video_logits(net.head, data)
     if temporal:
         logits = unseen_logits(net.head, data, seed)

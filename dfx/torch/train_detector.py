@@ -63,7 +63,7 @@ def main(
     else:
         net.body.load_imagenet(data / "weights" / "mobilenetv1_025_imagenet.tar")
     run = Training(net.to(memory_format=torch.channels_last), steps, rate, out / "checkpoint.pt")  # type: ignore[call-overload]
-    scenes = Scenes(pictures(data), faces(data, crops, out), seed, start=run.step * batch)
+    scenes = Scenes(pictures(data), faces(data, crops), seed, start=run.step * batch)
     started, losses = time.monotonic(), []
     for samples in DataLoader(scenes, batch_size=batch, num_workers=1, prefetch_factor=4, collate_fn=list):
         loss = step_loss(run.net.train(), samples)
@@ -78,11 +78,11 @@ def main(
             return
 
 
-def faces(data: Path, crops: Path | None, cache: Path) -> list[Labelled]:
+def faces(data: Path, crops: Path | None) -> list[Labelled]:
     """The portraits of LFW, and 5,000 faces of the DFDC where they are given."""
     found = list(portraits(data / "faces"))
     if crops:
-        every = Crops(crops, data / "dfdc_faces_exclude.txt", cache / "crops.u8")
+        every = Crops(crops, data / "dfdc_faces_exclude.txt")
         found += dfdc_faces(every, Teacher(data / "weights" / TEACHERS[0]), 5000)
     return found
 

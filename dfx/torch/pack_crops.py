@@ -1,0 +1,128 @@
+"""Packs the face crops that the backbone is trained and measured on into shards that are small enough to send."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+
+from dfx.ops import similarity
+from dfx.torch.clipnet import CROP_TEMPLATE
+from dfx.torch.crop_store import Shard
+from dfx.torch.detector_data import portraits
+from dfx.torch.dfdc_crops import Crops, Entry
+
+SIDE = 224  # pixels, as the DFDC crops have it
+QUALITY = 85  # of the JPEGs that are made here: the photographs are enlarged, and have nothing finer to keep
+ENTRY_BYTES = 64  # more than an entry of a shard takes beside its JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A picture to pack; name: of the original that it shows."""
+
+    jpeg: bytes
+    name: str
+    fake: bool
+    held_out: bool = False
+
+    @property
+    def group(self) -> int:
+        """A number that pictures of the same original share."""
+        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:7], "big")
+
+
+@click.command()
+@click.option("--crops", type=click.Path(path_type=Path), required=True, help="Folder of metadata.csv and faces_224/.")
+@click.option(
+    "--exclude", type=click.Path(path_type=Path), required=True, help="SHA-256 digests of names to leave out."
+)
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV of the labelled videos: their scenes stay out.")
+@click.option("--faces", type=click.Path(path_type=Path), help="Folder of faces.csv: real photographs.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the shards.")
+@click.option("--shards", default=4, show_default=True, help="At most so many.")
+@click.option("--size", default=52.0, show_default=True, help="Of a shard, at most, in MiB.")
+@click.option("--held-out", default=1000, show_default=True, help="Originals to measure on, with a fake of each.")
+@click.option("--seed", default=0, show_default=True)
+def main(
+    crops: Path,
+    exclude: Path,
+    labels: Path | None,
+    faces: Path | None,
+    out: Path,
+    shards: int,
+    size: float,
+    held_out: int,
+    seed: int,
+) -> None:
+    r"""Write OUT/shard_0.npz and so on: what is measured on and the photographs first, then a fake of every original,
+    then more of their fakes.
+
+    \b
+    Example:
+        python -m dfx.torch.pack_crops --crops crops --exclude exclude.txt --out shards
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    items = _items(Crops(crops, exclude, labels), faces, held_out, np.random.default_rng(seed))
+    for number, shard in zip(range(shards), _shards(items, int(size * 2**20)), strict=False):
+        path = out / f"shard_{number}.npz"
+        shard.write(path)
+        click.echo(f"{path}: {len(shard.jpegs)} pictures, {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def _items(crops: Crops, faces: Path | None, held_out: int, rng: np.random.Generator) -> Iterator[Item]:
+    held = sorted(crops.pairs(held_out=True), key=lambda pair: hashlib.sha256(pair[0].name.encode()).digest())
+    for real, fakes in held[:held_out]:
+        yield from (_item(crops, entry) for entry in (real, fakes[0]))
+    yield from photographs(faces) if faces else ()
+    pairs = crops.pairs(held_out=False)
+    order = [pairs[i] for i in rng.permutation(len(pairs))]
+    shuffled = [(real, [fakes[i] for i in rng.permutation(len(fakes))]) for real, fakes in order]
+    for turn in range(max((len(fakes) for _, fakes in shuffled), default=0)):
+        for real, fakes in shuffled:
+            yield from (_item(crops, entry) for entry in ([real] if turn == 0 else []) + fakes[turn : turn + 1])
+
+
+def _item(crops: Crops, entry: Entry) -> Item:
+    return Item(crops.jpeg(entry).read_bytes(), entry.original, entry.fake, entry.held_out)
+
+
+def photographs(folder: Path) -> Iterator[Item]:
+    """Every face in a folder of faces.csv, aligned as the classifier's crops are."""
+    for face in portraits(folder):
+        matrix = similarity(face.marks, CROP_TEMPLATE, SIDE)[0]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(face.pixels, matrix, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        jpeg = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+        yield Item(jpeg.tobytes(), face.name, fake=False)
+
+
+def _shards(items: Iterable[Item], size: int) -> Iterator[Shard]:
+    """Deals pictures into shards of at most `size` bytes, in their order."""
+    part: list[Item] = []
+    weight = 0
+    for item in items:
+        if weight + len(item.jpeg) + ENTRY_BYTES > size:
+            yield _shard(part)
+            part, weight = [], 0
+        part.append(item)
+        weight += len(item.jpeg) + ENTRY_BYTES
+    yield _shard(part)
+
+
+def _shard(items: list[Item]) -> Shard:
+    return Shard(
+        [item.jpeg for item in items],
+        np.array([item.group for item in items], np.int64),
+        np.array([item.fake for item in items], np.bool_),
+        np.array([item.held_out for item in items], np.bool_),
+    )
+
+
+if __name__ == "__main__":
+    main()
