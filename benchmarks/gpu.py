@@ -31,7 +31,6 @@ from dfx.classify import Classifier
 from dfx.decode.dali import DALIDecoder
 from dfx.decode.pyav import PyAVDecoder
 from dfx.demo import SAMPLES
-from dfx.detect import Detector
 from dfx.device import Crew, choose
 from dfx.govern import Once
 from dfx.ops import cuda
@@ -124,12 +123,10 @@ def _logit(row: Prediction) -> float:
 
 def stages(clip: Path) -> Figures:
     """Median milliseconds of each stage alone on one stream, for one window of a 1080p clip."""
-    lane, settings = cuda.Lane(0), Settings()
+    pipeline = Pipeline(device=0)
+    lane, detector, classifier = pipeline._lane, pipeline.detector, pipeline.classifier
     with lane:
-        pipeline = Pipeline(settings, device=0)
-        detector, classifier = Detector(settings.detector, lane), Classifier(settings.model, lane)
-        info, chosen = _work(clip)
-        frames = next(iter(DALIDecoder(0, lane.stream).read(info, chosen)))
+        frames = next(iter(pipeline.gpu_decoder.read(*_work(clip))))
         track = pipeline._follow(frames)[0]
         canvas, crop = _inputs(frames, pipeline)
         found = {
