@@ -443,6 +443,12 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         DALIDecoder()
 
 
+def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    info = probe(clip(tmp_path / "a.mp4", 20))
+    with pytest.raises(DeviceError, match="cannot use device 99"):
+        list(DALIDecoder(99).read(info, plan(info)))
+
+
 def test_dali_does_not_bring_torch(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise AssertionError('torch was imported')")
     code = "import sys; from dfx.decode.dali import DALIDecoder; DALIDecoder(); assert 'torch' not in sys.modules"

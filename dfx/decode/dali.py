@@ -177,14 +177,21 @@ class DALIDecoder:
         wanted = [index for window in windows for index in work.there(window)]
         if not wanted:
             return None
-        self._session = self._session or _Session(self._dynamic, self._device, self._stream)
+        session = self._open()
         try:
-            decoded = self._session.decode(work.data, wanted)
+            decoded = session.decode(work.data, wanted)
         except Exception as error:
             self._session = None  # what an operator holds after an error is unknown
             raise _mapped(work.info, error) from error
         _check_shape(work.info, decoded, len(wanted))
         return decoded
+
+    def _open(self) -> _Session:
+        try:
+            self._session = self._session or _Session(self._dynamic, self._device, self._stream)
+        except Exception as error:
+            raise DeviceError(f"DALI cannot use device {self._device} ({error}): check nvidia-smi") from error
+        return self._session
 
 
 class _Session:
