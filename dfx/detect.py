@@ -19,7 +19,7 @@ class Detector:
     def __init__(self, path: str | Path, lane: Lane | None = None) -> None:
         names = DetectorContract.inputs, DetectorContract.outputs
         self._session = open_session(path, inputs=names[0], outputs=names[1], lane=lane)
-        self._batch = BATCH if lane else 1
+        self._batch, self._square = (BATCH, True) if lane else (1, False)
         self.contract = DetectorContract.read(self._session.metadata, str(path))
 
     def detect(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
@@ -31,7 +31,8 @@ class Detector:
             return []
         box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
         full = [*pictures, *[pictures[-1]] * (-len(pictures) % self._batch)]
-        found = self.run(ops.letterbox(full, box.height, box.width), self.contract.score_threshold)
+        height, width = (self.contract.long_side,) * 2 if self._square else (box.height, box.width)
+        found = self.run(ops.letterbox(full, height, width), self.contract.score_threshold)
         return [_scaled(faces, 1 / box.scale) for faces in found[: len(pictures)]]
 
     def run(self, images: Pixels | DeviceArray, threshold: float) -> list[Faces]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from cuda import driver
+from cuda_driver import driver
 
 # The same cases every time, and no clock: a loaded machine is no bug.
 hypothesis.settings.register_profile("dfx", derandomize=True, deadline=None, database=None)

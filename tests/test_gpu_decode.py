@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import cuda
+import cuda_driver as cuda
 import numpy as np
 import pytest
 from clips import encode, numbered

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
-from cuda import driver
+from cuda_driver import driver
 from tolerances import BACKEND_SCORE
 
 import dfx
