@@ -19,7 +19,6 @@ using Readable = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using Writable = nb::ndarray<nb::c_contig, nb::device::cpu>;
 using Records = nb::ndarray<const u8, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Counts = nb::ndarray<const i32, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Table64 = nb::ndarray<const double, nb::shape<-1, 3>, nb::c_contig, nb::device::cpu>;
 // address, stored width and height, rotation
 using Surface = std::tuple<Address, i32, i32, i32>;
 

@@ -2,12 +2,11 @@
 
 NVRTC needs neither a GPU nor CUDA's toolkit. Machine code for every architecture, to be embedded in a wheel:
 
-    python -m dfx.ops.compiler --all dfx/cubins
+    python -m dfx.ops dfx/cubins
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import os
@@ -169,15 +168,3 @@ def _write(path: Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
     Path(file.name).replace(path)
-
-
-def main() -> None:
-    """Fills a folder for a wheel."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--all", type=Path, required=True, metavar="FOLDER", help="where the machine code goes")
-    for path in embed(parser.parse_args().all):
-        print(path)
-
-
-if __name__ == "__main__":
-    main()
