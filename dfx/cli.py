@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +119,14 @@ def predict(
     Example:
         dfx predict test_videos --out submission.csv
     """
+    started = time.monotonic()
+    limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
     result = dfx.predict_dir(
         source[0] if len(source) == 1 else list(source),
         out,
         sample_submission=sample_submission,
         settings=Settings(detector, model, windows, prior, prevalence, clip_range),
-        limits=Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration),
+        limits=limits,
         budget=budget,
         device=device,
         workers=workers,
@@ -134,7 +137,7 @@ def predict(
     if not quiet:
         _summarise(result, out)
     if report is not None:
-        _report_run(result, report)
+        _report_run(result, report, limits, time.monotonic() - started)
 
 
 @main.command()
@@ -199,8 +202,8 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _report_run(result: Predictions, page: Path) -> None:
-    """Writes the report of the run that `dfx predict` was just asked for."""
+def _report_run(result: Predictions, page: Path, limits: Limits, seconds: float) -> None:
+    """Writes the report of the run that `dfx predict` was just asked for, and that took so many seconds."""
     from dfx import report
     from dfx.device import choose
     from dfx.find import find
@@ -213,7 +216,8 @@ def _report_run(result: Predictions, page: Path) -> None:
         page,
         paths={item.filename: item.path for item in found if item.path is not None},
         settings=Settings(*(asked[name] for name in SETTING_NAMES)),
-        facts={"Device": choose(asked["device"]).why},
+        facts={"Device": choose(asked["device"]).why, "Time": f"{seconds:.0f} s"},
+        limits=limits,
         workers=asked["workers"],
         progress=not asked["quiet"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -60,4 +61,4 @@ def _of_pictures(prediction: Prediction, sight: Mapping[str, Any]) -> Iterator[s
 
 def _side(clip: ClipScore) -> float:
     left, top, right, bottom = clip.box
-    return max(0.0, (right - left) * (bottom - top)) ** 0.5
+    return math.sqrt(max(0.0, (right - left) * (bottom - top)))

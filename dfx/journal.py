@@ -44,9 +44,13 @@ def read(path: Path) -> Remembered:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             noted = connection.execute("SELECT json FROM settings").fetchone()
             rows = connection.execute("SELECT filename, row, windows, size, modified_ns FROM videos ORDER BY filename")
-            found = {os.fsdecode(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows}
+            found = {
+                os.fsdecode(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows
+            }
     except sqlite3.Error as error:
-        raise InputError(f"{path} cannot be read as a journal of dfx ({error}): name the <CSV>.journal of a run") from error
+        raise InputError(
+            f"{path} cannot be read as a journal of dfx ({error}): name the <CSV>.journal of a run"
+        ) from error
     settings = json.loads(noted[0]) if noted else {}
     if settings.get("journal") != VERSION:
         raise InputError(f"{path} is of version {settings.get('journal')}; this dfx reads {VERSION}: score again")

@@ -54,9 +54,10 @@ MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A video on the page. name: as it may be shown; absent: why it has no pictures; label: 1 for fake, None unknown.
+    """A video on the page.
 
-    alone: each clip with the score that it would give by itself; loss: the log loss of this video.
+    name: as it may be shown; sight: what its file shows, None without it; absent: why it has none; label: 1 for fake,
+    None unknown; alone: each clip with the score that it would give by itself.
     """
 
     name: str
@@ -69,14 +70,17 @@ class Entry:
 
     @property
     def scored(self) -> bool:
+        """Whether its probability is the model's, not the prior."""
         return self.row.reason == Reason.OK
 
     @property
     def wrong(self) -> bool:
+        """Whether its score lies on the other side of 0.5 than its label."""
         return self.label is not None and (self.row.probability > 0.5) != bool(self.label)
 
     @property
     def loss(self) -> float:
+        """The log loss of this video; -1 without a label."""
         if self.label is None:
             return -1.0
         return log_loss(np.array([float(self.label)]), np.array([self.row.probability]))
@@ -90,7 +94,7 @@ class Entry:
     def span(self) -> float:
         """Seconds that the time axis shows."""
         ends = [clip.end for clip in self.row.clips]
-        return max([*ends, (self.sight or {}).get("duration", 0.0), 0.1])
+        return float(max([*ends, (self.sight or {}).get("duration", 0.0), 0.1]))
 
     @property
     def seen(self) -> float:
@@ -170,8 +174,7 @@ def write(
     measures = score(predictions, truth) if truth else None
     chosen = _chosen(predictions, paths, pictures)
     sights = _gathered(predictions, chosen, settings, limits or Limits(), workers, progress)
-    why = {name: f"only the {pictures} videos with the highest scores have pictures" for name in paths}
-    why |= absent or {}
+    why = dict.fromkeys(paths, f"only the {pictures} videos with the highest scores have pictures") | dict(absent or {})
     alone = _alone(settings)
     entries = [
         _entry(row, sights.get(name), why.get(name, ""), truth.get(name), alone)
@@ -190,8 +193,9 @@ def base_rates(false_alarms: float, accuracy: float) -> list[dict[str, float]]:
     hits = 2 * accuracy - (1 - false_alarms)
     rows = []
     for rate in BASE_RATES:
-        true, false = EXAMPLE * rate * hits, EXAMPLE * (1 - rate) * false_alarms
-        rows.append({"rate": rate, "fakes": EXAMPLE * rate, "true": true, "false": false, "right": true / (true + false)})
+        fakes = EXAMPLE * rate
+        true, false = fakes * hits, (EXAMPLE - fakes) * false_alarms
+        rows.append({"rate": rate, "fakes": fakes, "true": true, "false": false, "right": true / (true + false)})
     return rows
 
 
@@ -278,11 +282,12 @@ def _page(
     facts: Mapping[str, str],
 ) -> str:
     """The HTML. Its security policy lets nothing load, and no script or style run but its own two."""
+    loader = PackageLoader("dfx")
     environment = Environment(
-        loader=PackageLoader("dfx"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["printable"] = printable
-    style, script = (str(environment.loader.get_source(environment, f"report.{kind}")[0]) for kind in ("css", "js"))
+    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
     shipped = fingerprint(settings.model) == fingerprint(SHIPPED.model)
     scores = [entry.row.probability for entry in entries if entry.scored]
     return environment.get_template("report.html.j2").render(
@@ -296,12 +301,13 @@ def _page(
         histogram=histogram(scores),
         scores=scores,
         base_rates=base_rates(FALSE_ALARMS, ACCURACY) if shipped else [],
+        accuracy=ACCURACY,
         example=EXAMPLE,
         cards=_cards(settings),
         created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         version=version("dfx"),
-        style=Markup(style),  # noqa: S704  (ours)
-        script=Markup(script),  # noqa: S704  (ours)
+        style=Markup(style),
+        script=Markup(script),
         policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'",
     )
@@ -346,7 +352,7 @@ def _html(text: str) -> Markup:
     for token in tokens:
         if token.type in {"heading_open", "heading_close"}:
             token.tag = f"h{min(6, int(token.tag[1]) + 3)}"
-    return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704  (escaped by MarkdownIt)
+    return Markup(markdown.renderer.render(tokens, markdown.options, {}))
 
 
 def _save(out: Path, page: str) -> None:

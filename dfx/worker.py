@@ -1,4 +1,4 @@
-"""A worker: `python -m dfx.worker`. Takes whole videos and gives back their predictions, or what a report shows of them.
+"""A worker: `python -m dfx.worker`. Takes whole videos and gives back their predictions, or what a report shows.
 
 Messages come on standard input and go out on what was standard output when it started; what a library prints goes to
 standard error. Every message has an `id`, and so has its answer. The first one holds settings, limits, the models'
