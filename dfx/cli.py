@@ -21,7 +21,6 @@ from dfx.results import Predictions
 from dfx.settings import Limits, Settings
 
 SETTINGS = Settings()
-SETTING_NAMES = ("detector", "model", "windows", "prior", "prevalence", "clip_range")
 LIMITS = Limits()
 
 
@@ -120,12 +119,13 @@ def predict(
         dfx predict test_videos --out submission.csv
     """
     started = time.monotonic()
+    settings = Settings(detector, model, windows, prior, prevalence, clip_range)
     limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
     result = dfx.predict_dir(
         source[0] if len(source) == 1 else list(source),
         out,
         sample_submission=sample_submission,
-        settings=Settings(detector, model, windows, prior, prevalence, clip_range),
+        settings=settings,
         limits=limits,
         budget=budget,
         device=device,
@@ -137,7 +137,7 @@ def predict(
     if not quiet:
         _summarise(result, out)
     if report is not None:
-        _report_run(result, report, limits, time.monotonic() - started)
+        _report_run(result, report, settings, limits, time.monotonic() - started)
 
 
 @main.command()
@@ -202,7 +202,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _report_run(result: Predictions, page: Path, limits: Limits, seconds: float) -> None:
+def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:
     """Writes the report of the run that `dfx predict` was just asked for, and that took so many seconds."""
     from dfx import report
     from dfx.device import choose
@@ -215,7 +215,7 @@ def _report_run(result: Predictions, page: Path, limits: Limits, seconds: float)
         result,
         page,
         paths={item.filename: item.path for item in found if item.path is not None},
-        settings=Settings(*(asked[name] for name in SETTING_NAMES)),
+        settings=settings,
         facts={"Device": choose(asked["device"]).why, "Time": f"{seconds:.0f} s"},
         limits=limits,
         workers=asked["workers"],

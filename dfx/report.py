@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from tqdm import tqdm
@@ -34,6 +34,7 @@ from dfx.table import _text as printable
 from dfx.values import ClipScore, Prediction, Reason
 
 PICTURES = 400  # videos with pictures, at most: about 11 MB of them
+TEMPLATES = Path(__file__).parent / "templates"
 SHIPPED = Settings()
 FALSE_ALARMS, ACCURACY = 0.4, 0.573  # of the shipped classifier, at 0.5: CLASSIFIER_CARD.md; a test compares them
 BASE_RATES = (0.5, 0.1, 0.01, 0.001)  # shares of fakes among videos
@@ -282,7 +283,7 @@ def _page(
     facts: Mapping[str, str],
 ) -> str:
     """The HTML. Its security policy lets nothing load, and no script or style run but its own two."""
-    loader = PackageLoader("dfx")
+    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -214,7 +214,7 @@ def test_the_roc_curve_has_the_area_of_the_auc() -> None:
     rng = np.random.default_rng(0)
     y, p = rng.integers(0, 2, 200).astype(float), rng.integers(0, 20, 200) / 20
     x, height = np.array(roc(y, p)).T
-    assert np.trapezoid(height, x) == pytest.approx(auc(y, p))
+    assert (np.diff(x) * (height[1:] + height[:-1]) / 2).sum() == pytest.approx(auc(y, p))
     assert roc(np.ones(3), np.ones(3)) == []
 
 
