@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
@@ -64,18 +64,22 @@ def gather(
     try:
         with ThreadPoolExecutor(max(1, len(crew))) as threads:
             futures = {threads.submit(_ask, free, item, limits.seconds): name for name, item in requests.items()}
-            sights = {}
-            for future in as_completed(futures):
-                sights[futures[future]] = future.result()
-                done()
-            return sights
-    except BaseException:
-        for worker in crew:
-            worker.stop()
-        raise
+            try:
+                return dict(_finished(futures, done))
+            except BaseException:  # an interruption must not wait for the videos that are left
+                threads.shutdown(wait=False, cancel_futures=True)
+                for worker in crew:
+                    worker.stop()
+                raise
     finally:
         for worker in crew:
             worker.close()
+
+
+def _finished(futures: Mapping[Future[Sight], str], done: Callable[[], object]) -> Iterator[tuple[str, Sight]]:
+    for future in as_completed(futures):
+        yield futures[future], future.result()
+        done()
 
 
 def _ask(free: SimpleQueue[Worker], item: dict[str, Any], seconds: float) -> Sight:

@@ -203,6 +203,21 @@ def test_a_video_that_breaks_its_worker_costs_only_its_pictures(run: Path, monke
     assert sights["manipulated.mp4"]["scenes"]
 
 
+def test_an_interruption_does_not_wait_for_what_is_left(run: Path) -> None:
+    from dfx.evidence import gather, request
+
+    def interrupted() -> None:
+        seen.append(1)
+        raise KeyboardInterrupt
+
+    seen: list[int] = []
+    row = Prediction("real.mp4", 0.5, Reason.OK, clips=(CLIP,))
+    requests = {str(number): request(row, run / "videos" / "real.mp4", 2) for number in range(500)}
+    with pytest.raises(KeyboardInterrupt):
+        gather(requests, Settings(), dfx.Limits(), workers=1, done=interrupted)
+    assert len(seen) == 1
+
+
 def test_labels_put_errors_first_and_agree_with_score(page: str, run: Path) -> None:
     marks = re.findall(r'data-label="([^"]*)"', page)
     assert marks == sorted(marks, key=lambda mark: "wrong" not in mark)
