@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,9 @@ def main() -> None:
 @click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
 @click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Also write an HTML page of the evidence, after the budget."
+)
 def predict(
     source: tuple[str, ...],
     out: Path,
@@ -106,6 +110,7 @@ def predict(
     fresh: bool,
     follow_symlinks: bool,
     quiet: bool,
+    report: Path | None,
 ) -> None:
     """Score every video of SOURCE (a folder, a file, a glob, or several files).
 
@@ -113,12 +118,15 @@ def predict(
     Example:
         dfx predict test_videos --out submission.csv
     """
+    started = time.monotonic()
+    settings = Settings(detector, model, windows, prior, prevalence, clip_range)
+    limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
     result = dfx.predict_dir(
         source[0] if len(source) == 1 else list(source),
         out,
         sample_submission=sample_submission,
-        settings=Settings(detector, model, windows, prior, prevalence, clip_range),
-        limits=Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration),
+        settings=settings,
+        limits=limits,
         budget=budget,
         device=device,
         workers=workers,
@@ -128,6 +136,8 @@ def predict(
     )
     if not quiet:
         _summarise(result, out)
+    if report is not None:
+        _report_run(result, report, settings, limits, time.monotonic() - started)
 
 
 @main.command()
@@ -190,3 +200,68 @@ def _summarise(result: Predictions, out: Path) -> None:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:
+    """Writes the report of the run that `dfx predict` was just asked for, and that took so many seconds."""
+    from dfx import report
+    from dfx.device import choose
+    from dfx.find import find
+
+    asked = click.get_current_context().params
+    source = asked["source"][0] if len(asked["source"]) == 1 else list(asked["source"])
+    found = find(source, follow_symlinks=asked["follow_symlinks"], sample_submission=asked["sample_submission"])
+    report.write(
+        result,
+        page,
+        paths={item.filename: item.path for item in found if item.path is not None},
+        settings=settings,
+        facts={"Device": choose(asked["device"]).why, "Time": f"{seconds:.0f} s"},
+        limits=limits,
+        workers=asked["workers"],
+        progress=not asked["quiet"],
+    )
+    click.echo(f"The report is in {page}", err=True)
+
+
+@main.command()
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.option("--videos", type=click.Path(path_type=Path), help="The folder that was scored; without it, no pictures.")
+@click.option("--labels", type=click.Path(path_type=Path), help="metadata.json, or a CSV of filename,label.")
+@click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="Page to write.")
+@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="The run's classifier.")
+@click.option("--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="The run's face detector.")
+@click.option("--pictures", default=400, show_default=True, help="Videos that get pictures, the highest scores first.")
+@click.option("--workers", type=int, help="Processes that decode, one a core unless told.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def report(
+    journal: Path,
+    videos: Path | None,
+    labels: Path | None,
+    out: Path,
+    model: Path,
+    detector: Path,
+    pictures: int,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Write the run of JOURNAL (<CSV>.journal, beside its CSV) as one HTML page with the evidence for each score.
+
+    \b
+    Example:
+        dfx report submission.csv.journal --videos test_videos --out report.html
+    """
+    from dfx.report import from_journal
+
+    from_journal(
+        journal,
+        out,
+        videos=videos,
+        labels=labels,
+        detector=detector,
+        model=model,
+        workers=workers,
+        pictures=pictures,
+        progress=not quiet,
+    )
+    click.echo(f"The report is in {out}", err=True)

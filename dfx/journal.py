@@ -6,11 +6,12 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from dfx.errors import InputError, OutputError
+from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.messages import from_prediction, to_prediction
 from dfx.values import Prediction
 
@@ -22,6 +23,38 @@ CREATE TABLE IF NOT EXISTS videos (
     windows INTEGER NOT NULL, reason TEXT NOT NULL, probability REAL NOT NULL, row TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a journal holds: the settings of its run, and by file name the row, its windows, and the file's state.
+
+    state: size in bytes and time of change in ns of the file that was scored.
+    """
+
+    settings: dict[str, Any]
+    rows: dict[str, tuple[Prediction, int, tuple[int, int]]]
+
+
+def read(path: Path) -> Remembered:
+    """Reads a journal without changing it. Raises MissingInputError or InputError where there is none to read."""
+    if not path.is_file():
+        raise MissingInputError(f"no journal at {path}: `dfx predict` writes one beside its CSV, as <CSV>.journal")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            noted = connection.execute("SELECT json FROM settings").fetchone()
+            rows = connection.execute("SELECT filename, row, windows, size, modified_ns FROM videos ORDER BY filename")
+            found = {
+                os.fsdecode(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows
+            }
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{path} cannot be read as a journal of dfx ({error}): name the <CSV>.journal of a run"
+        ) from error
+    settings = json.loads(noted[0]) if noted else {}
+    if settings.get("journal") != VERSION:
+        raise InputError(f"{path} is of version {settings.get('journal')}; this dfx reads {VERSION}: score again")
+    return Remembered(settings, found)
 
 
 class Journal:
@@ -69,7 +102,7 @@ class Journal:
         return {
             name: (_prediction(row), windows)
             for name, (state, row, windows) in found.items()
-            if tuple(state) == _state(paths[name])
+            if tuple(state) == state_of(paths[name])
         }
 
     def add(self, path: Path, prediction: Prediction, windows: int) -> None:
@@ -78,7 +111,7 @@ class Journal:
             "INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 os.fsencode(prediction.filename),
-                *_state(path),
+                *state_of(path),
                 windows,
                 str(prediction.reason),
                 prediction.probability,
@@ -109,7 +142,8 @@ def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
         raise InputError(f"{path} is no journal of dfx (it holds a table {foreign[0]!r}): name another --out")
 
 
-def _state(path: Path) -> tuple[int, int]:
+def state_of(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in ns, by which a journal knows a file again; -1 where there is none."""
     try:
         state = path.stat()
     except OSError:

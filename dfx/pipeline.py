@@ -23,11 +23,12 @@ from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
 from dfx.errors import DeviceError, VideoError
 from dfx.ops.cuda import DeviceArray, Lane, compute_capability
+from dfx.picture import scene
 from dfx.plan import plan
 from dfx.probe import probe
 from dfx.settings import Limits, Settings
 from dfx.track import follow, join
-from dfx.values import HOST, ClipScore, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo
+from dfx.values import HOST, ClipScore, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo, View
 
 Found = TypeVar("Found")
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
@@ -87,6 +88,13 @@ class Pipeline:
             info = probe(path, limits=self.limits)
             return self._through(self._follow, info, self._plan(info, self.settings.windows))
 
+    def views(self, info: VideoInfo, windows: int) -> list[View]:
+        """What a person is shown of a video, window by window: those that a prediction of so many windows looks at.
+
+        Decoded on the CPU, whatever the device.
+        """
+        return _all(self._view, self.decoder.read(info, self._plan(info, windows)))
+
     def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
         info = probe(path, limits=self.limits)
         chosen = self._plan(info, windows)
@@ -120,6 +128,11 @@ class Pipeline:
 
     def _cut(self, frames: Frames) -> list[tuple[Track, Pixels | DeviceArray]]:
         return [(track, crop_track(frames, track, self.classifier.contract)) for track in self._follow(frames)]
+
+    def _view(self, frames: Frames) -> list[View]:
+        faces = tuple((track, np.asarray(clip)) for track, clip in self._cut(frames))
+        middle = scene(frames.pictures[len(frames) // 2])  # type: ignore[arg-type]
+        return [View(float(frames.seconds[0]), float(frames.seconds[-1]), middle, faces)]
 
     def _follow(self, frames: Frames) -> list[Track]:
         step = max(1, DETECT_EVERY // frames.window.stride)

@@ -164,9 +164,13 @@ class Worker:
 
     def predict(self, job: Job) -> Prediction:
         """Has one video scored; raises WorkerDied if the process dies of it, or of another, or it runs out of time."""
-        assert self._process, "ensure() comes first"
         request = {"filename": job.filename, "path": str(job.path), "windows": job.windows}
-        return to_prediction(self._process.ask(request, job.seconds))
+        return to_prediction(self.ask(request, job.seconds))
+
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Sends any message and waits for its answer; raises WorkerDied as `predict` does."""
+        assert self._process, "ensure() comes first"
+        return self._process.ask(request, seconds)
 
     def stop(self) -> None:
         """Ends the process at once, from any thread; what it has in hand is not answered."""

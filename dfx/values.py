@@ -251,6 +251,20 @@ class Track:
         return len(self.index)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a person is shown of one window.
+
+    start, end: seconds of its first and last picture; scene: its middle picture, small, RGB uint8 [H, W, 3]; faces:
+    each track with its clip, uint8 [T, 3, S, S], as the classifier sees it.
+    """
+
+    start: float
+    end: float
+    scene: Pixels
+    faces: tuple[tuple[Track, Pixels], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ClipScore:
     """The evidence: what the classifier said of one face clip.

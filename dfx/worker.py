@@ -1,4 +1,4 @@
-"""A worker: `python -m dfx.worker`. Takes whole videos and gives back their predictions.
+"""A worker: `python -m dfx.worker`. Takes whole videos and gives back their predictions, or what a report shows.
 
 Messages come on standard input and go out on what was standard output when it started; what a library prints goes to
 standard error. Every message has an `id`, and so has its answer. The first one holds settings, limits, the models'
@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from dfx.errors import DfxError, ModelError
+from dfx.evidence import show
 from dfx.infer.session import fingerprint
 from dfx.messages import decode, encode, from_prediction
 from dfx.pipeline import Pipeline
@@ -73,7 +74,10 @@ def _open(hello: Message) -> list[Pipeline]:
 
 
 def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
-    replies.send(job, from_prediction(lane.predict(job["path"], job["filename"], job["windows"])))
+    if job.get("show"):
+        replies.send(job, show(lane, job))
+    else:
+        replies.send(job, from_prediction(lane.predict(job["path"], job["filename"], job["windows"])))
 
 
 def _spread(lanes: list[Pipeline], jobs: Any, replies: Replies) -> None:

@@ -1,0 +1,64 @@
+"""Doubts: what would make a score unsure, in sentences. They speak of the evidence, not of the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dfx.values import ClipScore, Prediction
+
+# Where a measure begins to be unusual: about the lowest tenth of 298 clips of 150 labelled research videos, but for
+# FEW (what two windows of a ten-second clip give) and SIDE (half of the classifier's crop: it is magnified twice).
+FEW = 2  # clips
+SIDE = 80  # pixels, the root of a box's area
+SHARP = 10.0  # variance of the Laplacian of the crop
+DARK = 55.0  # mean grey level of the crop
+CONFIDENCE = 0.75  # the detector's; it keeps faces from 0.6 on
+BITS = 0.045  # a pixel and frame, of the file
+APART = 0.2  # between the scores of single clips
+NEAR = 0.1  # to 0.5
+
+
+def doubts(
+    prediction: Prediction, sight: Mapping[str, Any] | None, alone: Callable[[ClipScore], float]
+) -> tuple[str, ...]:
+    """What speaks against relying on a score; none for a video that has none.
+
+    sight: what `dfx.evidence.show` said, None without it; alone: the score that a clip by itself would give.
+    """
+    if not prediction.clips:
+        return ()
+    return (*_of_scores(prediction, [alone(clip) for clip in prediction.clips]), *_of_pictures(prediction, sight or {}))
+
+
+def _of_scores(prediction: Prediction, scores: list[float]) -> Iterator[str]:
+    if abs(prediction.probability - 0.5) < NEAR:
+        yield f"The score, {prediction.probability:.2f}, is close to 0.5: the model has next to no opinion."
+    if len(scores) < FEW:
+        yield "Only one face clip was scored, so nothing can confirm or contradict it."
+    if max(scores) - min(scores) > APART:
+        yield f"Its clips disagree: by themselves they score from {min(scores):.2f} to {max(scores):.2f}."
+    if prediction.faces > 1:
+        yield f"{prediction.faces} people were followed; the score is mostly that of the most suspicious one."
+
+
+def _of_pictures(prediction: Prediction, sight: Mapping[str, Any]) -> Iterator[str]:
+    side = min(_side(clip) for clip in prediction.clips)
+    if side < SIDE:
+        yield f"A face is small, about {side:.0f} pixels a side: the model saw it magnified, without detail."
+    confidence = min(clip.confidence for clip in prediction.clips)
+    if confidence < CONFIDENCE:
+        yield f"The face detector was unsure ({confidence:.2f} of 1): masked, turned away, or perhaps no face."
+    shown = sight.get("clips", [])
+    if any(clip["sharpness"] < SHARP for clip in shown):
+        yield "A face is blurred, which hides the traces of a manipulation and can look like one."
+    if any(clip["brightness"] < DARK for clip in shown):
+        yield "A face is dark."
+    if sight.get("bits", BITS) < BITS:
+        yield f"The file is heavily compressed: {sight['bits']:.3f} bits a pixel and frame."
+
+
+def _side(clip: ClipScore) -> float:
+    left, top, right, bottom = clip.box
+    return math.sqrt(max(0.0, (right - left) * (bottom - top)))

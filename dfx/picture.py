@@ -1,0 +1,85 @@
+"""Pictures for people: small ones of a frame, strips of a face clip, as WebP."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from dfx import ops
+from dfx.ops.geometry import fit
+from dfx.values import Pixels, Planes
+
+SCENE = 384  # pixels of a scene's longer side
+FACE = 128  # pixels of a face's side in a strip
+MOST_BYTES = 18_000  # a picture: three a video, in base64, are 29 MB for 400 videos at the very worst; 11 MB is common
+QUALITIES = (65, 40, 20, 5)  # WebP's, tried until a picture is small enough
+LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+"""Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020)."""
+
+
+def scene(planes: Planes) -> Pixels:
+    """A whole picture, small: RGB uint8 [height, width, 3], coloured as the stream's matrix tag says."""
+    scale = min(fit(planes.width, planes.height, SCENE, SCENE), Fraction(1))
+    height, width = max(1, round(planes.height * scale)), max(1, round(planes.width * scale))
+    rgb = ops.letterbox([planes], height, width)[0].transpose(1, 2, 0)
+    return _coloured(rgb, planes.matrix) if planes.matrix in LUMA else rgb
+
+
+def strip(clip: Pixels) -> Pixels:
+    """A clip uint8 [T, 3, S, S] as one row of frames: uint8 [S, T * S, 3]."""
+    frames, _, side, _ = clip.shape
+    return np.ascontiguousarray(clip.transpose(2, 0, 3, 1).reshape(side, frames * side, 3))
+
+
+def webp(picture: Pixels, height: int | None = None) -> bytes:
+    """RGB uint8 [H, W, 3] as a WebP file of at most about MOST_BYTES, scaled to `height` pixels where one is given."""
+    height = height or picture.shape[0]
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    small = frame.reformat(width, height, "yuv420p")
+    for quality in QUALITIES:
+        data = _encoded(small, quality)
+        if len(data) <= MOST_BYTES:
+            break
+    return data
+
+
+def sharpness(clip: Pixels) -> float:
+    """The variance of the Laplacian (Pech-Pacheco et al., ICPR 2000) of a clip's grey levels: the median of frames."""
+    grey = _grey(clip)
+    middle = grey[:, 1:-1, 1:-1]
+    edges = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * middle
+    return float(np.median(edges.var(axis=(1, 2))))
+
+
+def brightness(clip: Pixels) -> float:
+    """The mean grey level of a clip, 0 to 255."""
+    return float(_grey(clip).mean())
+
+
+def _grey(clip: Pixels) -> NDArray[np.float64]:
+    red, blue = LUMA["bt601"]
+    return np.tensordot(clip.astype(np.float64), [red, 1 - red - blue, blue], axes=([1], [0]))
+
+
+def _coloured(rgb: Pixels, matrix: str) -> Pixels:
+    """What was converted as BT.601, as it looks by another matrix."""
+    change = _from_luma(*LUMA[matrix]) @ np.linalg.inv(_from_luma(*LUMA["bt601"]))
+    return np.asarray((rgb @ change.T).round().clip(0, 255), np.uint8)
+
+
+def _from_luma(red: float, blue: float) -> NDArray[np.float64]:
+    """Y, Cb, Cr in -0.5..0.5 -> R, G, B."""
+    green = 1 - red - blue
+    to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
+    return np.array([[1, 0, to_red], [1, -to_blue * blue / green, -to_red * red / green], [1, to_blue, 0]])
+
+
+def _encoded(frame: av.VideoFrame, quality: int) -> bytes:
+    context = av.CodecContext.create("libwebp", "w")
+    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
+    context.time_base, context.options = Fraction(1, 25), {"quality": str(quality)}
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
