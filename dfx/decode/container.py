@@ -39,13 +39,23 @@ def open_video(path: str | Path, pixels: int | None = None) -> Iterator[tuple[In
         that dfx does not open. UnsupportedVideoError: it holds no video stream, or one that FFmpeg has no decoder
         for. TooLargeVideoError: FFmpeg was refused the memory that it asked for.
     """
-    _check_file(Path(path))
     bound = {} if pixels is None else {"max_pixels": str(pixels)}  # FFmpeg decodes pictures even to open a file
-    url = f"file:{os.fspath(path)}"
-    with mapped(path), av.open(url, options=OPTIONS | bound, metadata_errors="replace") as container:
+    with open_file(path, bound) as container:
         stream = _video_stream(container, Path(path))
         stream.codec_context.options = bound
         yield container, stream
+
+
+@contextmanager
+def open_file(path: str | Path, options: dict[str, str]) -> Iterator[InputContainer]:
+    """Opens a file for whatever it holds; options: FFmpeg's, beside those that keep it to this file.
+
+    Raises MissingInputError, CorruptVideoError or TooLargeVideoError, as `open_video` does.
+    """
+    _check_file(Path(path))
+    url = f"file:{os.fspath(path)}"
+    with mapped(path), av.open(url, options=OPTIONS | options, metadata_errors="replace") as container:
+        yield container
 
 
 @contextmanager
