@@ -13,7 +13,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
-from dfx.decode.container import open_file
+from dfx.decode.container import EDITED, open_file
 from dfx.errors import CorruptVideoError, OutputError, UnsupportedVideoError
 from dfx.extract import Extracted, extract
 from dfx.settings import Limits
@@ -40,7 +40,6 @@ CONTAINERS = {
 ANY = (".mka", "matroska")  # takes every codec that there is
 WAV = (".wav", "wav")
 LARGE = {"rf64": "auto"}  # RIFF's sizes end at 4 GiB, three hours of 16-bit 5.1 sound
-TIMED = {"ignore_editlist": "0"}  # sound keeps what the edit list says: where it starts, and the encoder's padding
 
 
 def audio(
@@ -82,16 +81,16 @@ class AudioChore:
 
     def __call__(self, path: str, stem: str) -> dict[str, Any]:
         """One file written, or kept where it was there already, or neither where there is no sound."""
-        with open_file(path, TIMED | {"max_pixels": str(self._limits.pixels)}) as container:
+        with open_file(path, EDITED | {"max_pixels": str(self._limits.pixels)}) as container:
             stream = sound_of(container, Path(path))
             if stream is None:
                 return {"written": 0, "kept": 0, "note": "no sound"}
             ending, muxer = WAV if self._wav else CONTAINERS.get(stream.codec_context.name, ANY)
             file = Path(f"{stem}{ending}")
             if file.exists() and not self._overwrite:
-                return {"written": 0, "kept": 1, "note": file.name}
+                return {"written": 0, "kept": 1, "note": ""}
             self._write(container, stream, file, muxer)
-        return {"written": 1, "kept": 0, "note": file.name}
+        return {"written": 1, "kept": 0, "note": ""}
 
     def _write(self, container: InputContainer, stream: AudioStream, file: Path, muxer: str) -> None:
         """Writes the file under another name first: a run that is cut leaves nothing that looks whole."""

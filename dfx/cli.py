@@ -343,9 +343,8 @@ def _account(result: Extracted, what: str, out: Path, quiet: bool) -> None:
     if not quiet:
         kept = f"; {result.kept} were there and were kept (--overwrite)" if result.kept else ""
         _say(f"{result.written} {what} of {len(result.items)} videos written to {out}{kept}")
-        silent = Counter(item.note for item in result.items if item.note and not item.failed and not item.written)
-        for note, videos in silent.items():
-            _say(f"{videos} videos: {note}")
+        for note, videos in Counter(item.note for item in result.items if item.note and not item.failed).items():
+            _say(f"{videos} {'video' if videos == 1 else 'videos'}: {note}")
     for item in result.failed:
         _say(f"{item.filename}: {item.note}")
     sys.exit(bool(result.failed))

@@ -27,12 +27,17 @@ OPTIONS = {
     "ignore_editlist": "1",  # every packet then has its picture, in one order
 }
 
+EDITED = {"ignore_editlist": "0"}  # as players and ffprobe see an mp4: trimmed and shifted by its edit list
+
 
 @contextmanager
-def open_video(path: str | Path, pixels: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(
+    path: str | Path, pixels: int | None = None, options: dict[str, str] | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a file and chooses its video stream: the best that is no cover picture.
 
-    pixels: of one picture at most; the decoder refuses larger ones, whatever the header says.
+    pixels: of one picture at most; the decoder refuses larger ones, whatever the header says. options: as `open_file`
+    has them.
 
     Raises:
         MissingInputError: there is no such file. CorruptVideoError: it is empty, cut, no video at all, or of a kind
@@ -40,7 +45,7 @@ def open_video(path: str | Path, pixels: int | None = None) -> Iterator[tuple[In
         for. TooLargeVideoError: FFmpeg was refused the memory that it asked for.
     """
     bound = {} if pixels is None else {"max_pixels": str(pixels)}  # FFmpeg decodes pictures even to open a file
-    with open_file(path, bound) as container:
+    with open_file(path, bound | (options or {})) as container:
         stream = _video_stream(container, Path(path))
         stream.codec_context.options = bound
         yield container, stream
