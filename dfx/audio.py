@@ -85,7 +85,7 @@ class AudioChore:
             stream = sound_of(container, Path(path))
             if stream is None:
                 return {"written": 0, "kept": 0, "note": "no sound"}
-            ending, muxer = WAV if self._wav else CONTAINERS.get(stream.codec_context.name, ANY)
+            ending, muxer = WAV if self._wav else CONTAINERS.get(stream.codec_context.codec.canonical_name, ANY)
             file = Path(f"{stem}{ending}")
             if file.exists() and not self._overwrite:
                 return {"written": 0, "kept": 1, "note": ""}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ class Facts:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; fractions as texts."""
-        return {name: str(value) if isinstance(value, Fraction) else value for name, value in asdict(self).items()}
+        values = ((name, getattr(self, name)) for name in NAMES)
+        return {name: str(value) if isinstance(value, Fraction) else value for name, value in values}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Facts:
@@ -102,7 +103,7 @@ def _known(info: VideoInfo, container: InputContainer, stream: VideoStream) -> d
     aspect = stream.sample_aspect_ratio or Fraction(1)
     return {
         "container": info.container,
-        "codec": info.codec,
+        "codec": stream.codec_context.codec.canonical_name,  # not its decoder's, as "libdav1d"
         "profile": info.profile or None,
         "pix_fmt": info.pix_fmt or None,
         "width": info.width,

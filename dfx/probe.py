@@ -128,5 +128,6 @@ def _audio(container: InputContainer) -> AudioInfo | None:
     for stream in container.streams.audio:
         context = stream.codec_context
         if context is not None:
-            return AudioInfo(context.name, context.sample_rate or 0, context.channels or 0, context.bit_rate or 0)
+            name = context.codec.canonical_name  # the codec's own: FFmpeg's decoder of mp3 is "mp3float"
+            return AudioInfo(name, context.sample_rate or 0, context.channels or 0, context.bit_rate or 0)
     return None

@@ -37,3 +37,6 @@ RECODED_SCORE = 0.05
 
 SHORTER_SCORE = 0.1
 """Probability: fewer pictures of the same face, down to one."""
+
+RGB_LEVEL = 3
+"""Levels: Y, U and V are whole numbers, and BT.709's blue magnifies half a level of U by 1.9 x 255/224."""
