@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import clip, encode, numbered, read_number
+from clips import clip, encode, read_number
 from numpy.typing import NDArray
 from test_cli import dfx as run
 from test_hostile import bomb_of_packets
