@@ -54,8 +54,8 @@ def inspect(figures: Figures) -> str:
     """The sentence on what an inspection costs beside reading the packets alone."""
     ratio, ratios = figures["ratio"], figures["ratios"]
     return (
-        f"Looking at {figures['videos']} videos takes {ratio['inspect']:.2f} times what reading their packets with PyAV "
-        f"alone takes on as many processes, and {ratio['inspect_and_hash']:.2f} times with hashes (medians of "
+        f"Looking at {figures['videos']} videos takes {ratio['inspect']:.2f} times what reading their packets with "
+        f"PyAV alone takes on as many processes, and {ratio['inspect_and_hash']:.2f} times with hashes (medians of "
         f"{len(ratios['inspect'])} rounds, {min(ratios['inspect']):.2f} to {max(ratios['inspect']):.2f} and "
         f"{min(ratios['inspect_and_hash']):.2f} to {max(ratios['inspect_and_hash']):.2f}; {figures['workers']} cores). "
         f"The command, which starts a Python of its own and makes hashes, takes {ratio['command']:.2f} times as long."

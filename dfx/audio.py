@@ -13,7 +13,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
-from dfx.decode.container import EDITED, open_file
+from dfx.decode.container import AS_PLAYED, open_file
 from dfx.errors import CorruptVideoError, OutputError, UnsupportedVideoError
 from dfx.extract import Extracted, extract
 from dfx.settings import Limits
@@ -81,7 +81,7 @@ class AudioChore:
 
     def __call__(self, path: str, stem: str) -> dict[str, Any]:
         """One file written, or kept where it was there already, or neither where there is no sound."""
-        with open_file(path, EDITED | {"max_pixels": str(self._limits.pixels)}) as container:
+        with open_file(path, AS_PLAYED | {"max_pixels": str(self._limits.pixels)}) as container:
             stream = sound_of(container, Path(path))
             if stream is None:
                 return {"written": 0, "kept": 0, "note": "no sound"}

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfx.decode.container import EDITED, open_video
+from dfx.decode.container import AS_PLAYED, open_video
 from dfx.errors import VideoError
 from dfx.probe import info_of
 from dfx.settings import Limits
@@ -90,7 +90,7 @@ def examine(path: Path, limits: Limits, *, digest: bool) -> tuple[Facts, list[st
     """Looks at one file in this process. What is wrong with it becomes a problem; a missing file raises."""
     known, problems = {}, []
     try:
-        with open_video(path, limits.pixels, EDITED) as (container, stream):
+        with open_video(path, limits.pixels, AS_PLAYED) as (container, stream):
             info = info_of(path, container, stream, limits)
             known = _known(info, container, stream)
             problems = list(_problems(info, container, stream))

@@ -125,7 +125,9 @@ def test_colours_follow_the_tags(
     assert np.abs(picture(tmp_path / "a").astype(int) - COLOUR).max() <= tolerance
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv444p10le", "gray", "yuv440p"])
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv444p10le", "yuv440p", "yuv411p"]
+)
 def test_every_layout_of_planes_gives_the_picture(tmp_path: Path, pix_fmt: str) -> None:
     plain = [np.full((96, 192, 3), 90, np.uint8)] * 3
     dfx.frames(encode(tmp_path / "a.mkv", plain, codec="ffv1", pix_fmt=pix_fmt), tmp_path / "out", count=1)

@@ -40,6 +40,3 @@ SHORTER_SCORE = 0.1
 
 RGB_LEVEL = 3
 """Levels: Y, U and V are whole numbers, and BT.709's blue magnifies half a level of U by 1.9 x 255/224."""
-
-GUESSED_BIT_RATE = 0.1
-"""Relative: FFmpeg guesses the bit rate of ADTS sound from the first frames that it happens to look at."""

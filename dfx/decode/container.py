@@ -27,7 +27,9 @@ OPTIONS = {
     "ignore_editlist": "1",  # every packet then has its picture, in one order
 }
 
-EDITED = {"ignore_editlist": "0"}  # as players and ffprobe see an mp4: trimmed and shifted by its edit list
+# As players and ffprobe see a file: an mp4 trimmed and shifted by its edit list, a transport stream read past its first
+# table of programs.
+AS_PLAYED = {"ignore_editlist": "0", "scan_all_pmts": "1"}
 
 
 @contextmanager
