@@ -50,12 +50,24 @@ def supervision(figures: Figures) -> str:
     )
 
 
+def inspect(figures: Figures) -> str:
+    """The sentence on what an inspection costs beside reading the packets alone."""
+    ratio, ratios = figures["ratio"], figures["ratios"]
+    return (
+        f"Looking at {figures['videos']} videos takes {ratio['inspect']:.2f} times what reading their packets with "
+        f"PyAV alone takes on as many processes, and {ratio['inspect_and_hash']:.2f} times with hashes (medians of "
+        f"{len(ratios['inspect'])} rounds, {min(ratios['inspect']):.2f} to {max(ratios['inspect']):.2f} and "
+        f"{min(ratios['inspect_and_hash']):.2f} to {max(ratios['inspect_and_hash']):.2f}; {figures['workers']} cores). "
+        f"The command, which starts a Python of its own and makes hashes, takes {ratio['command']:.2f} times as long."
+    )
+
+
 def _results(name: str) -> Figures:
     figures: Figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
     return figures
 
 
-SENTENCES = {"whole_job": whole_job, "supervision": supervision}
+SENTENCES = {"whole_job": whole_job, "supervision": supervision, "inspect": inspect}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 from importlib.metadata import version
 
+from dfx.audio import audio
+from dfx.extract import Extracted
+from dfx.frames import frames
+from dfx.inspect import Inspection, inspect
 from dfx.predict import find_faces, predict_dir, predict_video
 from dfx.probe import probe
 from dfx.results import FaceTracks, Predictions
@@ -13,7 +17,9 @@ __version__ = version("dfx")
 
 __all__ = [
     "ClipScore",
+    "Extracted",
     "FaceTracks",
+    "Inspection",
     "Limits",
     "Prediction",
     "Predictions",
@@ -23,7 +29,10 @@ __all__ = [
     "Track",
     "VideoInfo",
     "__version__",
+    "audio",
     "find_faces",
+    "frames",
+    "inspect",
     "predict_dir",
     "predict_video",
     "probe",

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from rich.text import Text
 
 import dfx
 from dfx.errors import DfxError
+from dfx.extract import Extracted
 from dfx.results import Predictions
 from dfx.settings import Limits, Settings
+from dfx.table import Tabular, text_of
 
 SETTINGS = Settings()
 LIMITS = Limits()
@@ -265,3 +268,174 @@ def report(
         progress=not quiet,
     )
     click.echo(f"The report is in {out}", err=True)
+
+
+ROWS = 40  # of a table in the terminal
+WORKERS = click.option("--workers", type=int, help="Processes, one a core unless told.")
+LINKS = click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
+QUIET = click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Write files anew that are there already.")
+FOLDER = click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+
+
+@main.command()
+@click.argument("source", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Table to write: .csv, .parquet or .json.")
+@click.option("--metadata", type=click.Path(path_type=Path), help="Labels; else metadata.json beside the videos.")
+@click.option("--hash/--no-hash", "digest", default=True, show_default=True, help="SHA-256, which finds duplicates.")
+@WORKERS
+@LINKS
+@QUIET
+def inspect(
+    source: tuple[str, ...],
+    out: Path | None,
+    metadata: Path | None,
+    digest: bool,
+    workers: int | None,
+    follow_symlinks: bool,
+    quiet: bool,
+) -> None:
+    """Say what there is in SOURCE (a folder, a file, a glob, or several files), without decoding a picture.
+
+    Codecs, sizes, rates, durations, sound, and what is odd; with labels, what they name and what is missing.
+
+    \b
+    Examples:
+        dfx inspect train_sample_videos
+        dfx inspect videos --metadata labels.csv --out table.parquet
+    """
+    from dfx.inspect import check_out
+
+    if out is not None:
+        check_out(out)
+    result = dfx.inspect(
+        list(source),
+        metadata=metadata,
+        digest=digest,
+        workers=workers,
+        follow_symlinks=follow_symlinks,
+        progress=not quiet,
+    )
+    if out is not None:
+        result.save(out)
+    if not quiet:
+        _show(result.summary)
+        _show(result.problems)
+        _say(f"The table of all {len(result)} videos is in {out}" if out else "--out table.csv writes all of it")
+
+
+@main.command()
+@click.argument("video", nargs=-1, required=True)
+@FOLDER
+@click.option("--count", type=int, help="So many pictures, spread over the video; 10 where nothing else is chosen.")
+@click.option("--every", type=float, help="Seconds from one picture to the next.")
+@click.option("--time", "times", type=float, multiple=True, help="Seconds from the start; may be given many times.")
+@click.option("--plan", is_flag=True, help="The pictures that a prediction looks at.")
+@click.option("--faces", is_flag=True, help="Cut out the faces, to the bit as the classifier is given them.")
+@click.option("--format", "kind", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
+@OVERWRITE
+@WORKERS
+@LINKS
+@QUIET
+def frames(
+    video: tuple[str, ...],
+    out: Path,
+    count: int | None,
+    every: float | None,
+    times: tuple[float, ...],
+    plan: bool,
+    faces: bool,
+    kind: str,
+    overwrite: bool,
+    workers: int | None,
+    follow_symlinks: bool,
+    quiet: bool,
+) -> None:
+    """Write pictures of each VIDEO (a file, a folder or a glob), whole or the faces in them.
+
+    They are named <video>_f<frame>_<seconds>s.png, faces with _p<person> behind it; files that are there are kept.
+
+    \b
+    Examples:
+        dfx frames clip.mp4 --out pictures --every 1
+        dfx frames videos --out faces --plan --faces
+    """
+    result = dfx.frames(
+        list(video),
+        out,
+        count=count,
+        every=every,
+        times=times or None,
+        plan=plan,
+        faces=faces,
+        kind=kind,
+        overwrite=overwrite,
+        workers=workers,
+        follow_symlinks=follow_symlinks,
+        progress=not quiet,
+    )
+    _account(result, "pictures", out, quiet)
+
+
+@main.command()
+@click.argument("video", nargs=-1, required=True)
+@FOLDER
+@click.option("--wav", is_flag=True, help="Decode to 16-bit PCM; otherwise the stream is copied as it is.")
+@OVERWRITE
+@WORKERS
+@LINKS
+@QUIET
+def audio(
+    video: tuple[str, ...],
+    out: Path,
+    wav: bool,
+    overwrite: bool,
+    workers: int | None,
+    follow_symlinks: bool,
+    quiet: bool,
+) -> None:
+    """Write the sound of each VIDEO (a file, a folder or a glob): AAC as .m4a, others with the ending that fits.
+
+    \b
+    Examples:
+        dfx audio clip.mp4 --out sound
+        dfx audio videos --out sound --wav
+    """
+    result = dfx.audio(
+        list(video),
+        out,
+        wav=wav,
+        overwrite=overwrite,
+        workers=workers,
+        follow_symlinks=follow_symlinks,
+        progress=not quiet,
+    )
+    _account(result, "sound files", out, quiet)
+
+
+def _account(result: Extracted, what: str, out: Path, quiet: bool) -> None:
+    """Says what came of it. Exits with 1 where a video could not be served, the others having been."""
+    if not quiet:
+        kept = f"; {result.kept} were there and were kept (--overwrite)" if result.kept else ""
+        _say(f"{result.written} {what} of {len(result.items)} videos written to {out}{kept}")
+        for note, videos in Counter(item.note for item in result.items if item.note and not item.failed).items():
+            _say(f"{videos} {'video' if videos == 1 else 'videos'}: {note}")
+    for item in result.failed:
+        _say(f"{item.filename}: {item.note}")
+    sys.exit(bool(result.failed))
+
+
+def _show(table: Tabular) -> None:
+    """Prints the first rows of a table; what comes from files is text, whatever markup it holds."""
+    rows = list(table.rows())
+    shown = Table(*table.columns(), box=box.ASCII2)
+    for row in rows[:ROWS]:
+        shown.add_row(*(Text(text_of(cell)) for cell in row))
+    if rows:
+        Console().print(shown)
+    if len(rows) > ROWS:
+        click.echo(f"... {len(rows) - ROWS} more")
+
+
+def _say(words: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text_of(words)))

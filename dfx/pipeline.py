@@ -75,11 +75,18 @@ class Pipeline:
             row = replace(row, detail=f"{type(error).__name__}: {error}")
         return replace(row, seconds=time.monotonic() - started)
 
-    def clips(self, path: str | Path) -> list[tuple[Track, Pixels]]:
-        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them."""
+    def plan(self, info: VideoInfo) -> Plan:
+        """The windows that a prediction looks at."""
+        return self._plan(info, self.settings.windows)
+
+    def clips(self, path: str | Path, chosen: Plan | None = None) -> list[tuple[Track, Pixels]]:
+        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them.
+
+        chosen: other windows than those of a prediction.
+        """
         with self._on_device():
             info = probe(path, limits=self.limits)
-            pairs = self._through(self._cut, info, self._plan(info, self.settings.windows))
+            pairs = self._through(self._cut, info, chosen or self.plan(info))
             return [(track, np.asarray(clip)) for track, clip in pairs]
 
     def tracks(self, path: str | Path) -> list[Track]:

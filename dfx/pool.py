@@ -46,11 +46,11 @@ class WorkerDied(Exception):
 class Process:
     """One process, the pipe to it, and the answers that are waited for, in any number of threads.
 
-    alive: whether it may still answer.
+    alive: whether it may still answer; command: what is started, a scoring worker unless told.
     """
 
-    def __init__(self) -> None:
-        self._popen = _spawn()
+    def __init__(self, command: Sequence[str] = ()) -> None:
+        self._popen = _spawn(command or COMMAND)
         self._waiting: dict[int, Future[dict[str, Any]]] = {}
         self._lock, self._numbers, self._ended = threading.Lock(), count(), False
         self.alive = True
@@ -185,9 +185,9 @@ class Worker:
             self._process.bury()
 
 
-def _spawn() -> subprocess.Popen[bytes]:
+def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        COMMAND,
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=_environment(),

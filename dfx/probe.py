@@ -32,35 +32,40 @@ def probe(path: str | Path, *, limits: Limits | None = None) -> VideoInfo:
     """
     path, limits = Path(path), limits or Limits()
     with open_video(path, limits.pixels) as (container, stream):
-        context = stream.codec_context
-        _check_size(path, context.width, context.height, limits)
-        rate = stream.average_rate or stream.guessed_rate or FALLBACK_RATE
-        time_base = stream.time_base or 1 / rate
-        packets = _packets(container, stream, path, tick=max(1, round(1 / (rate * time_base))))
-        duration = _duration(container, packets, rate, time_base)
-        if duration > limits.duration:
-            raise TooLargeVideoError(
-                f"{path.name!r}: {duration:.0f} s long; {limits.duration:g} s is the limit (--max-duration)"
-            )
-        return VideoInfo(
-            path=path,
-            container=container.format.name,
-            codec=context.codec.name,
-            profile=str(context.profile or ""),
-            pix_fmt=context.pix_fmt or "",
-            width=context.width,
-            height=context.height,
-            rotation=rotation(path),
-            rate=rate,
-            time_base=time_base,
-            duration=duration,
-            frames=len(packets),
-            bit_rate=container.bit_rate or 0,
-            bytes=path.stat().st_size,
-            stream=stream.index,
-            audio=_audio(container),
-            packets=packets,
+        return info_of(path, container, stream, limits)
+
+
+def info_of(path: Path, container: InputContainer, stream: VideoStream, limits: Limits) -> VideoInfo:
+    """`probe`, of a file that is open. The packets of the stream are read to their end."""
+    context = stream.codec_context
+    _check_size(path, context.width, context.height, limits)
+    rate = stream.average_rate or stream.guessed_rate or FALLBACK_RATE
+    time_base = stream.time_base or 1 / rate
+    packets = _packets(container, stream, path, tick=max(1, round(1 / (rate * time_base))))
+    duration = _duration(container, packets, rate, time_base)
+    if duration > limits.duration:
+        raise TooLargeVideoError(
+            f"{path.name!r}: {duration:.0f} s long; {limits.duration:g} s is the limit (--max-duration)"
         )
+    return VideoInfo(
+        path=path,
+        container=container.format.name,
+        codec=context.codec.name,
+        profile=str(context.profile or ""),
+        pix_fmt=context.pix_fmt or "",
+        width=context.width,
+        height=context.height,
+        rotation=rotation(path),
+        rate=rate,
+        time_base=time_base,
+        duration=duration,
+        frames=len(packets),
+        bit_rate=container.bit_rate or 0,
+        bytes=path.stat().st_size,
+        stream=stream.index,
+        audio=_audio(container),
+        packets=packets,
+    )
 
 
 def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
@@ -123,5 +128,6 @@ def _audio(container: InputContainer) -> AudioInfo | None:
     for stream in container.streams.audio:
         context = stream.codec_context
         if context is not None:
-            return AudioInfo(context.name, context.sample_rate or 0, context.channels or 0, context.bit_rate or 0)
+            name = context.codec.canonical_name  # the codec's own: FFmpeg's decoder of mp3 is "mp3float"
+            return AudioInfo(name, context.sample_rate or 0, context.channels or 0, context.bit_rate or 0)
     return None

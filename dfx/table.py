@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dfx.errors import DependencyError, OutputError
 
@@ -51,7 +51,7 @@ class Tabular:
         return pandas.DataFrame(list(self.rows()), columns=list(self.columns()))
 
     def __repr__(self) -> str:
-        rows = [[_text(cell) for cell in row] for row in self.rows()]
+        rows = [[text_of(cell) for cell in row] for row in self.rows()]
         shown = [list(self.columns()), *rows[:SHOWN]]
         widths = [max(len(row[i]) for row in shown) for i in range(len(self.columns()))]
         lines = [
@@ -63,7 +63,7 @@ class Tabular:
         rows = list(self.rows())
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns())
         body = "".join(
-            f"<tr>{''.join(f'<td>{html.escape(_text(cell))}</td>' for cell in row)}</tr>" for row in rows[:SHOWN]
+            f"<tr>{''.join(f'<td>{html.escape(text_of(cell))}</td>' for cell in row)}</tr>" for row in rows[:SHOWN]
         )
         note = "".join(f"<p>{line}</p>" for line in _more(len(rows)))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
@@ -73,7 +73,7 @@ def _more(count: int) -> list[str]:
     return [f"... {count - SHOWN} more"] if count > SHOWN else []
 
 
-def _text(cell: Any) -> str:
+def text_of(cell: Any) -> str:
     """One line, without control characters or lone surrogates: a file name may hold anything."""
     text = f"{cell:.4g}" if isinstance(cell, float) else str(cell)
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
@@ -81,10 +81,21 @@ def _text(cell: Any) -> str:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Writes a CSV atomically: into a temporary file of the same folder, synced, then renamed over the old one."""
+    with _mapped(path), _replacement(path) as file:
+        file.write(_line(columns))
+        file.writelines(map(_line, rows))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file of any kind as `write_csv` writes its own. Raises OutputError."""
+    with _mapped(path), _replacement(path) as file:
+        file.buffer.write(data)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
     try:
-        with _replacement(path) as file:
-            file.write(_line(columns))
-            file.writelines(map(_line, rows))
+        yield
     except OSError as error:
         raise OutputError(
             f"cannot write {path} ({error.strerror or error}): name a file in a folder that can be written"
@@ -92,7 +103,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
 
 
 @contextmanager
-def _replacement(path: Path) -> Iterator[IO[str]]:
+def _replacement(path: Path) -> Iterator[TextIO]:
     """A file that takes the place of `path` at the end, or vanishes where anything is raised, an interrupt included."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)

@@ -30,13 +30,13 @@ Message = dict[str, Any]
 
 def main() -> None:
     """Serves until standard input ends."""
-    replies = Replies(_claim_stdout())
+    replies = Replies(claim_stdout())
     first = sys.stdin.buffer.readline()
     if not first:  # the parent was gone before it could speak
         return
     hello = decode(first)
     if hello["device"] == HOST:  # a GPU's driver reserves far more than it uses
-        _limit_memory(hello["limits"]["memory"])
+        limit_memory(hello["limits"]["memory"])
     try:
         _check_models(hello["models"])
         lanes = _open(hello)
@@ -106,7 +106,8 @@ def _or_die(serve: Callable[[Pipeline], None], lane: Pipeline) -> None:
         os._exit(1)
 
 
-def _claim_stdout() -> BinaryIO:
+def claim_stdout() -> BinaryIO:
+    """The pipe that standard output was; what a library prints there from now on goes to standard error."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return replies
@@ -119,7 +120,7 @@ def _check_models(hashes: dict[str, str]) -> None:
             raise ModelError(f"{path} was changed while the run went on: put it back, or start over with --fresh")
 
 
-def _limit_memory(limit: int) -> None:
+def limit_memory(limit: int) -> None:
     """Private writable memory; an allocation beyond it raises MemoryError, which becomes the reason `too_large`."""
     if sys.platform != "linux":
         return

@@ -46,3 +46,6 @@ CHROMA_EDGES = 64
 
 BACKEND_SCORE = 0.02
 """Probability of a video between backends: other colours at chroma edges, other providers' sums."""
+
+RGB_LEVEL = 3
+"""Levels: Y, U and V are whole numbers, and BT.709's blue magnifies half a level of U by 1.9 x 255/224."""

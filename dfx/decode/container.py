@@ -27,25 +27,42 @@ OPTIONS = {
     "ignore_editlist": "1",  # every packet then has its picture, in one order
 }
 
+# As players and ffprobe see a file: an mp4 trimmed and shifted by its edit list, a transport stream read past its first
+# table of programs.
+AS_PLAYED = {"ignore_editlist": "0", "scan_all_pmts": "1"}
+
 
 @contextmanager
-def open_video(path: str | Path, pixels: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(
+    path: str | Path, pixels: int | None = None, options: dict[str, str] | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a file and chooses its video stream: the best that is no cover picture.
 
-    pixels: of one picture at most; the decoder refuses larger ones, whatever the header says.
+    pixels: of one picture at most; the decoder refuses larger ones, whatever the header says. options: as `open_file`
+    has them.
 
     Raises:
         MissingInputError: there is no such file. CorruptVideoError: it is empty, cut, no video at all, or of a kind
         that dfx does not open. UnsupportedVideoError: it holds no video stream, or one that FFmpeg has no decoder
         for. TooLargeVideoError: FFmpeg was refused the memory that it asked for.
     """
-    _check_file(Path(path))
     bound = {} if pixels is None else {"max_pixels": str(pixels)}  # FFmpeg decodes pictures even to open a file
-    url = f"file:{os.fspath(path)}"
-    with mapped(path), av.open(url, options=OPTIONS | bound, metadata_errors="replace") as container:
+    with open_file(path, bound | (options or {})) as container:
         stream = _video_stream(container, Path(path))
         stream.codec_context.options = bound
         yield container, stream
+
+
+@contextmanager
+def open_file(path: str | Path, options: dict[str, str]) -> Iterator[InputContainer]:
+    """Opens a file for whatever it holds; options: FFmpeg's, beside those that keep it to this file.
+
+    Raises MissingInputError, CorruptVideoError or TooLargeVideoError, as `open_video` does.
+    """
+    _check_file(Path(path))
+    url = f"file:{os.fspath(path)}"
+    with mapped(path), av.open(url, options=OPTIONS | options, metadata_errors="replace") as container:
+        yield container
 
 
 @contextmanager

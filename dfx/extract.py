@@ -1,0 +1,117 @@
+"""Extract: files made of videos, frames or sound, each video in a child process, and a row a video on what came."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dfx.contain import Message, contained
+from dfx.errors import OutputError
+from dfx.find import Found, find
+from dfx.settings import Limits
+from dfx.table import Row, Tabular
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of one video: files written, files that were there already, and what there is to say.
+
+    failed: the video could not be served; then note says why.
+    """
+
+    filename: str
+    written: int = 0
+    kept: int = 0
+    note: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Extracted(Tabular):
+    """A row a video, sorted by name."""
+
+    items: tuple[Made, ...]
+
+    def columns(self) -> tuple[str, ...]:
+        """The video, the files written, the files that were there already, and what there is to say."""
+        return ("filename", "written", "kept", "note")
+
+    def rows(self) -> Iterator[Row]:
+        """A row a video."""
+        return ((item.filename, item.written, item.kept, item.note) for item in self.items)
+
+    @property
+    def written(self) -> int:
+        """Files written, over all videos."""
+        return sum(item.written for item in self.items)
+
+    @property
+    def kept(self) -> int:
+        """Files that were there already, over all videos."""
+        return sum(item.kept for item in self.items)
+
+    @property
+    def failed(self) -> list[Made]:
+        """The videos that could not be served."""
+        return [item for item in self.items if item.failed]
+
+
+def extract(
+    chore: str,
+    options: dict[str, Any],
+    source: str | Path | Sequence[str | Path],
+    out: Path,
+    limits: Limits,
+    *,
+    workers: int | None,
+    follow: bool,
+    progress: bool,
+) -> Extracted:
+    """Has a chore done on each video that is found; its files go below `out`, where the video lies below its source.
+
+    Raises MissingInputError, InputError, OutputError, or as the chore does on its options.
+    """
+    found = find(source, follow_symlinks=follow)
+    stems = _stems(found, out)
+    jobs = [{"path": str(item.path), "stem": str(stem)} for item, stem in zip(found, stems, strict=True)]
+    answers: dict[int, Message] = {}
+    with tqdm(total=len(jobs), unit="video", disable=not progress, dynamic_ncols=True) as bar:
+        for place, answer in contained(chore, options, jobs, limits, workers):
+            answers[place] = answer
+            bar.set_postfix_str(f"{sum(one.get('written', 0) for one in answers.values())} files", refresh=False)
+            bar.update()
+    return Extracted(tuple(_made(item, answers[place]) for place, item in enumerate(found)))
+
+
+def save(file: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, so that a run that is cut leaves nothing half written to be kept."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(file)
+    except OSError as error:
+        raise OutputError(f"cannot write {file} ({error.strerror or error})") from error
+
+
+def _stems(found: Sequence[Found], out: Path) -> list[Path]:
+    """Where the files of each video go: its name without the ending, unless two have the same; folders are made."""
+    bare = [Path(item.filename).with_suffix("") for item in found]
+    twice = Counter(bare)
+    stems = [out / (item.filename if twice[stem] > 1 else stem) for item, stem in zip(found, bare, strict=True)]
+    try:
+        for folder in {stem.parent for stem in stems}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make a folder in {out} ({error.strerror}); name one that can be written") from error
+    return stems
+
+
+def _made(item: Found, answer: Message) -> Made:
+    if "reason" in answer:
+        return Made(item.filename, note=f"{answer['reason']}: {answer['detail']}", failed=True)
+    return Made(item.filename, answer["written"], answer["kept"], answer["note"])
