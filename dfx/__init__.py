@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from dfx.predict import find_faces, predict_dir, predict_video
 from dfx.probe import probe
+from dfx.rehearse import Rehearsal, rehearse
 from dfx.results import FaceTracks, Predictions
 from dfx.score import Report, score
 from dfx.settings import Limits, Settings
@@ -18,6 +19,7 @@ __all__ = [
     "Prediction",
     "Predictions",
     "Reason",
+    "Rehearsal",
     "Report",
     "Settings",
     "Track",
@@ -27,5 +29,6 @@ __all__ = [
     "predict_dir",
     "predict_video",
     "probe",
+    "rehearse",
     "score",
 ]
