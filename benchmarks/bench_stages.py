@@ -38,6 +38,10 @@ from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anch
 from dfx.track import follow
 from dfx.values import ClipScore, Faces, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo
 
+pytestmark = [
+    pytest.mark.timeout(900),  # exporting a network takes minutes on a busy machine
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),  # of torch, about itself
+]
 HEIGHT, WIDTH = 384, 640
 LOOKS = 3
 """Pictures of a window that the detector is shown."""

@@ -15,6 +15,7 @@ Each run is a process of its own and its start-up counts for both.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from supervision import DFX, timed
 from torch import Tensor, nn
+from tqdm import tqdm
 from whole_job import linked, machine
 
 from dfx.torch.retinaface import RetinaFace, anchors
@@ -50,6 +52,7 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None, alo
     if alone is not None:
         alone.write_text(json.dumps(dict(notebook(videos))))
         return
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         links = linked(videos, copies, work)
@@ -65,10 +68,13 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None, alo
             "--quiet",
         ]
         theirs = [sys.executable, str(Path(__file__).resolve()), *map(str, links), "--alone", str(work / "rows.json")]
-        pairs = [(timed([*ours, "--follow-symlinks"], work), timed(theirs, work)) for _ in range(runs)]
+        pairs = []
+        for _ in tqdm(range(runs), "pairs of runs"):
+            pairs.append((timed([*ours, "--follow-symlinks"], work), timed(theirs, work)))
+            tqdm.write("{:.1f} s, beside {:.1f} s".format(*pairs[-1]), file=sys.stderr)
         assert len((work / "dfx.csv").read_text().splitlines()) == len(links) + 1, "dfx: a row a video, and a header"
         assert len(json.loads((work / "rows.json").read_text())) == len(links), "the notebook: a row a video"
-    figures = compared(pairs, len(links))
+    figures = compared(pairs, len(links)) | {"load": round(load, 1)}
     click.echo(json.dumps(figures, indent=2))
     if out:
         out.write_text(json.dumps(figures, indent=2) + "\n")
