@@ -22,7 +22,10 @@ STAGES = ("probe", "decode", "detect", "track", "crop", "classify", "rest")
 
 
 class Clock:
-    """Seconds by stage. Stages may nest: a second counts for the innermost one that is under way."""
+    """Seconds of this thread's core by stage, so that other work on the machine does not count, nor waiting for a disk.
+
+    Stages may nest: a second counts for the innermost one that is under way.
+    """
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
@@ -31,7 +34,7 @@ class Clock:
 
     def to(self, stage: str | None) -> str | None:
         """From now on seconds count for `stage`, for none if None; returns the one before."""
-        now, before = time.perf_counter(), self._stage
+        now, before = time.thread_time(), self._stage
         if before is not None:
             self.seconds[before] += now - self._since
         self._stage, self._since = stage, now

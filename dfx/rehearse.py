@@ -36,6 +36,7 @@ FEWEST = 5  # videos that a bound can be built on
 RUNS = 2  # of the whole sample
 LADDER_SAMPLE = 8  # videos whose cost is measured for other numbers of windows
 CONFIDENCE = 0.95
+WAITING = 1.5  # wall time over a core's, from which on it is told; workers that share a memory have up to 1.2
 SCORED = (Reason.OK, Reason.NO_FACE)
 UNSAFE = (Reason.CRASHED, Reason.TIMEOUT)  # not to be opened outside of a worker
 NOTE = "a projection from this machine's figures and published rates, not a measurement"
@@ -46,7 +47,7 @@ class Rehearsal(Tabular):
     """What a sample took, and what the whole set is expected to take. Times are seconds.
 
     videos: of the whole set; budget: for it; windows: a video; source: where the sample came from; device: what it ran
-    on, and why; lanes: videos in hand at a time; startup: before the first and after the last video; costs: of each
+    on, and why; gpus: how many; lanes: videos in hand at a time; startup: before the first and after the last video; costs: of each
     video of the sample, in its lane; overhead: wall time of a run over the lanes' share of its costs, 1 at best;
     stages: seconds a video of one core; steps: windows a video -> cost, in units of that with `windows`;
     reasons: of the sample's rows; card and projection: where another machine is asked for.
@@ -64,6 +65,7 @@ class Rehearsal(Tabular):
     stages: tuple[tuple[str, float], ...]
     steps: tuple[tuple[int, float], ...]
     reasons: tuple[tuple[str, int], ...]
+    gpus: int = 0
     card: Card | None = None
     projection: Projection | None = None
 
@@ -133,6 +135,7 @@ class Rehearsal(Tabular):
                 f"{1000 * seconds:.1f} ms",
                 f"{seconds / total:.0%} of a video's {1000 * total:.0f} ms of one core",
             )
+        yield from self._waited(total)
         yield from self._projected()
         yield "start-up", spoken(self.startup), "assumed" if self.projection else "measured"
         bound = f"at most {self.bound_a_video:.3f} s, with {CONFIDENCE:.0%} confidence"
@@ -141,6 +144,12 @@ class Rehearsal(Tabular):
         yield "whole set", spoken(self.expected), f"at most {spoken(self.bound)}, of {spoken(self.budget)}"
         tried = ", ".join(str(windows) for windows, _ in self.steps)
         yield "windows that fit", str(self.windows_that_fit), f"tried: {tried}"
+
+    def _waited(self, total: float) -> Iterator[Row]:
+        """A word on what the stages do not explain. On a GPU they are not what ran."""
+        share = float(np.mean(self.costs)) / total
+        if share > WAITING and not self.gpus:
+            yield "waiting", f"{share:.1f} times", "a video's wall time over its core's: a busy machine, or a slow disk"
 
     def _projected(self) -> Iterator[Row]:
         if self.projection is not None:
@@ -213,6 +222,7 @@ def rehearse(
         windows=settings.windows,
         source="made by dfx" if source is None else str(source),
         device=choice.why,
+        gpus=len(choice.gpus),
         lanes=lanes,
         startup=startup,
         costs=tuple(np.mean([[row.seconds for row in rows] for rows, _ in runs], axis=0).tolist()),

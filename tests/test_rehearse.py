@@ -55,6 +55,12 @@ def test_the_bound_is_students_where_nothing_is_skewed() -> None:
     assert upper_mean([0.5] * 9, 100) == 0.5
 
 
+def test_a_busy_machine_is_told() -> None:
+    assert "busy" not in repr(rehearsal())
+    found = rehearsal(costs=tuple(2 * cost for cost in COSTS), device="a machine")
+    assert any("busy" in str(row) for row in found.rows())
+
+
 def test_few_videos_to_come_may_all_be_dear_ones() -> None:
     assert upper_mean(COSTS, 5) > upper_mean(COSTS, 50) > upper_mean(COSTS, 4000) > np.mean(COSTS)
 
@@ -121,7 +127,7 @@ def test_idle_lanes_count_as_overhead() -> None:
 
 def test_a_second_counts_for_the_innermost_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 1.0, 3.0, 7.0])
-    monkeypatch.setattr("dfx.clocked.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("dfx.clocked.time.thread_time", lambda: next(times))
     clock = Clock()
     with clock.on("track"), clock.on("detect"):
         pass
