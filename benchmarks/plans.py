@@ -4,7 +4,7 @@ Example:
     python benchmarks/plans.py ../shared/data/videos --json benchmarks/results/plans.json
 
 Each plan scores the same labelled videos with the shipped models; its price is in packets sent to the decoder and in
-seconds of one core. The shipped classifier was fitted on some of these videos, so the figures flatter it; here they
+seconds of one core (CPU time). The shipped classifier was fitted on some of these videos, so the figures flatter it; here they
 serve to compare plans, for which it does not matter.
 """
 
@@ -105,9 +105,9 @@ def main(folder: Path, limit: int | None, out: Path | None) -> None:
 def measured(planner: Planner, folder: Path, names: list[str], title: str) -> tuple[Predictions, dict[str, float]]:
     """The rows and the figures of one plan; prices are means a video."""
     pipeline = Planned(planner)
-    started = time.monotonic()
+    started = time.process_time()
     rows = Predictions(tuple(pipeline.predict(folder / name) for name in tqdm(names, title)))
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     assert [row.filename for row in rows] == names, "a row a video"
     report = score(rows, folder / "labels.csv")
     return rows, {

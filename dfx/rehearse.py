@@ -47,10 +47,10 @@ class Rehearsal(Tabular):
     """What a sample took, and what the whole set is expected to take. Times are seconds.
 
     videos: of the whole set; budget: for it; windows: a video; source: where the sample came from; device: what it ran
-    on, and why; gpus: how many; lanes: videos in hand at a time; startup: before the first and after the last video; costs: of each
+    on, and why; lanes: videos in hand at a time; startup: before the first and after the last video; costs: of each
     video of the sample, in its lane; overhead: wall time of a run over the lanes' share of its costs, 1 at best;
-    stages: seconds a video of one core; steps: windows a video -> cost, in units of that with `windows`;
-    reasons: of the sample's rows; card and projection: where another machine is asked for.
+    stages: a video, of one core; steps: windows a video -> cost, in units of that with `windows`; reasons: of the
+    sample's rows; gpus: that it ran on; card and projection: where another machine is asked for.
     """
 
     videos: int
@@ -138,8 +138,8 @@ class Rehearsal(Tabular):
         yield from self._waited(total)
         yield from self._projected()
         yield "start-up", spoken(self.startup), "assumed" if self.projection else "measured"
-        bound = f"at most {self.bound_a_video:.3f} s, with {CONFIDENCE:.0%} confidence"
-        yield "a video", f"{self.seconds_a_video:.3f} s", bound
+        surety = "if no two parts overlap" if self.projection else f"with {CONFIDENCE:.0%} confidence"
+        yield "a video", f"{self.seconds_a_video:.3f} s", f"at most {self.bound_a_video:.3f} s, {surety}"
         yield "videos a second", f"{1 / self.seconds_a_video:.1f}", f"at least {1 / self.bound_a_video:.1f}"
         yield "whole set", spoken(self.expected), f"at most {spoken(self.bound)}, of {spoken(self.budget)}"
         tried = ", ".join(str(windows) for windows, _ in self.steps)
