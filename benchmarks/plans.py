@@ -4,8 +4,9 @@ Example:
     python benchmarks/plans.py ../shared/data/videos --json benchmarks/results/plans.json
 
 Each plan scores the same labelled videos with the shipped models; its price is in packets sent to the decoder and in
-seconds of one core (CPU time). The shipped classifier was fitted on some of these videos, so the figures flatter it; here they
-serve to compare plans, for which it does not matter.
+seconds of one core (CPU time). Of the shipped classifier, two numbers (Platt's) were fitted on these videos, on clips
+of the default plan, which may flatter its log loss; AUC does not depend on them. Resamples take videos for independent,
+though some share people, so intervals are a little narrow.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def rehearse(
         source: videos to draw the sample from; without any, clips in the challenge's manner are made once and kept.
         videos: of the whole set. budget: wall time for it. settings, device, workers: as for `predict_dir`.
         card: "p100", "t4", "l4", "a100" or "h100": projects to a machine with this card. See `dfx.cards`.
-        sample: videos that are run on, at most.
+        sample: videos that are run on, at most; four a core or more, since the last ones leave cores idle.
         progress: show bars on standard error.
 
     Raises:
@@ -205,15 +205,15 @@ def rehearse(
     settings, seconds = settings or Settings(), seconds_of(budget)
     wanted = card_named(card) if card is not None else None
     choice = choose(device)
-    lanes = sum(crew.lanes for crew in choice.crews(workers, default_workers()))
     paths = drawn(made_clips(progress=progress) if source is None else source, sample)
+    lanes = min(len(paths), sum(crew.lanes for crew in choice.crews(workers, default_workers())))
 
     def run(some: Sequence[Path]) -> tuple[Predictions, float]:
         return _timed_run(some, settings, device, workers, progress)
 
     startup = _startup(run, paths[0])
     runs = [run(paths) for _ in range(RUNS)]
-    safe = [path for path, row in zip(paths, runs[0][0], strict=True) if row.reason not in UNSAFE]
+    safe, scored = _openable(paths, runs[0][0])
     clocked = ClockedPipeline(settings)
     whole = clocked.measure(safe, settings.windows, progress)
     found = Rehearsal(
@@ -228,7 +228,7 @@ def rehearse(
         costs=tuple(np.mean([[row.seconds for row in rows] for rows, _ in runs], axis=0).tolist()),
         overhead=max(overhead(rows, wall - startup, lanes) for rows, wall in runs),
         stages=tuple(whole.stages.items()),
-        steps=_steps(clocked, safe[:LADDER_SAMPLE], settings.windows, progress),
+        steps=_steps(clocked, (scored or safe)[:LADDER_SAMPLE], settings.windows, progress),
         reasons=tuple(Counter(str(row.reason) for row in runs[0][0]).most_common()),
     )
     return found if wanted is None else projected(found, whole.work(core_flops()), wanted)
@@ -321,6 +321,14 @@ def _timed_run(
 def _startup(run: Callable[[Sequence[Path]], tuple[Predictions, float]], path: Path) -> float:
     rows, wall = run([path])
     return max(0.0, wall - rows[0].seconds)
+
+
+def _openable(paths: Sequence[Path], rows: Sequence[Prediction]) -> tuple[list[Path], list[Path]]:
+    """The videos that may be opened in this process, since no worker died of them; and those of them with a score."""
+    safe = [(path, row) for path, row in zip(paths, rows, strict=True) if row.reason not in UNSAFE]
+    if not safe:
+        raise InputError(f"every video of the sample crashed or timed out ({rows[0].detail}): name another folder")
+    return [path for path, _ in safe], [path for path, row in safe if row.reason in SCORED]
 
 
 def _steps(
