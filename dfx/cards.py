@@ -45,7 +45,8 @@ class Card:
 # engines: NVIDIA, "Video Encode and Decode GPU Support Matrix"; for the H100 its datasheet.
 # frames: NVIDIA, "NVDEC Application Note", Video Codec SDK 13.0, table of performance, by architecture (Pascal 694,
 #   Turing 771, Ampere 748, Ada 903). It was not read for Hopper: the H100 is given Ampere's.
-# bandwidth, flops: NVIDIA's datasheets of the Tesla P100 PCIe 16 GB, T4, L4, A100 40 GB PCIe and H100 SXM.
+# bandwidth, flops: NVIDIA's datasheets of the Tesla P100 PCIe 16 GB, T4, L4, A100 40 GB PCIe and H100 SXM; only the
+#   T4's and the A100's were looked up again (in public tables) when this was written.
 # cores: virtual ones of Kaggle's notebook with a P100 (4), and of Google Cloud's smallest machine with one card:
 #   n1-standard-4, g2-standard-4, a2-highgpu-1g, a3-highgpu-1g.
 CARDS = {
