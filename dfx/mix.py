@@ -38,7 +38,7 @@ SIZES = {
     "2160p": (3840, 2160),
 }
 COUNTS = {"1080p": 26, "upright": 6, "720p": 2, "480p": 1, "240p": 1, "2160p": 2, "cut": 1, "empty": 1}
-"""Of forty videos: an assumption about the hidden set. Of the seven challenge videos at hand, all are 1080p, one upright."""
+"""Of forty videos: an assumption. The seven challenge videos at hand are all 1080p, one of them upright."""
 
 
 def made_clips(*, progress: bool = True) -> Path:
