@@ -62,12 +62,24 @@ def inspect(figures: Figures) -> str:
     )
 
 
+def notebook(figures: Figures) -> str:
+    """The sentence on dfx beside the notebooks' way."""
+    ratios = figures["ratios"]
+    return (
+        f"On ten-second 1080p clips dfx is **{figures['ratio']:.1f} times** as fast as a pipeline in the manner of the "
+        f"challenge's public notebooks ({figures['dfx_seconds_a_video']:.2f} s a video beside "
+        f"{figures['notebook_seconds_a_video']:.2f} s; medians of {len(ratios)} pairs of runs of {figures['videos']} "
+        f"videos in turns, {min(ratios):.1f} to {max(ratios):.1f} times; {figures['machine']['cores']} cores, "
+        f"{figures['machine']['cpu']}, load average {figures['load']:.1f} before)."
+    )
+
+
 def _results(name: str) -> Figures:
     figures: Figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
     return figures
 
 
-SENTENCES = {"whole_job": whole_job, "supervision": supervision, "inspect": inspect}
+SENTENCES = {"whole_job": whole_job, "supervision": supervision, "inspect": inspect, "notebook": notebook}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 import av
 import click
 import psutil
+from av.video.frame import PictureType
 
 from dfx.demo import SAMPLES
 from dfx.pool import default_workers
@@ -105,6 +106,7 @@ def challenge_clip(path: Path) -> Path:
         stream = container.add_stream("libx264", rate=Fraction(RATE))
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number, index in enumerate(order[:FRAMES]):
+            shots[index].pict_type = PictureType.NONE  # else the sample's own keyframes become keyframes here
             shots[index].pts = number
             shots[index].time_base = Fraction(1, RATE)
             container.mux(stream.encode(shots[index]))

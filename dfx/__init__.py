@@ -8,6 +8,7 @@ from dfx.frames import frames
 from dfx.inspect import Inspection, inspect
 from dfx.predict import find_faces, predict_dir, predict_video
 from dfx.probe import probe
+from dfx.rehearse import Rehearsal, rehearse
 from dfx.results import FaceTracks, Predictions
 from dfx.score import Report, score
 from dfx.settings import Limits, Settings
@@ -24,6 +25,7 @@ __all__ = [
     "Prediction",
     "Predictions",
     "Reason",
+    "Rehearsal",
     "Report",
     "Settings",
     "Track",
@@ -36,5 +38,6 @@ __all__ = [
     "predict_dir",
     "predict_video",
     "probe",
+    "rehearse",
     "score",
 ]

@@ -30,7 +30,7 @@ from dfx.results import Predictions
 from dfx.score import Report, log_loss, read_labels, score
 from dfx.settings import MODELS, Limits, Settings
 from dfx.table import _replacement as replacement
-from dfx.table import _text as printable
+from dfx.table import text_of as printable
 from dfx.values import ClipScore, Prediction, Reason
 
 PICTURES = 400  # videos with pictures, at most: about 11 MB of them
