@@ -10,7 +10,10 @@ from dfx.infer import DetectorContract, open_session
 from dfx.ops.cuda import DeviceArray, Lane
 from dfx.values import Faces, Pixels, Planes, Surface
 
-BATCH = 4  # pictures in every run on a GPU, made up by the last one: for a fixed shape its kernels are chosen once
+BATCH = (
+    4  # pictures in every run on a GPU, made up by the last one, on a square canvas: ONNX Runtime spends a second on
+)
+# the choice of cuDNN's kernels for every shape that it has not seen yet
 
 
 class Detector:

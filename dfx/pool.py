@@ -26,7 +26,7 @@ from dfx.govern import Job, Schedule
 from dfx.infer.session import fingerprint
 from dfx.messages import decode, encode, to_prediction
 from dfx.settings import Limits, Settings
-from dfx.values import Prediction, Reason
+from dfx.values import HOST, Prediction, Reason
 
 COMMAND = [sys.executable, "-P", "-m", "dfx.worker"]
 START_SECONDS = 120.0  # a cold disk reads 100 MB of libraries in far less
@@ -139,8 +139,8 @@ class Worker:
 
     @property
     def shared(self) -> bool:
-        """Whether it has more than one video in hand."""
-        return bool(self._hello["lanes"] > 1)
+        """Whether it may have died of something else than the video in hand: of another one, or of its GPU."""
+        return bool(self._hello["lanes"] > 1 or self._hello["device"] != HOST)
 
     def ensure(self, seconds: float = START_SECONDS) -> None:
         """Starts the process unless it runs, and waits until it has loaded its models.

@@ -50,6 +50,8 @@ def main() -> None:
             _score(lanes[0], job, replies)
     else:
         _spread(lanes, jobs, replies)
+    if hello["device"] != HOST:
+        os._exit(0)  # the libraries of a GPU take each other down in no good order
 
 
 class Replies:
@@ -95,6 +97,8 @@ def _spread(lanes: list[Pipeline], jobs: Any, replies: Replies) -> None:
         waiting.put(job)
     for _ in threads:
         waiting.put(None)
+    for thread in threads:
+        thread.join()
 
 
 def _or_die(serve: Callable[[Pipeline], None], lane: Pipeline) -> None:

@@ -98,8 +98,9 @@ class CudaSession(OnnxSession):
     """
 
     def __init__(self, path: str | Path, lane: Lane, *, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-        self._lane, self.provider = lane, (CUDA, cuda_options(lane))
+        self.provider = (CUDA, cuda_options(lane))
         super().__init__(path, inputs=inputs, outputs=outputs)
+        self._lane = lane  # last, so that the stream outlives what works on it
         self._options = _runtime().RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 

@@ -15,7 +15,7 @@ CONTRACT = {
     "task": "deepfake-clip",
     "name": "dfx-clipnet",
     "licence": "research use only; see dfx/models/LICENSE",
-    "training_data": "face crops of the DFDC training set, 150 labelled research videos; see CLASSIFIER_CARD.md",
+    "training_data": "face crops of the DFDC training set, LFW, 150 labelled research videos; see CLASSIFIER_CARD.md",
     "clip_length": CLIP_LENGTH,
     "clip_stride": CLIP_STRIDE,
     "crop_size": CROP_SIZE,
