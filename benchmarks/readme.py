@@ -15,7 +15,7 @@ import click
 Figures = dict[str, Any]
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- figures: (\w+) -->\n)(?:(?!<!--).)*(\n<!-- end -->)", re.DOTALL)  # never over another mark
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,14 @@ def test_every_reason_is_explained() -> None:
 
     for reason in Reason:
         assert f"`{reason}`" in README
+
+
+def test_the_limits_that_the_commands_point_to_are_there() -> None:
+    """`dfx --help` and the model cards send people to this section; a page without it would be a lie by omission."""
+    assert "\n## What the scores can and cannot do\n" in README
+    assert "never proof" in README
+
+
+def test_the_figures_of_every_sentence_are_shown() -> None:
+    sentences = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))["SENTENCES"]
+    assert sorted(re.findall(r"<!-- figures: (\w+) -->", README)) == sorted(sentences)
