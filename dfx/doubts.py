@@ -20,6 +20,15 @@ APART = 0.2  # between the scores of single clips
 NEAR = 0.1  # to 0.5
 
 
+def uncertain(prediction: Prediction) -> bool:
+    """Whether the evidence is too thin to say: too few clips, a face too small, or one that the detector doubts.
+
+    A row without a score is uncertain too.
+    """
+    clips = prediction.clips
+    return len(clips) < FEW or min(map(_side, clips)) < SIDE or min(clip.confidence for clip in clips) < CONFIDENCE
+
+
 def doubts(
     prediction: Prediction, sight: Mapping[str, Any] | None, alone: Callable[[ClipScore], float]
 ) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
+from dfx.doubts import uncertain
 from dfx.table import Row, Tabular, write_csv
 from dfx.values import Prediction, Track
 
@@ -38,12 +39,13 @@ class Predictions(Tabular, Sequence[Prediction]):
 
     def columns(self) -> tuple[str, ...]:
         """What is shown; `to_csv` writes the challenge's two columns only."""
-        return ("filename", "probability", "reason", "faces", "seconds", "detail")
+        return ("filename", "probability", "reason", "uncertain", "faces", "seconds", "detail")
 
     def rows(self) -> Iterator[Row]:
         """A row a video."""
         for row in self.items:
-            yield row.filename, row.probability, str(row.reason), row.faces, round(row.seconds, 3), row.detail
+            unsure = uncertain(row)
+            yield row.filename, row.probability, str(row.reason), unsure, row.faces, round(row.seconds, 3), row.detail
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the challenge's `filename,label`, atomically, with six decimals. Raises OutputError."""

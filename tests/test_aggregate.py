@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dfx.aggregate import aggregate
+from dfx.doubts import uncertain
 from dfx.errors import InputError
 from dfx.infer import Calibration
-from dfx.values import ClipScore
+from dfx.values import ClipScore, Prediction, Reason
 
 PLAIN, WIDE = Calibration(), (0.0, 1.0)
 logits = st.floats(-30, 30)
@@ -83,3 +85,20 @@ def test_the_ends_are_exact() -> None:
 def test_nothing_and_nonsense_are_refused(clips: list[ClipScore], message: str) -> None:
     with pytest.raises(InputError, match=message):
         aggregate(clips, PLAIN, WIDE)
+
+
+CLEAR = replace(clip(0, 1.0), box=(0.0, 0.0, 120.0, 120.0))
+
+
+@pytest.mark.parametrize(
+    ("clips", "unsure"),
+    [
+        ((CLEAR, CLEAR), False),
+        ((CLEAR,), True),
+        ((), True),
+        ((CLEAR, replace(CLEAR, box=(0.0, 0.0, 60.0, 60.0))), True),
+        ((CLEAR, replace(CLEAR, confidence=0.6)), True),
+    ],
+)
+def test_thin_evidence_is_uncertain(clips: tuple[ClipScore, ...], unsure: bool) -> None:
+    assert uncertain(Prediction("a.mp4", 0.5, Reason.OK, clips=clips)) == unsure
