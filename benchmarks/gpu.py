@@ -22,8 +22,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import av
 import click
 import numpy as np
+from av.video.frame import PictureType
 from whole_job import challenge_clip, machine
 
 import dfx
@@ -61,6 +63,7 @@ def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...]) 
         parts: dict[str, Callable[[], Figures]] = {
             "machine": facts,
             "parity": lambda: parity(videos, Path(folder)),
+            "colours": lambda: colours(Path(folder)),
             "stages": lambda: stages(clip),
             "decode": lambda: decoding(clip, count),
             "whole": lambda: whole(clip, count),
@@ -114,7 +117,45 @@ def parity(videos: Path, work: Path) -> Figures:
         "probability": {"median": median(apart.values()), "largest": max(apart.values())},
         "logit": {"median": median(logits), "largest": max(logits)},
         "worst": {name: round(apart[name], 4) for name in worst},
+        "rows": {a.filename: [a.probability, b.probability, len(a.clips), len(b.clips)] for a, b in pairs},
     }
+
+
+def colours(work: Path) -> Figures:
+    """A still portrait in limited and full range: each channel by DALI as a line over the same by PyAV, BT.601.
+
+    A slope of 1, an offset of 0 and a small rest mean that the two agree; what else comes out says what differs.
+    """
+    found: Figures = {}
+    for pix_fmt in ("yuv420p", "yuvj420p"):
+        path = _still(work / f"{pix_fmt}.mp4", pix_fmt)
+        info, chosen = _work(path)
+        lane = cuda.Lane(0)
+        with lane:
+            frames = next(iter(DALIDecoder(0, lane.stream).read(info, chosen)))
+            theirs = np.array(frames.pictures[0].owner.as_cpu())[0].astype(np.float64)
+        with av.open(str(path)) as container:
+            ours = next(container.decode(video=0)).to_ndarray(format="rgb24", src_colorspace="ITU601")
+        for channel, name in enumerate("rgb"):
+            x, y = ours[..., channel].ravel(), theirs[..., channel].ravel()
+            slope, offset = np.polyfit(x, y, 1)
+            rest = np.abs(y - slope * x - offset).mean()
+            found[f"{pix_fmt} {name}"] = {"slope": slope, "offset": offset, "rest": rest, "apart": np.abs(y - x).mean()}
+    return found
+
+
+def _still(path: Path, pix_fmt: str) -> Path:
+    with av.open(str(SAMPLES / "real.mp4")) as sample:
+        frame = next(sample.decode(video=0)).reformat(format=pix_fmt)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, pix_fmt
+        stream.options = {"crf": "10"}
+        for number in range(20):
+            frame.pts, frame.pict_type = number, PictureType.NONE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 def _logit(row: Prediction) -> float:
