@@ -81,10 +81,11 @@ def gpu(figures: Figures) -> str:
     rates = ", ".join(f"{decode[f'dali_{lanes}_lanes']:.1f}" for lanes in (1, 4, 8))
     card, median = figures["machine"]["card"].split(",")[0], parity["probability"]["median"]
     return (
-        f"On an {card}, {parity['videos']} videos: {len(parity['reasons_differ'])} have another reason than on the CPU; half of "
-        f"the scores are within {median:.4f} of the CPU's, but {sum(value > 0.02 for value in apart)} or more are further off "
-        f"than 0.02, the worst by {max(apart):.2f}. Decoding alone, the default plan of 1080p clips, with 1, 4 and 8 videos in "
-        f"hand: {rates} videos a second, beside {decode['pyav_1_core']:.1f} by PyAV on one core ({figures['note']})."
+        f"On an {card}, {parity['videos']} videos: {len(parity['reasons_differ'])} have another reason than on the CPU; half "
+        f"of the scores are within {median:.4f} of the CPU's, but {sum(value > 0.02 for value in apart)} or more are "
+        f"further off than 0.02, the worst by {max(apart):.2f}. Decoding alone, the default plan of 1080p clips, with 1, "
+        f"4 and 8 videos in hand: {rates} videos a second, beside {decode['pyav_1_core']:.1f} by PyAV on one core "
+        f"({figures['note']})."
     )
 
 

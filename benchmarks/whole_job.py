@@ -24,6 +24,7 @@ from pathlib import Path
 
 import av
 import click
+import onnxruntime
 import psutil
 from av.video.frame import PictureType
 
@@ -120,7 +121,7 @@ def machine() -> dict[str, str | int]:
     model = next(
         (line.split(":", 1)[1].strip() for line in names if line.startswith("Model name")), platform.processor()
     )
-    packages = {name: version(name) for name in ("dfx", "av", "onnxruntime", "numpy")}
+    packages = {name: version(name) for name in ("dfx", "av", "numpy")} | {"onnxruntime": onnxruntime.__version__}
     return {"cpu": model, "cores": default_workers(), "python": platform.python_version(), **packages}
 
 
