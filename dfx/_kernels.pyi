@@ -41,8 +41,8 @@ def level() -> str:
 def use_level(name: str) -> None:
     """Changes the instruction set; raises IndexError for one that is not in `levels()`."""
 
-RGB: TypeAlias = tuple[int, int, int, int]
-"""Address, stored width and height, degrees clockwise that make it upright."""
+RGB: TypeAlias = tuple[int, int, int, int, int]
+"""Address, stored width and height, bytes from row to row, degrees clockwise that make it upright."""
 
 class Stream:
     """A CUDA stream. Addresses are of its GPU's memory, sizes in bytes; raises dfx.errors.DeviceError."""

@@ -161,10 +161,11 @@ HOST = -1  # in place of a GPU's ordinal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """One picture as DALI left it: RGB as BT.601, uint8 [stored_height, stored_width, 3], contiguous; not yet upright.
+    """One picture as DALI left it: RGB as BT.601, uint8 [stored_height, stored_width, 3]; not yet upright.
 
     pointer: address of its first sample, in the memory of `device`, the ordinal of a GPU or HOST; rotation: degrees
-    clockwise that make it upright (0, 90, 180, 270); owner: whatever keeps the memory alive.
+    clockwise that make it upright (0, 90, 180, 270); owner: whatever keeps the memory alive; row_bytes: from row to
+    row, where the picture is a part of a wider one (None: its rows follow each other).
     """
 
     pointer: int
@@ -173,10 +174,18 @@ class Surface:
     rotation: int
     device: int
     owner: object
+    row_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.rotation not in {0, 90, 180, 270} or min(self.stored_width, self.stored_height) < 1:
             raise ValueError(f"{self.stored_width}x{self.stored_height} turned by {self.rotation} is no picture")
+        if self.stride < 3 * self.stored_width:
+            raise ValueError(f"rows of {self.stored_width} pixels are not {self.stride} bytes apart")
+
+    @property
+    def stride(self) -> int:
+        """Bytes from row to row."""
+        return 3 * self.stored_width if self.row_bytes is None else self.row_bytes
 
     @property
     def width(self) -> int:

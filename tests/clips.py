@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 from numpy.typing import NDArray
 
 BITS, BLOCK = 10, 16  # blocks of 16 pixels survive any codec's quantisation
@@ -76,3 +77,26 @@ def sound_only(path: Path) -> Path:
         container.mux(stream.encode(_silence()))
         container.mux(stream.encode(None))
     return path
+
+
+def recrop(path: Path, target: Path, **edges: int) -> Path:
+    """The file with another crop written into its stream, and its header left as it was."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as container:
+        stream = source.streams.video[0]
+        track = container.add_stream_from_template(stream)
+        words = ":".join(f"crop_{side}={pixels}" for side, pixels in edges.items())
+        change = BitStreamFilterContext(f"{stream.codec_context.name}_metadata={words}", stream, track)
+        for packet in source.demux(stream):
+            for one in change.filter(packet) if packet.size else []:
+                one.stream = track
+                container.mux(one)
+    return target
+
+
+def colourful(width: int, height: int) -> NDArray[np.uint8]:
+    """A picture of every hue, some edges and a little noise: RGB uint8 [height, width, 3]."""
+    y, x = np.mgrid[:height, :width] / 40.0
+    waves = np.stack([np.sin(x + y), np.sin(1.3 * x - 0.7 * y + 2), np.sin(0.6 * x + 1.9 * y + 4)], axis=2)
+    picture = waves * 90 + 128 + 20 * (np.floor(x) % 2)[..., None]
+    noise = np.random.default_rng(0).normal(0, 3, (height, width, 1))
+    return np.clip(picture + noise, 0, 255).astype(np.uint8)

@@ -18,12 +18,13 @@ def _host(owner: object) -> NDArray[np.uint8]:
 
 def pixels(surface: Surface) -> NDArray[np.uint8]:
     """RGB uint8 [stored_height, stored_width, 3], copied to the host through the tensor that the surface keeps."""
-    owner = surface.owner
-    shape = (surface.stored_height, surface.stored_width, 3)
-    place, rest = divmod(surface.pointer - owner.data_ptr(), int(np.prod(shape)))  # type: ignore[attr-defined]
-    assert rest == 0
-    picture = _host(owner)[place]
-    assert picture.shape == shape
+    pictures = _host(surface.owner)
+    offset = surface.pointer - surface.owner.data_ptr()  # type: ignore[attr-defined]
+    (_, height, width, _), row = pictures.shape, surface.stride
+    place, top, left = offset // (height * row), offset // row % height, offset % row
+    assert (row, left % 3) == (3 * width, 0)
+    picture = pictures[place, top : top + surface.stored_height, left // 3 : left // 3 + surface.stored_width]
+    assert picture.shape == (surface.stored_height, surface.stored_width, 3)
     return picture
 
 

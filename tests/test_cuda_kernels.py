@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tolerances import GREY_LEVEL
 from dfx import _kernels, ops
 from dfx.errors import DeviceError, InputError
 from dfx.ops import compiler, cuda, host, reference
-from dfx.values import Planes, Surface
+from dfx.values import HOST, Planes, Surface
 
 CANVASES = [(32, 32), (64, 96), (7, 5), (1, 1), (100, 50)]
 ARCHITECTURES = [*[f"sm_{number}" for number in compiler.ARCHITECTURES], f"compute_{compiler.ARCHITECTURES[-1]}"]
@@ -96,7 +97,7 @@ def test_letterbox_writes_each_number_once(canvas: tuple[int, int], count: int) 
     surface = on_host(stored(17, 33), 90)
     plan = _kernels.RgbPlan(surface.width, surface.height, canvas[1], canvas[0])
     out = tallied((count, 3, *canvas))
-    picture = (surface.pointer, 17, 33, 90)
+    picture = (surface.pointer, 17, 33, 17 * 3, 90)
     plans, places = [plan] * count, [plan.address] * count
     _kernels.letterbox_rgb([picture] * count, plans, places, out.ctypes.data + GUARD, *canvas, TALLY, None, 2)
     assert_each_once(out)
@@ -108,8 +109,22 @@ def test_crop_writes_each_number_once(size: int, count: int) -> None:
     surface = on_host(stored(17, 33))
     maps = np.array(list(MATRICES.values()), np.float32)[np.arange(count) % len(MATRICES)]
     out = tallied((count, 3, size, size))
-    _kernels.crop_rgb([(surface.pointer, 17, 33, 0)] * count, maps, out.ctypes.data + GUARD, size, TALLY, None, 2)
+    pictures = [(surface.pointer, 17, 33, 17 * 3, 0)] * count
+    _kernels.crop_rgb(pictures, maps, out.ctypes.data + GUARD, size, TALLY, None, 2)
     assert_each_once(out)
+
+
+@pytest.mark.parametrize("rotation", ROTATIONS)
+def test_a_part_of_a_wider_picture_is_that_part(rotation: int) -> None:
+    whole = stored(80, 50)
+    part = on_host(whole[4:41, 9:66], rotation)
+    inside = Surface(whole.ctypes.data + 4 * 80 * 3 + 9 * 3, 57, 37, rotation, HOST, whole, 80 * 3)
+    assert np.array_equal(reference.upright(inside), reference.upright(part))
+    assert np.array_equal(ops.letterbox([inside], 33, 65), ops.letterbox([part], 33, 65))
+    maps = np.array(list(MATRICES.values()), np.float32)
+    assert np.array_equal(ops.crop([inside] * len(maps), maps, 13), ops.crop([part] * len(maps), maps, 13))
+    with pytest.raises(ValueError, match="rows of 57 pixels"):
+        replace(inside, row_bytes=170)
 
 
 def test_batches_of_many_kinds_are_their_pictures_one_by_one() -> None:

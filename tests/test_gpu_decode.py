@@ -11,7 +11,7 @@ import av
 import cuda_driver as cuda
 import numpy as np
 import pytest
-from clips import encode, numbered
+from clips import colourful, encode, numbered, recrop
 from decoded_surfaces import numbers, pixels, upright
 from numpy.typing import NDArray
 from tolerances import CHROMA_EDGES, DALI_COLOURS
@@ -77,6 +77,11 @@ def test_nothing_is_missing() -> None:
         ("refs.mp4", {"bf": "3", "refs": "8", **LONG}),
         ("baseline.mp4", {"profile": "baseline", "g": "60"}),
         ("mbaff.mp4", {"x264-params": "interlaced=1", "g": "60"}),
+        ("short.mp4", {"bf": "3", "g": "4"}),
+        ("b.ts", {"bf": "3", "g": "30"}),
+        ("plain.avi", {"bf": "0", "g": "30"}),
+        ("bare.h264", {"bf": "0", "g": "30"}),
+        ("b.flv", {"bf": "3", "g": "30"}),
         ("full.mp4", {"pix_fmt": "yuvj420p"}),
         ("hevc.mp4", X265),
         ("ten.mp4", {**X265, "pix_fmt": "yuv420p10le"}),
@@ -105,16 +110,10 @@ def test_the_default_stream_serves(tmp_path: Path) -> None:
         assert frames.pictures[0].device == 0
 
 
-def natural(height: int) -> NDArray[np.uint8]:
-    from skimage.data import astronaut
-
-    return np.ascontiguousarray(astronaut()[:height])
-
-
 @pytest.mark.parametrize("height", [512, 360, 250])  # the last two are coded taller than they are shown
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p"])
 def test_colours_are_bt601_of_the_stream_s_range(tmp_path: Path, stream: int, height: int, pix_fmt: str) -> None:
-    path = encode(tmp_path / "a.mp4", [natural(height)] * 20, pix_fmt=pix_fmt)
+    path = encode(tmp_path / "a.mp4", [colourful(512, height)] * 20, pix_fmt=pix_fmt)
     for place, surface in enumerate(read(path, stream, windows=1)[0].pictures):
         with av.open(str(path)) as container:
             frame = [frame for frame, _ in zip(container.decode(video=0), range(place + 1), strict=False)][place]
@@ -190,21 +189,32 @@ def test_sizes_in_turn(tmp_path: Path, stream: int) -> None:
             assert numbers(frames) == [100 * number + index for index in frames.window.frames]
 
 
-def test_sizes_that_dali_confuses_go_to_the_cpu(tmp_path: Path, stream: int) -> None:
-    read(encode(tmp_path / "a.mp4", moving(20, width=400, height=208)), stream)
-    info = probe(encode(tmp_path / "b.mp4", moving(20, width=400, height=200)))
-    with pytest.raises(UnsupportedVideoError, match="confuse"):
-        list(DALIDecoder(0, stream).read(info, plan(info)))
+def assert_drawn(path: Path, stream: int, pictures: list[NDArray[np.uint8]]) -> None:
+    (frames,) = read(path, stream, windows=1)
+    for surface, drawn in zip(frames.pictures, pictures, strict=False):
+        assert np.abs(pixels(surface).astype(int) - drawn).mean() < 3 * DALI_COLOURS
+
+
+def test_h264_of_one_coded_size_and_many_shown_ones(tmp_path: Path, stream: int) -> None:
+    for height in (208, 200, 208, 196, 194):  # all are coded as 400x208
+        pictures = list(moving(20, width=400, height=height))
+        assert_drawn(encode(tmp_path / "a.mp4", pictures), stream, pictures)
+
+
+@pytest.mark.parametrize("edges", [{"left": 160}, {"right": 160}, {"left": 32, "right": 16, "top": 16, "bottom": 6}])
+def test_crops_show_their_rectangle(tmp_path: Path, stream: int, edges: dict[str, int]) -> None:
+    drawn, edge = list(moving(20, width=480)), {"left": 0, "right": 0, "top": 0, "bottom": 0, **edges}
+    path = recrop(encode(tmp_path / "whole.mp4", drawn), tmp_path / "a.mp4", **edges)
+    box = np.s_[edge["top"] : 240 - edge["bottom"], edge["left"] : 480 - edge["right"]]
+    assert_drawn(path, stream, [picture[box] for picture in drawn])
 
 
 @pytest.mark.xfail(strict=False, reason="a bug of DALI; where this passes, dfx.decode.dali.SIZES can go")
 def test_dali_tells_sizes_apart(tmp_path: Path, stream: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    read(encode(tmp_path / "a.mp4", moving(20, width=400, height=224)), stream)
+    read(encode(tmp_path / "a.mp4", moving(20, width=400, height=224), **X265), stream, windows=1)
     monkeypatch.setattr(dali, "SIZES", dali._Sizes())
     pictures = list(moving(20, width=400, height=216))
-    (frames,) = read(encode(tmp_path / "b.mp4", pictures), stream, windows=1)
-    for surface, drawn in zip(frames.pictures, pictures, strict=False):
-        assert np.abs(pixels(surface).astype(int) - drawn).mean() < 3 * DALI_COLOURS
+    assert_drawn(encode(tmp_path / "b.mp4", pictures, **X265), stream, pictures)
 
 
 def test_threads_with_streams_of_their_own(tmp_path: Path) -> None:
@@ -232,9 +242,13 @@ def test_threads_with_streams_of_their_own(tmp_path: Path) -> None:
 
 def test_memory_does_not_follow_the_number_of_videos(tmp_path: Path, stream: int) -> None:
     path, decoder = encode(tmp_path / "a.mp4", moving(40, width=640, height=480)), DALIDecoder(0, stream)
-    for _ in range(5):
-        read(path, stream, decoder=decoder)
-    before = cuda.used_memory()
-    for _ in range(60):
-        read(path, stream, decoder=decoder)
-    assert cuda.used_memory() - before < 128 * 2**20  # the pictures of sixty such reads are 1.8 GB
+
+    def growth(reads: int) -> int:
+        before = cuda.used_memory()
+        for _ in range(reads):
+            read(path, stream, decoder=decoder)
+        return cuda.used_memory() - before
+
+    growth(5)
+    # The pictures of sixty such reads are 1.8 GB. Others may use the card too: once is enough.
+    assert any(growth(60) < 128 * 2**20 for _ in range(3))

@@ -58,7 +58,8 @@ void* image_at(Address out, i64 index, i64 height, i64 width, Pixel pixel) {
 }
 
 View view_of(const Stored& stored) {
-    return upright(reinterpret_cast<const u8*>(stored.data), stored.width, stored.height, stored.rotation);
+    return upright(reinterpret_cast<const u8*>(stored.data), stored.width, stored.height, stored.stride,
+                   stored.rotation);
 }
 
 CropAxis axis_of(const float* row, i32 samples, i32 size) {

@@ -19,7 +19,9 @@ struct Where {
 // A stored picture, in the memory of where the work is done.
 struct Stored {
     Address data;
-    i32 width, height, rotation;
+    i32 width, height;
+    i64 stride;  // bytes from row to row
+    i32 rotation;
 };
 
 // What pixels of the output are.

@@ -69,9 +69,9 @@ static_assert(sizeof(CropPicture) == 160 && sizeof(CropLaunch) == 25 * 160 + 16,
 
 inline namespace DFX_LEVEL {
 
-// The picture stored at `data`, made upright by turning it clockwise.
-DFX_HD View upright(const u8* data, i32 width, i32 height, i32 degrees) {
-    const i64 pixel = kChannels, row = pixel * width;
+// The picture stored at `data`, its rows `row` bytes apart, made upright by turning it clockwise.
+DFX_HD View upright(const u8* data, i32 width, i32 height, i64 row, i32 degrees) {
+    const i64 pixel = kChannels;
     const i64 right = pixel * (width - 1), bottom = row * (height - 1);
     if (degrees == 90) return {data + bottom, -row, pixel, height, width};
     if (degrees == 180) return {data + bottom + right, -pixel, -row, width, height};

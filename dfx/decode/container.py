@@ -14,7 +14,9 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from dfx.errors import CorruptVideoError, MissingInputError, TooLargeVideoError, UnsupportedVideoError
+from dfx.values import PacketTable
 
+SKIM = 2000  # packets that are read past rather than sought past: reading one costs a thousandth of decoding it
 # Demuxers that read one file and follow no reference in it: no concat, hls, dash, sdp, image2, lavfi.
 FORMATS = (
     "3g2,3gp,asf,avi,flv,gif,h264,hevc,ivf,m4a,matroska,mj2,mov,mp4,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,swf,webm,wtv,"
@@ -92,6 +94,37 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
             return
         except IndexError:
             continue
+
+
+def packets_between(
+    container: InputContainer, stream: VideoStream, table: PacketTable, first: int, stop: int
+) -> Iterator[tuple[int, Packet[VideoStream]]]:
+    """The packets [first, stop) of a stream that was just opened, with their index in decode order.
+
+    Where the file breaks off, they end; what came before stands.
+    """
+    index, stop = _go_near(container, stream, table, first), min(stop, len(table))
+    try:
+        for packet in packets_of(container, stream):
+            if index >= first:
+                yield index, packet
+            index += 1
+            if index >= stop:
+                return
+    except av.error.FFmpegError:
+        return
+
+
+def _go_near(container: InputContainer, stream: VideoStream, table: PacketTable, seek: int) -> int:
+    """Seeks to a packet that is far away, where its pts tells it from all others; returns where reading begins."""
+    if seek <= SKIM:
+        return 0
+    pts = int(table.pts[seek])
+    container.seek(pts, stream=stream)
+    first = next(packets_of(container, stream), None)
+    arrived = first is not None and first.pts == pts
+    container.seek(pts if arrived else 0, stream=stream)
+    return seek if arrived else 0
 
 
 def _check_file(path: Path) -> None:

@@ -14,14 +14,15 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfx.decode.memory import contents
+from dfx.decode.bitstream import Shape
+from dfx.decode.cut import Cut, Span, cut, spans
 from dfx.decode.nvdec import suits
 from dfx.errors import (
     CorruptVideoError,
@@ -34,12 +35,12 @@ from dfx.errors import (
 )
 from dfx.values import HOST, Frames, Pixels, Plan, Surface, VideoInfo, Window
 
+Piece = tuple[Window, Span]  # and the packets that it needs
 CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring: 64 frames of 1080p, 398 MB
 NEWEST = (99, 0)  # compute capability: the pipeline asks `suits` with the real one, and NVDEC knows its own limits
 INSTALL = 'pip install "dfx[gpu-cu12]" (P100 to H100) or pip install "dfx[gpu-cu13]" (T4 and newer)'
 
 # What DALI's messages mean, in this order; whatever else it says, the file is at fault.
-BOUNDS = re.compile(r"out-of-bounds frame index.*\[0, (\d+)\)", re.DOTALL)
 MEANINGS: tuple[tuple[type[DfxError], str, str], ...] = (
     (TooLargeVideoError, r"out of memory|bad_alloc|OUT_OF_MEMORY|MemoryAllocation", "use smaller windows"),
     (
@@ -123,67 +124,72 @@ class DALIDecoder:
         """Yields one `Frames` a window, in order of time, with surfaces for pictures, not yet upright.
 
         One call of DALI brings as many windows as CHUNK bytes hold (64 frames of 1080p), or one window where that alone
-        is larger; a call's memory goes when all of its `Frames` have. The file is read whole, and no other one is
-        opened. Frames past the end of a file that is cut are left out; where a part cannot be decoded, the rest stands.
+        is larger; a call's memory goes when all of its `Frames` have. DALI is given the packets of those windows alone
+        (see `dfx.decode.cut`). Frames past the end of a file that is cut are left out; where a part cannot be decoded,
+        the rest stands.
 
         Raises:
             CorruptVideoError: not one picture of the plan could be decoded. UnsupportedVideoError: the CPU's decoder
             must have it (see `suits`). TooLargeVideoError: beyond `pixels`, or the GPU's memory. MissingInputError:
             there is no such file. DeviceError: the GPU no longer serves this process.
         """
-        self._check(info)
-        work, said = _Work(info, contents(info)), f"{info.path.name!r}: not one of its pictures could be decoded"
-        for windows in _chunks(plan.windows, info.width * info.height * 3):
-            try:
-                yield from self._read(work, windows)
+        self._check(info, info.width, info.height)
+        said, count = f"{info.path.name!r}: not one of its pictures could be decoded", _Count()
+        for pieces in _chunks(plan.windows, info.width * info.height * 3):
+            try:  # no loop of our own over the frames, whose variable would keep a window while the next is decoded
+                yield from map(count.see, self._read(info, pieces))
             except CorruptVideoError as error:
                 said = str(error)  # the error itself would keep all that its traceback sees
-        if not work.found:
+        if not count.seen:
             raise CorruptVideoError(said)
 
-    def _check(self, info: VideoInfo) -> None:
+    def _check(self, info: VideoInfo, width: int, height: int) -> None:
+        """width, height: pixels, of the pictures as they are shown, or as they are coded."""
         name = repr(info.path.name)
-        if self._pixels is not None and info.width * info.height > self._pixels:
-            raise TooLargeVideoError(f"{name}: {info.width}x{info.height} pixels; {self._pixels} is the limit")
-        reason = suits(info, None if self._device == HOST else NEWEST)
-        if reason is None and self._device != HOST:
-            reason = SIZES.clash(info)
+        if self._pixels is not None and width * height > self._pixels:
+            raise TooLargeVideoError(f"{name}: {width}x{height} pixels; {self._pixels} is the limit")
+        reason = suits(replace(info, width=width, height=height), None if self._device == HOST else NEWEST)
         if reason is not None:
             raise UnsupportedVideoError(f"{name}: {reason}; the CPU's decoder reads it")
 
-    def _read(self, work: _Work, windows: Sequence[Window]) -> Iterator[Frames]:
-        """The windows of one call; one call each where together they cannot be decoded."""
+    def _read(self, info: VideoInfo, pieces: Sequence[Piece]) -> Iterator[Frames]:
+        """The windows of one call; one call each where together they cannot be decoded, or are coded too large."""
         try:
-            decoded = self._decode(work, windows)
+            part = self._cut(info, pieces)
+            shape, count = part.shape, sum(window.count for window, _ in pieces)
+            if len(pieces) > 1 and shape.coded_width * shape.coded_height * 3 * count > CHUNK:
+                raise CorruptVideoError(f"{info.path.name!r}: its windows are larger together than {CHUNK} bytes")
+            decoded = self._decode(info, part, pieces)
         except CorruptVideoError:
-            if len(windows) == 1:
+            if len(pieces) == 1:
                 raise
         else:
-            yield from _split(work, windows, decoded, self._device)
+            yield from _split(info, part, pieces, decoded, self._device)
             return
-        for window in windows:
+        for piece in pieces:
             with suppress(CorruptVideoError):
-                yield from self._read(work, [window])
+                yield from self._read(info, [piece])
 
-    def _decode(self, work: _Work, windows: Sequence[Window]) -> Any:
+    def _cut(self, info: VideoInfo, pieces: Sequence[Piece]) -> Cut:
+        """The windows' packets, where DALI can be trusted with pictures of the size that they are coded as."""
+        part = cut(info, [span for _, span in pieces], self._pixels)
+        self._check(info, part.shape.coded_width, part.shape.coded_height)
+        if self._device != HOST and (reason := SIZES.clash(info.codec, part.shape)):
+            raise UnsupportedVideoError(f"{info.path.name!r}: {reason}; the CPU's decoder reads it")
+        return part
+
+    def _decode(self, info: VideoInfo, part: Cut, pieces: Sequence[Piece]) -> Any:
         """One DALI tensor uint8 [frames, height, width, 3] of all frames of the windows that are there."""
-        try:
-            return self._call(work, windows)
-        except _PastEndError as error:
-            work.frames = min(work.frames, error.frames)
-            return self._call(work, windows)
-
-    def _call(self, work: _Work, windows: Sequence[Window]) -> Any:
-        wanted = [index for window in windows for index in work.there(window)]
+        wanted = [part.places[index] for window, _ in pieces for index in window.frames if index in part.places]
         if not wanted:
-            return None
+            raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded")
         session = self._open()
         try:
-            decoded = session.decode(work.data, wanted)
+            decoded = session.decode(part.data, wanted)
         except Exception as error:
             self._session = None  # what an operator holds after an error is unknown
-            raise _mapped(work.info, error) from error
-        _check_shape(work.info, decoded, len(wanted))
+            raise _mapped(info, error) from error
+        _check_size(info, decoded, len(wanted), part.shape)
         return decoded
 
     def _open(self) -> _Session:
@@ -210,7 +216,7 @@ class _Session:
         self._mode = dynamic.EvalMode.sync_cpu  # on the calling thread; the GPU's work is on the stream on return
 
     def decode(self, data: Pixels, wanted: Sequence[int]) -> Any:
-        """data: uint8 [bytes], a whole file; gives the storage of a tensor uint8 [wanted, height, width, 3]."""
+        """data: uint8 [bytes], a file; gives the storage of a tensor uint8 [wanted, height, width, 3]."""
         with self._context, self._mode:
             return self._operator(data, frames=np.array(wanted, np.int32)).evaluate()._storage
 
@@ -226,104 +232,93 @@ class _Stream:
         return 0, self.handle
 
 
-@dataclass(slots=True)
-class _Work:
-    """One video: its file's bytes, how many frames it has as far as is known, how many pictures came."""
+class _Count:
+    """How many pictures went by."""
 
-    info: VideoInfo
-    data: Pixels
-    frames: int = field(init=False)
-    found: int = 0
+    def __init__(self) -> None:
+        self.seen = 0
 
-    def __post_init__(self) -> None:
-        self.frames = self.info.frames
-
-    def there(self, window: Window) -> list[int]:
-        """The window's frames that the file has."""
-        return [index for index in window.frames if index < self.frames]
+    def see(self, frames: Frames) -> Frames:
+        """Hands on what it counts."""
+        self.seen += len(frames)
+        return frames
 
 
 class _Sizes:
-    """The sizes that NVDEC sessions of this process were made for.
+    """The sizes that NVDEC sessions of this process were made for, but those of H.264.
 
     DALI looks a session up by the size as it is coded, and files it by the size as it is shown, which the session crops
     to (GetDecoder in frames_decoder_gpu.cc). So a video whose coded size is the shown size of an earlier one, 1920x1080
-    coded as 1920x1088 after a true 1920x1088, would get a session that crops otherwise, and wrong pictures.
+    coded as 1920x1088 after a true 1920x1088, would get a session that crops otherwise, and wrong pictures. What
+    `dfx.decode.cut` writes is shown as its stream codes it; NVDEC may still code VP8, VP9 and HEVC in larger blocks.
     """
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, int, int]] = set()
         self._lock = Lock()
 
-    def clash(self, info: VideoInfo) -> str | None:
+    def clash(self, codec: str, shape: Shape) -> str | None:
         """Notes the size of a video; says why it must not be decoded by this process, if it must not."""
-        size = (info.width, info.height)
+        if codec == "h264":  # whole macroblocks: shown as it is coded
+            return None
+        size = (shape.coded_width, shape.coded_height)
         with self._lock:
-            for width, height in _coded_sizes(info) - {size}:
-                if (info.codec, width, height) in self._seen:
+            for width, height in _coded_sizes(*size) - {size}:
+                if (codec, width, height) in self._seen:
                     return f"{size[0]}x{size[1]} after a video of {width}x{height}, which DALI would confuse"
-            self._seen.add((info.codec, *size))
+            self._seen.add((codec, *size))
         return None
 
 
 SIZES = _Sizes()
 
 
-def _coded_sizes(info: VideoInfo) -> set[tuple[int, int]]:
-    """The sizes, in pixels, that a video's pictures may be coded as: whole macroblocks (or pairs), or larger blocks."""
-    across, down = ((16,), (16, 32)) if info.codec == "h264" else ((8, 16, 32, 64),) * 2
-    return {(-(-info.width // a) * a, -(-info.height // b) * b) for a in across for b in down}
+def _coded_sizes(width: int, height: int) -> set[tuple[int, int]]:
+    """The sizes, in pixels, that NVDEC may code pictures of HEVC, VP8 or VP9 as: whole blocks of some size."""
+    return {(-(-width // a) * a, -(-height // b) * b) for a in (8, 16, 32, 64) for b in (8, 16, 32, 64)}
 
 
-def _chunks(windows: Sequence[Window], size: int) -> Iterator[list[Window]]:
+def _chunks(windows: Sequence[Window], size: int) -> Iterator[list[Piece]]:
     """Runs of windows whose pictures, of `size` bytes each, fit in CHUNK together."""
-    chunk: list[Window] = []
-    for window in windows:
-        if chunk and size * sum(one.count for one in [*chunk, window]) > CHUNK:
+    chunk: list[Piece] = []
+    for piece in zip(windows, spans(windows), strict=True):
+        if chunk and size * sum(window.count for window, _ in [*chunk, piece]) > CHUNK:
             yield chunk
             chunk = []
-        chunk.append(window)
+        chunk.append(piece)
     if chunk:
         yield chunk
 
 
-def _split(work: _Work, windows: Sequence[Window], decoded: Any, device: int) -> Iterator[Frames]:
+def _split(info: VideoInfo, part: Cut, pieces: Sequence[Piece], decoded: Any, device: int) -> Iterator[Frames]:
     """The windows' frames out of the tensor of all; windows of which nothing is there are left out."""
-    pts, place = np.sort(work.info.packets.pts), 0
-    for window in windows:
-        index: NDArray[np.int64] = np.array(work.there(window), np.int64)
+    pts, place = np.sort(info.packets.pts), 0
+    for window, _ in pieces:
+        index: NDArray[np.int64] = np.array([index for index in window.frames if index in part.places], np.int64)
         if not len(index):
             continue
-        seconds = (pts[index].astype(np.float64) - float(pts[0])) * float(work.info.time_base)
+        seconds = (pts[index].astype(np.float64) - float(pts[0])) * float(info.time_base)
         places = range(place, place + len(index))
-        work.found, place = work.found + len(index), place + len(index)
-        yield Frames(window, index, seconds, tuple(_surface(work.info, decoded, at, device) for at in places))
+        place += len(index)
+        yield Frames(window, index, seconds, tuple(_surface(info, part.shape, decoded, at, device) for at in places))
 
 
-def _surface(info: VideoInfo, decoded: Any, place: int, device: int) -> Surface:
-    pointer = int(decoded.data_ptr()) + place * info.width * info.height * 3
-    return Surface(pointer, info.width, info.height, info.rotation, device, decoded)
-
-
-class _PastEndError(CorruptVideoError):
-    """DALI finds fewer frames in a file than were asked for."""
-
-    def __init__(self, name: str, frames: int) -> None:
-        super().__init__(f"{name!r}: it ends after {frames} frames")
-        self.frames = frames
+def _surface(info: VideoInfo, shape: Shape, decoded: Any, place: int, device: int) -> Surface:
+    """Picture `place` of the tensor; of it, the rectangle that is shown."""
+    row = shape.coded_width * 3
+    pointer = int(decoded.data_ptr()) + (place * shape.coded_height + shape.top) * row + shape.left * 3
+    return Surface(pointer, shape.width, shape.height, info.rotation, device, decoded, row)
 
 
 def _mapped(info: VideoInfo, error: Exception) -> Exception:
     """The error of ours that an error of DALI's means."""
     said = f"{error} {error.__cause__ or ''}"
-    if bounds := BOUNDS.search(said):
-        return _PastEndError(info.path.name, int(bounds[1]))
     kind, _, advice = next(entry for entry in MEANINGS if re.search(entry[1], said))
     line = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
     return kind(f"{info.path.name!r}: DALI cannot decode it ({line.strip()}); {advice}")
 
 
-def _check_shape(info: VideoInfo, decoded: Any, count: int) -> None:
-    shape, wanted = tuple(decoded.shape()), (count, info.height, info.width, 3)
-    if shape != wanted:
-        raise UnsupportedVideoError(f"{info.path.name!r}: DALI gives pictures {shape} where {wanted} were asked for")
+def _check_size(info: VideoInfo, decoded: Any, count: int, shape: Shape) -> None:
+    found, wanted = tuple(decoded.shape()), (count, shape.coded_height, shape.coded_width, 3)
+    if found != wanted:
+        raise UnsupportedVideoError(f"{info.path.name!r}: DALI gives pictures {found} where {wanted} were asked for")

@@ -2,21 +2,16 @@
 
 Two things decide. The hardware, from NVIDIA's support matrix (https://developer.nvidia.com/video-encode-and-decode-gpu-
 support-matrix-new) and the NVDEC application note of Video Codec SDK 13.0 (table "NVDEC Hardware Capabilities"). And
-DALI 2.4's own code (dali/operators/video in https://github.com/NVIDIA/DALI), which numbers pictures by the pts of
-packets, takes them from NVDEC as NV12 and pairs each decoded picture with one packet.
+DALI 2.4's own code (dali/operators/video in https://github.com/NVIDIA/DALI), which takes pictures from NVDEC as NV12
+and pairs each with one packet. What stands in the packets themselves is judged by `dfx.decode.cut`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from dfx.values import VideoInfo
 
-# Containers that DALI's demuxer indexes exactly as dfx does: every packet has a pts of its own.
-CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-LARGEST_FILE = 2**31 - 1  # bytes; DALI counts what is left of a file in memory with an int
 HOST_CODECS = ("vp8", "vp9", "mjpeg")  # the rest is refused: "not supported by the CPU variant of this operator"
 EIGHT_BITS = ("yuv420p", "yuvj420p")
 TEN_BITS = ("yuv420p10le",)
@@ -65,8 +60,7 @@ def suits(info: VideoInfo, capability: tuple[int, int] | None) -> str | None:
 
     capability: compute capability of the GPU, as (8, 6); None for DALI's CPU variant (HOST).
     """
-    hardware = _host(info) if capability is None else _nvdec(info, capability)
-    return hardware or _numbering(info)
+    return _host(info) if capability is None else _nvdec(info, capability)
 
 
 def _host(info: VideoInfo) -> str | None:
@@ -106,25 +100,3 @@ def _size(info: VideoInfo, engine: Engine, capability: tuple[int, int]) -> str |
     if width % 2 or height % 2:
         return f"{width}x{height} pixels; NVDEC's surfaces have even sides"
     return None
-
-
-def _numbering(info: VideoInfo) -> str | None:
-    """Why DALI would give a frame another number than dfx does."""
-    if info.container not in CONTAINERS:
-        return f"DALI numbers the frames of mp4, mov, mkv and webm files as dfx does; this is {info.container}"
-    if info.bytes > LARGEST_FILE:
-        return f"{info.bytes} bytes; DALI takes a file whole, up to {LARGEST_FILE}"
-    if int(info.packets.pts.min()) < 0:
-        return "it has frames before time 0, which DALI leaves out"
-    if not info.packets.keyframe[0]:
-        return "it does not begin with a keyframe, and DALI counts the frames that the decoder drops"
-    if info.codec == "hevc" and _has_leading(info):
-        return "it has keyframes with leading pictures (an open GOP), which NVDEC drops and DALI counts"
-    return None
-
-
-def _has_leading(info: VideoInfo) -> bool:
-    """Whether pictures that follow a later keyframe in the file are shown before it."""
-    pts, keys = info.packets.pts, np.flatnonzero(info.packets.keyframe)
-    least_after = np.minimum.accumulate(pts[::-1])[::-1]
-    return bool((least_after[keys[1:]] < pts[keys[1:]]).any())

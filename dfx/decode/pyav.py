@@ -16,13 +16,12 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfx.decode.container import mapped, open_video, packets_of
+from dfx.decode.container import mapped, open_video, packets_between
 from dfx.decode.planes import planes_of
 from dfx.errors import CorruptVideoError, TooLargeVideoError
 from dfx.ops import LARGEST_SIDE
 from dfx.values import Frames, Plan, Planes, VideoInfo, Window
 
-SKIM = 2000  # packets that are read past rather than sought past: reading one costs a thousandth of decoding it
 REPLAY = 1000  # packets at most that are decoded again from the beginning, for a keyframe that turned out to be none
 REORDER = 16  # pictures at most that a codec's order of decoding is away from that of presentation: H.264's largest
 INTER = (PictureType.P, PictureType.B, PictureType.S)
@@ -158,36 +157,13 @@ class _Pass:
         context = self._stream.codec_context
         context.thread_count = 1
         context.flags |= Flags.unaligned  # else FFmpeg leaves columns that the stream crops, for its own speed
-        for index, packet in self._packets(self._begin, self._windows[-1].stop + REORDER * self._counted):
+        stop = self._windows[-1].stop + REORDER * self._counted
+        for index, packet in packets_between(self._container, self._stream, self._info.packets, self._begin, stop):
             wanted = self._counted or int(self._rank[index]) in self._wanted
             context.skip_frame = "DEFAULT" if wanted else "NONREF"
             packet.pts = int(self._info.packets.pts[index])
             yield from _decoded(context, packet)
         yield from _decoded(context, None)
-
-    def _packets(self, seek: int, stop: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
-        """The packets [seek, stop) of the stream, with their index in decode order."""
-        index = self._go_near(seek)
-        try:
-            for packet in packets_of(self._container, self._stream):
-                if index >= seek:
-                    yield index, packet
-                index += 1
-                if index >= stop:
-                    return
-        except av.error.FFmpegError:  # the file breaks off here; what came before stands
-            return
-
-    def _go_near(self, seek: int) -> int:
-        """Seeks to a packet that is far away, where its pts tells it from all others; returns where reading begins."""
-        if seek <= SKIM:
-            return 0
-        pts = int(self._info.packets.pts[seek])
-        self._container.seek(pts, stream=self._stream)
-        first = next(packets_of(self._container, self._stream), None)
-        arrived = first is not None and first.pts == pts
-        self._container.seek(pts if arrived else 0, stream=self._stream)
-        return seek if arrived else 0
 
 
 def _decoded(context: VideoCodecContext, packet: Packet[VideoStream] | None) -> list[VideoFrame]:

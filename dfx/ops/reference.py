@@ -7,7 +7,6 @@ differ from these by one grey level.
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,8 +32,10 @@ LARGEST_DELTA = 4.2
 def upright(surface: Surface) -> Pixels:
     """A surface of the host as an array, turned: uint8 [H, W, 3]. A view of its memory."""
     shape = surface.stored_height, surface.stored_width, 3
-    memory = (ctypes.c_uint8 * math.prod(shape)).from_address(surface.pointer)
-    return np.rot90(np.ctypeslib.as_array(memory).reshape(shape), -surface.rotation // 90)
+    size = surface.stride * (surface.stored_height - 1) + 3 * surface.stored_width
+    memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(surface.pointer))
+    picture = np.lib.stride_tricks.as_strided(memory, shape, (surface.stride, 3, 1))
+    return np.rot90(picture, -surface.rotation // 90)
 
 
 def letterbox(picture: Planes | Pixels, height: int, width: int) -> Pixels:

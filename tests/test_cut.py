@@ -1,0 +1,245 @@
+"""The planned windows as a file of their own: the same pictures to the bit, in the same order, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import clip, encode, numbered, recrop
+from numpy.typing import NDArray
+
+from dfx.decode import cut as cutting
+from dfx.decode.bitstream import Bits, Shape, shapes
+from dfx.decode.cut import Cut, cut, spans
+from dfx.decode.pyav import PyAVDecoder
+from dfx.errors import CorruptVideoError, MissingInputError, UnsupportedVideoError
+from dfx.plan import plan
+from dfx.probe import probe
+from dfx.values import PacketTable, Plan, Planes, VideoInfo, Window
+
+VP9 = {"codec": "libvpx-vp9", "cpu-used": "8", "deadline": "realtime"}
+X265 = {"codec": "libx265", "preset": "ultrafast"}
+
+
+def x265(**options: object) -> dict[str, str]:
+    given = {"log-level": "none", "keyint": 30, "min-keyint": 30, "bframes": 3, "scenecut": 0, "pools": "none"}
+    words = {**given, **{name.replace("_", "-"): value for name, value in options.items()}}
+    return {**X265, "x265-params": ":".join(f"{name}={value}" for name, value in words.items())}
+
+
+def of_plan(info: VideoInfo, chosen: Plan) -> Cut:
+    return cut(info, spans(chosen.windows))
+
+
+def pictures(part: Cut) -> list[list[NDArray[np.uint8]]]:
+    """The planes of every picture of a cut, in order of presentation, of the rectangle that is shown."""
+    shape, found = part.shape, []
+    with av.open(io.BytesIO(part.data.tobytes())) as container:
+        (stream,) = container.streams
+        assert (stream.codec_context.width, stream.codec_context.height) == (shape.coded_width, shape.coded_height)
+        for frame in container.decode(stream):
+            assert (frame.width, frame.height) == (shape.coded_width, shape.coded_height)
+            planes = []
+            for number, plane in enumerate(frame.planes):
+                half = 2 if number else 1
+                size = -(-shape.height // half), -(-shape.width // half)
+                wide = 2 if frame.format.components[0].bits > 8 else 1
+                rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width * wide]
+                left, top = shape.left // half, shape.top // half
+                planes.append(rows[top : top + size[0], left * wide : (left + size[1]) * wide])
+            found.append(planes)
+    return found
+
+
+def assert_same(info: VideoInfo, chosen: Plan) -> Cut:
+    """Every planned frame is in the cut, to the bit as the CPU's decoder gives it from the file."""
+    part = of_plan(info, chosen)
+    ours = pictures(part)
+    assert len(ours) == len(part.places)
+    for frames in PyAVDecoder().read(info, chosen):
+        assert frames.index.tolist() == list(frames.window.frames)
+        for index, picture in zip(frames.index.tolist(), frames.pictures, strict=True):
+            assert isinstance(picture, Planes)
+            for plane, same in zip(ours[part.places[index]], (picture.y, picture.u, picture.v), strict=True):
+                np.testing.assert_array_equal(plane, np.ascontiguousarray(same).view(np.uint8))
+    return part
+
+
+CLIPS = [
+    ("bframes.mp4", {"bf": "3", "g": "30"}),
+    ("pyramid.mp4", {"bf": "4", "g": "60", "x264-params": "b-pyramid=normal:b-adapt=0"}),
+    ("open.mp4", {"bf": "3", "g": "30", "x264-params": "open-gop=1"}),
+    ("open.mkv", {"bf": "3", "g": "30", "x264-params": "open-gop=1"}),
+    ("long.mp4", {"bf": "2", "g": "250", "sc_threshold": "0"}),
+    ("fields.mp4", {"x264-params": "interlaced=1", "g": "30"}),
+    ("full.mkv", {"pix_fmt": "yuvj420p", "g": "30"}),
+    ("ten.mp4", {"pix_fmt": "yuv420p10le", "g": "30"}),
+    ("bare.h264", {"bf": "0", "g": "30"}),
+    ("plain.avi", {"bf": "0", "g": "30"}),
+    ("b.ts", {"bf": "3", "g": "30"}),
+    ("b.flv", {"bf": "3", "g": "30"}),
+    ("hevc.mp4", x265(open_gop=0)),
+    ("hevc.ts", x265(open_gop=0)),
+    ("hevc10.mkv", {**x265(open_gop=0), "pix_fmt": "yuv420p10le"}),
+    ("vp9.webm", {**VP9, "g": "30"}),
+    ("vp9.mp4", {**VP9, "g": "30"}),
+    ("vp9.avi", {**VP9, "g": "30"}),
+    ("vp8.webm", {"codec": "libvpx", "g": "30"}),
+    ("jpeg.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), CLIPS, ids=[name for name, _ in CLIPS])
+@pytest.mark.parametrize("height", [96, 92])
+def test_pictures_are_the_same_to_the_bit(tmp_path: Path, name: str, settings: dict[str, str], height: int) -> None:
+    info = probe(encode(tmp_path / name, (numbered(number, 192, height) for number in range(120)), **settings))
+    inside = Plan((Window(7, 9, 1, 0, 20), Window(40, 6, 5, 20, 75)))
+    assert info.height == height
+    for chosen in (plan(info, windows=3, count=8, stride=2), plan(info, windows=1, count=3), inside):
+        part = assert_same(info, chosen)
+        assert len(part.places) >= chosen.price
+
+
+def test_only_the_windows_packets_are_there(tmp_path: Path) -> None:
+    info = probe(clip(tmp_path / "a.mp4", 260, g="250", sc_threshold="0", bf="2"))
+    chosen = plan(info, windows=2, count=5)
+    assert [window.seek for window in chosen.windows] == [0, 250]
+    part = assert_same(info, chosen)
+    assert len(part.places) == chosen.price < 20
+    with av.open(io.BytesIO(part.data.tobytes())) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    first = chosen.windows[0].price
+    assert [place for place, packet in enumerate(packets) if packet.is_keyframe] == [0, first]
+    assert packets[0].pts < packets[first].dts  # type: ignore[operator]
+    assert all(packet.pts >= packet.dts >= 0 for packet in packets)  # type: ignore[operator]
+    assert b"elst" not in part.data.tobytes()
+
+
+def test_a_seek_by_pts_arrives_at_its_keyframe(tmp_path: Path) -> None:
+    info = probe(clip(tmp_path / "a.mp4", 60, g="3", bf="3", sc_threshold="0"))
+    part = assert_same(info, Plan((Window(0, 60, 1, 0, 60),)))
+    with av.open(io.BytesIO(part.data.tobytes())) as container:
+        (stream,) = container.streams
+        keys = [packet.pts for packet in container.demux(stream) if packet.size and packet.is_keyframe]
+        assert len(keys) == 20
+        for pts in keys:
+            container.seek(pts, stream=stream)
+            assert next(container.demux(stream)).pts == pts
+
+
+@pytest.mark.parametrize(("name", "first"), [("a.mkv", 0), ("a.mp4", 0), ("a.mp4", -400), ("a.ts", 0)])
+def test_irregular_and_negative_times(tmp_path: Path, name: str, first: int) -> None:
+    stamps = (np.cumsum([first, *np.random.default_rng(5).integers(10, 90, 79)])).tolist()
+    path = tmp_path / name
+    with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "g": "20", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, stamp in enumerate(stamps):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert_same(probe(path), plan(probe(path), windows=3, count=8))
+
+
+def test_a_window_that_does_not_begin_anew_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = probe(clip(tmp_path / "a.mp4", 90, bf="3", g="30", **{"x264-params": "open-gop=1"}))
+    chosen = plan(info, windows=3, count=4)
+    later = Plan(chosen.windows[-1:])
+    assert later.windows[0].seek > 40
+    assert len(assert_same(info, later).places) == later.windows[0].stop  # only the first keyframe is an IDR picture
+    monkeypatch.setattr(cutting, "REPLAY", 40)
+    with pytest.raises(UnsupportedVideoError, match="no picture that begins anew"):
+        of_plan(info, later)
+
+
+def test_a_flag_that_lies_is_not_believed(tmp_path: Path) -> None:
+    for name, settings in (("a.mp4", {"bf": "0"}), ("a.webm", VP9), ("b.webm", {"codec": "libvpx"})):
+        info = probe(clip(tmp_path / name, 40, **settings))
+        keyframe = info.packets.keyframe.copy()
+        keyframe[20] = True
+        false = dataclasses.replace(info, packets=PacketTable(info.packets.pts, keyframe))
+        assert len(assert_same(false, Plan((Window(20, 4, 1, 20, 24),))).places) == 24
+
+
+def test_far_windows_are_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = probe(clip(tmp_path / "a.mp4", 300, g="50", sc_threshold="0"))
+    monkeypatch.setattr(cutting, "SKIM", 20)
+    monkeypatch.setattr("dfx.decode.container.SKIM", 20)
+    assert_same(info, plan(info, windows=3, count=8))
+
+
+@pytest.mark.parametrize("settings", [{"bf": "2", "g": "30"}, x265(open_gop=0)], ids=["h264", "hevc"])
+@pytest.mark.parametrize("edges", [{"left": 16, "top": 4}, {"left": 32, "right": 16, "top": 6, "bottom": 10}], ids=str)
+def test_crops_are_struck_out(tmp_path: Path, settings: dict[str, str], edges: dict[str, int]) -> None:
+    whole = clip(tmp_path / "whole.mp4", 60, **settings)
+    info = probe(recrop(whole, tmp_path / "a.mp4", **edges))
+    width, height = 192 - edges["left"] - edges.get("right", 0), 96 - edges["top"] - edges.get("bottom", 0)
+    assert (info.width, info.height) == (width, height)
+    part = assert_same(info, plan(info, windows=2, count=8))
+    assert part.shape == Shape(192, 96, edges["left"], edges["top"], width, height)
+
+
+def test_times_that_only_number_packets_are_refused(tmp_path: Path) -> None:
+    for name in ("a.avi", "a.h264"):
+        info = probe(clip(tmp_path / name, 60, bf="3", g="20"))
+        with pytest.raises(UnsupportedVideoError, match="does not say in which order"):
+            of_plan(info, plan(info, windows=2))
+
+
+def test_leading_pictures_of_hevc_are_refused(tmp_path: Path) -> None:
+    info = probe(clip(tmp_path / "a.mp4", 90, **x265(open_gop=1)))
+    with pytest.raises(UnsupportedVideoError, match="open GOP"):
+        of_plan(info, plan(info, windows=3))
+    assert_same(info, plan(info, windows=1, count=8))  # before the first of them
+
+
+def test_packets_without_a_picture_are_refused(tmp_path: Path) -> None:
+    settings = {"codec": "libvpx", "deadline": "good", "auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k"}
+    info = probe(clip(tmp_path / "a.webm", 90, **settings))
+    if info.frames == 90:
+        pytest.skip("this encoder wrote no hidden frames")
+    with pytest.raises(UnsupportedVideoError, match="without a picture"):
+        of_plan(info, Plan((Window(0, info.frames, 1, 0, info.frames),)))
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    path = clip(tmp_path / "a.mkv", 60, g="20")
+    info, data = probe(path), path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    half = of_plan(info, Plan((Window(0, 60, 1, 0, 60),)))
+    assert 10 < len(half.places) < 50
+    assert len(pictures(half)) == len(half.places)
+    with pytest.raises(CorruptVideoError, match="not one of its pictures"):
+        of_plan(info, Plan((Window(55, 4, 1, 50, 60),)))
+    path.unlink()
+    with pytest.raises(MissingInputError):
+        of_plan(info, plan(info))
+
+
+def test_windows_that_go_on_need_what_came_before() -> None:
+    windows = (Window(0, 4, 1, 0, 6), Window(8, 2, 1, 6, 12), Window(50, 4, 1, 50, 56), Window(54, 1, 1, 56, 56))
+    assert spans(windows) == [(0, 6), (0, 12), (50, 56), (50, 56)]
+
+
+def test_headers_that_are_cut() -> None:
+    with pytest.raises(EOFError):
+        Bits(b"\x01").read(9)
+    short = b"\x01\x64\0\x28\xff\xe1\0\x04gd\0\x28\x01\0\0"
+    with pytest.raises(EOFError):
+        shapes("h264", short, short)
+    assert Bits(bytes([0b00101_010])).golomb() == 4
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["dfdc_001_real.mp4", "dfl_001_fake.mp4", "dfl_002_real.mp4", "aniport_002_fake.mp4"])
+def test_real_videos(shared: Path, name: str) -> None:
+    info = probe(shared / "data" / "videos" / name)
+    part = assert_same(info, plan(info, windows=2, count=8, stride=2))
+    assert part.shape.coded_width % 16 == part.shape.coded_height % 16 == 0
