@@ -58,7 +58,8 @@ class Health(Tabular):
 def examine() -> Health:
     """Looks at every part, then scores the samples on each device that can serve."""
     found = [extension(), runtime(), gpu(), provider(), decoder(), tensorrt()]
-    devices = [NO_GPU, *(f"cuda:{index}" for index in range(cuda.device_count()) if all(x.sound for x in found[:5]))]
+    served = cuda.device_count() if all(finding.sound for finding in found[:5]) else 0
+    devices = [NO_GPU, *(f"cuda:{index}" for index in range(served))]
     tests = [self_test(device) for device in devices]
     serves = tuple(device for device, test in zip(devices, tests, strict=True) if test.sound)
     return Health((*found, *tests), serves)

@@ -35,6 +35,9 @@ EXPORT = 1e-4
 RECODED_SCORE = 0.05
 """Probability: what another codec, depth, sampling of colour or size makes of the same face."""
 
+COARSER_SCORE = 0.1
+"""Probability: the same face at half the size, enlarged again; what is blurred looks less manipulated."""
+
 SHORTER_SCORE = 0.1
 """Probability: fewer pictures of the same face, down to one."""
 
