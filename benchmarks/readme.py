@@ -82,10 +82,10 @@ def gpu(figures: Figures) -> str:
     card, median = figures["machine"]["card"].split(",")[0], parity["probability"]["median"]
     others, far = len(parity["reasons_differ"]), sum(value > 0.02 for value in apart)
     return (
-        f"On an {card}, {parity['videos']} videos: {others} have another reason than on the CPU; half of the scores are "
-        f"within {median:.4f} of the CPU's, but {far} or more are further off than 0.02, the worst by {max(apart):.2f}. "
-        f"Decoding alone, the default plan of 1080p clips, with 1, 4 and 8 videos in hand: {rates} videos a second, "
-        f"beside {decode['pyav_1_core']:.1f} by PyAV on one core ({figures['note']})."
+        f"On an {card}, {parity['videos']} videos: {others} have another reason than on the CPU; half of the "
+        f"scores are within {median:.4f} of the CPU's, but {far} or more are further off than 0.02, the worst by "
+        f"{max(apart):.2f}. Decoding alone, the default plan of 1080p clips, with 1, 4 and 8 videos in hand: "
+        f"{rates} videos a second, beside {decode['pyav_1_core']:.1f} by PyAV on one core ({figures['note']})."
     )
 
 
