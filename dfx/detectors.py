@@ -146,7 +146,7 @@ class BlazeFace:
 
     def __init__(self, name: str, file: Path | None = None) -> None:
         os.environ.setdefault("GLOG_minloglevel", "2")  # or it writes of its threads and delegates
-        mend = "run pip install 'mediapipe>=0.10.14,<0.10.30' (later ones carry no model)"
+        mend = "run pip install 'dfx[blazeface]' (mediapipe 0.10.14 to 0.10.29; later ones carry no model)"
         solutions = getattr(_module("mediapipe", name, mend), "solutions", None)
         if solutions is None:
             raise DependencyError(f"{name}: this mediapipe has no `solutions`; {mend}")
@@ -165,7 +165,7 @@ class Hog:
     """dlib's frontal face detector: histograms of oriented gradients (Dalal and Triggs, CVPR 2005) and a linear SVM."""
 
     def __init__(self, name: str, file: Path | None = None) -> None:
-        library = _module("dlib", name, "run pip install dlib (or dlib-bin, which needs no compiler)")
+        library = _module("dlib", name, "run pip install 'dfx[hog]' (or dlib-bin, which needs no compiler)")
         self.name, self._detector = name, library.get_frontal_face_detector()
 
     def detect(self, picture: Pixels) -> Faces:

@@ -135,7 +135,7 @@ class Comparison(Tabular, Sequence[Looked]):
 
     @property
     def overview(self) -> Table:
-        """A row a detector: videos and pictures with a face, faces, the most at once, confidence, median processor time.
+        """A row a detector: videos and pictures with a face, faces, most at once, confidence, median processor time.
 
         at once: the most faces in one picture of a video, mean over the videos.
         """
