@@ -320,7 +320,7 @@ def _opencv(name: str) -> Any:
 def _module(module: str, name: str, mend: str) -> Any:
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # ImportError, or what a torchvision raises that was built for another torch
         raise DependencyError(f"the detector {name} needs {module} ({error}): {mend}") from error
 
 

@@ -333,6 +333,10 @@ def test_bad_arguments_end_with_one_line(samples: Path, options: list[str], word
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+def test_help_shows_an_example() -> None:
+    assert "dfx faces videos --detectors retinaface,haar" in run("faces", "--help").stdout
+
+
 def test_python_gives_the_same(tmp_path: Path) -> None:
     clip(tmp_path / "a.mp4", 20)
     found = dfx.faces(tmp_path, ["retinaface"], pictures=3, workers=1)
