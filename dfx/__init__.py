@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from dfx.audio import audio
 from dfx.extract import Extracted
+from dfx.faces import Comparison, faces
 from dfx.frames import frames
 from dfx.inspect import Inspection, inspect
 from dfx.predict import find_faces, predict_dir, predict_video
@@ -18,6 +19,7 @@ __version__ = version("dfx")
 
 __all__ = [
     "ClipScore",
+    "Comparison",
     "Extracted",
     "FaceTracks",
     "Inspection",
@@ -32,6 +34,7 @@ __all__ = [
     "VideoInfo",
     "__version__",
     "audio",
+    "faces",
     "find_faces",
     "frames",
     "inspect",

@@ -13,6 +13,7 @@ from typing import Any
 
 from dfx.audio import AudioChore
 from dfx.errors import DfxError, VideoError
+from dfx.faces import FacesChore
 from dfx.facts import FactsChore
 from dfx.frames import FramesChore
 from dfx.messages import decode
@@ -21,7 +22,12 @@ from dfx.worker import Replies, claim_stdout, limit_memory
 
 Message = dict[str, Any]
 Chore = Callable[..., Message]
-CHORES: dict[str, Callable[..., Chore]] = {"facts": FactsChore, "frames": FramesChore, "audio": AudioChore}
+CHORES: dict[str, Callable[..., Chore]] = {
+    "facts": FactsChore,
+    "frames": FramesChore,
+    "audio": AudioChore,
+    "faces": FacesChore,
+}
 
 
 def main() -> None:

@@ -490,3 +490,62 @@ def _show(table: Tabular) -> None:
 
 def _say(words: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text_of(words)))
+
+
+@main.command()
+@click.argument("source", nargs=-1, required=True)
+@click.option(
+    "--detectors",
+    default="retinaface",
+    show_default=True,
+    help="With commas: retinaface, haar, mtcnn, blazeface, hog, yunet=FILE.onnx, yolo=FILE.onnx.",
+)
+@click.option("--frames", "pictures", default=4, show_default=True, help="Pictures of each video, spread evenly.")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV to write: a row a box.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="PNG to write: pictures that the detectors differ on.")
+@WORKERS
+@LINKS
+@QUIET
+def faces(
+    source: tuple[str, ...],
+    detectors: str,
+    pictures: int,
+    out: Path | None,
+    sheet: Path | None,
+    workers: int | None,
+    follow_symlinks: bool,
+    quiet: bool,
+) -> None:
+    """Run face detectors side by side on the same pictures of SOURCE (a folder, a file, a glob, or several files).
+
+    What each finds, how large the faces are, how long it takes, where two of them differ, and what votes would drop.
+
+    \b
+    Examples:
+        dfx faces videos --detectors retinaface,haar
+        dfx faces videos --detectors retinaface,haar,yunet=yunet.onnx --sheet sheet.png --out boxes.csv
+    """
+    from dfx.faces import check_out, check_sheet
+
+    if out is not None:
+        check_out(out)
+    if sheet is not None:
+        check_sheet(sheet)
+    result = dfx.faces(
+        list(source),
+        detectors.split(","),
+        pictures=pictures,
+        workers=workers,
+        follow_symlinks=follow_symlinks,
+        progress=not quiet,
+    )
+    if out is not None:
+        result.to_csv(out)
+    if sheet is not None:
+        result.sheet(sheet)
+    if not quiet:
+        for table in (result.overview, result.sizes, result.pairs, result.votes):
+            _show(table)
+    for item in result.failed:
+        _say(f"{item.filename}: {item.problem}")
+    sys.exit(bool(result.failed))

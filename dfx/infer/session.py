@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,6 +68,11 @@ class OnnxSession:
     def metadata(self) -> Mapping[str, str]:
         """The file's `metadata_props`."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def shapes(self) -> Mapping[str, Sequence[int | str]]:
+        """The inputs' shapes; an axis that the file leaves open is a name."""
+        return {node.name: node.shape for node in self._session.get_inputs()}
 
     def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Runs once; raises ModelError where the file does not take what its contract says it takes."""
