@@ -35,7 +35,7 @@ def pictures(
     for i, person in enumerate(people):
         groups[person].append(i)
     boxes = {person: np.mean([tracks[i].boxes.mean(axis=0) for i in rows], axis=0) for person, rows in groups.items()}
-    main = max(groups, key=lambda p: sum(_side(tracks[i].boxes.mean(axis=0)) ** 2 for i in groups[p]), default=None)
+    main = max(groups, key=lambda p: sum(_side(tracks[i].boxes.mean(axis=0)) ** 2 for i in groups[p]), default=-1)
     verdicts: list[Verdict | None] = [None] * len(tracks)
     for person, rows in groups.items():
         if person != main and len(rows) > 1 and _side(boxes[person]) < BACK * _side(boxes[main]):
