@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from dfx.pipeline import Pipeline
-from dfx.values import Verdict
+from dfx.values import Followed, Track, Verdict
 
 Picture = NDArray[np.uint8]
 Place = tuple[float, float, float, float]  # xyxy, pixels
@@ -176,7 +176,7 @@ def _second(
         side = 250 * size
         return paste(scene, picture, 530 + 15 * spot[0] + 3 * np.sin(1.4 * time) + dx, 150 + dy, side)
     if kind == "nested":
-        return paste(scene, picture, x + 22 * spot[0] + dx, y - 12 + 18 * spot[1] + dy, 35 + 40 * size)
+        return paste(scene, picture, x + 22 * spot[0] + dx, y - 45 + 8 * spot[1] + dy, 34 + 24 * size)
     seen = frame % HALF in {7, 8, 9}  # of the looks at 0, 8 and 14, only one
     return paste(scene, picture, 530 + 20 * spot[0], 200 + 30 * spot[1], 180 * size) if seen else None
 
@@ -217,16 +217,25 @@ def judged(pipeline: Pipeline, case: Case, folder: Path) -> list[Outcome]:
         sc_threshold="0",
         preset="fast",
     )
-    outcomes = []
-    for followed in pipeline.followed(path):
-        frame = int(followed.track.index[np.flatnonzero(followed.track.detected)[0]])
-        box = followed.track.boxes[np.flatnonzero(followed.track.detected)[0]]
-        outcomes.append(Outcome(case.name, _kind(case, frame, box), followed.verdict))
-    return outcomes
+    seen = [(followed, _kind(case, followed.track)) for followed in pipeline.followed(path)]
+    return [Outcome(case.name, _surest(each, kind, seen), each.verdict) for each, kind in seen]
 
 
-def _kind(case: Case, frame: int, box: NDArray[np.float32]) -> str:
+def _surest(each: Followed, kind: str, seen: list[tuple[Followed, str]]) -> str:
+    """The kind, but "stray" for all but the surest of a window's detections of one person."""
+    start = each.track.index[0]
+    same = [other for other, its in seen if its == kind and other.track.index[0] == start]
+    return kind if kind not in TRUE or each is max(same, key=_presence) else "stray"
+
+
+def _presence(each: Followed) -> float:
+    return float((each.track.scores * each.track.detected).sum())
+
+
+def _kind(case: Case, track: Track) -> str:
     """Whose box it is: the smallest drawn picture that its middle lies in and that it does not outgrow."""
+    row = int(np.flatnonzero(track.detected)[0])
+    frame, box = int(track.index[row]), track.boxes[row]
     x, y = (box[:2] + box[2:]) / 2
     side = float(box[2] - box[0])
     found = []
@@ -244,7 +253,7 @@ def videos(pipeline: Pipeline, folder: Path) -> Iterator[Outcome]:
             seen = pipeline.followed(folder / row["filename"])
             for start in sorted({int(each.track.index[0]) for each in seen}):
                 window = [each for each in seen if each.track.index[0] == start]
-                main = max(window, key=lambda each: (each.track.scores * each.track.detected).sum())
+                main = max(window, key=_presence)
                 for each in window:
                     yield Outcome(row["filename"], "video" if each is main else "stray", each.verdict)
 
