@@ -85,7 +85,7 @@ def _square(picture: Picture) -> Picture:
 
 
 def _alive(time: float, phase: float) -> Picture:
-    """The astronaut's head, 300 x 300: mouth, lids and head moved by smooth bumps of displacement."""
+    """The astronaut's head, 200 x 200: mouth, lids and head moved by smooth bumps of displacement."""
     rows, columns = np.mgrid[:300, :300].astype(np.float32)
     bumps = [  # x, y of the middle, radius, and how far it moves, in pixels of the picture
         (122, 152, 16, 0, 5 * np.sin(9 * time + phase)),
@@ -96,12 +96,13 @@ def _alive(time: float, phase: float) -> Picture:
     for x, y, radius, right, down in bumps:
         weight = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * radius**2))
         columns, rows = columns - np.float32(right) * weight, rows - np.float32(down) * weight
-    return np.asarray(cv2.remap(ASTRONAUT, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    moved = cv2.remap(ASTRONAUT, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(moved[20:220, 20:220])  # a face as large in its square as those of the real videos
 
 
 ASTRONAUT = np.ascontiguousarray(data.astronaut()[:300, 100:400])
 NOISE = np.random.default_rng(0).normal(0, 2, (5, HEIGHT, WIDTH, 3)).astype(np.float32)  # a sensor's
-PORTRAIT = np.ascontiguousarray(data.astronaut()[30:200, 140:310])
+PORTRAIT = np.ascontiguousarray(data.astronaut()[50:180, 157:287])
 
 
 def paste(
@@ -111,14 +112,17 @@ def paste(
 
     ink: 0 for a thing of its own, 1 for a print that takes the shade of the cloth under it.
     """
-    scale = side / picture.shape[1]
+    scale, reach = side / picture.shape[1], 0.75 * side
+    left, top = max(0, int(x - reach)), max(0, int(y - reach))
+    part = scene[top : int(y + reach), left : int(x + reach)]
+    size = part.shape[1], part.shape[0]
     matrix = cv2.getRotationMatrix2D((picture.shape[1] / 2, picture.shape[0] / 2), turn, scale)
-    matrix[:, 2] += (x - picture.shape[1] / 2, y - picture.shape[0] / 2)
+    matrix[:, 2] += (x - left - picture.shape[1] / 2, y - top - picture.shape[0] / 2)
     small = cv2.GaussianBlur(picture, (0, 0), 0.45 / scale) if scale < 0.7 else picture
-    mask = cv2.warpAffine(np.full(picture.shape[:2], 1, np.float32), matrix, (WIDTH, HEIGHT))[..., None]
-    seen = cv2.warpAffine(small, matrix, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    shade = scene.astype(np.float32) / 200
-    scene[:] = np.clip(scene * (1 - mask) + mask * (seen * (1 - ink) + seen * shade * ink), 0, 255).astype(np.uint8)
+    mask = cv2.warpAffine(np.full(picture.shape[:2], 1, np.float32), matrix, size)[..., None]
+    seen = cv2.warpAffine(small, matrix, size, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    inked = seen * (1 - ink + ink * part.astype(np.float32) / 200)
+    part[:] = np.clip(part * (1 - mask) + mask * inked, 0, 255).astype(np.uint8)
     return x - side / 2, y - side / 2, x + side / 2, y + side / 2
 
 
