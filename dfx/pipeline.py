@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
@@ -27,8 +27,22 @@ from dfx.picture import scene
 from dfx.plan import plan
 from dfx.probe import probe
 from dfx.settings import Limits, Settings
-from dfx.track import follow, join
-from dfx.values import HOST, ClipScore, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo, View
+from dfx.sift import pictures
+from dfx.track import join, sift
+from dfx.values import (
+    HOST,
+    ClipScore,
+    Followed,
+    Frames,
+    Pixels,
+    Plan,
+    Prediction,
+    Reason,
+    Track,
+    Verdict,
+    VideoInfo,
+    View,
+)
 
 Found = TypeVar("Found")
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
@@ -86,14 +100,21 @@ class Pipeline:
         """
         with self._on_device():
             info = probe(path, limits=self.limits)
-            pairs = self._through(self._cut, info, chosen or self.plan(info))
+            pairs = _living(self._through(self._cut, info, chosen or self.plan(info)))
             return [(track, np.asarray(clip)) for track, clip in pairs]
 
     def tracks(self, path: str | Path) -> list[Track]:
         """The people in a video: a track for each person and window, in order of time."""
+        return [each.track for each in self.followed(path) if each.verdict is None]
+
+    def followed(self, path: str | Path) -> list[Followed]:
+        """What `tracks` says, with the tracks that were dropped and why, window by window."""
         with self._on_device():
             info = probe(path, limits=self.limits)
-            return self._through(self._follow, info, self._plan(info, self.settings.windows))
+            seen = self._through(self._cut_all, info, self._plan(info, self.settings.windows))
+        kept = [(each.track, clip) for each, clip in seen if each.verdict is None]
+        verdicts = iter(_pictures(kept))
+        return [replace(each, verdict=each.verdict or next(verdicts)) for each, _ in seen]
 
     def views(self, info: VideoInfo, windows: int) -> list[View]:
         """What a person is shown of a video, window by window: those that a prediction of so many windows looks at.
@@ -106,7 +127,7 @@ class Pipeline:
         info = probe(path, limits=self.limits)
         chosen = self._plan(info, windows)
         row = replace(row, windows=len(chosen.windows))
-        pairs = self._through(self._cut, info, chosen)
+        pairs = _living(self._through(self._cut, info, chosen))
         if not pairs:
             return replace(row, reason=Reason.NO_FACE, detail="no face was found in the pictures that were looked at")
         tracks = [track for track, _ in pairs]
@@ -136,16 +157,34 @@ class Pipeline:
     def _cut(self, frames: Frames) -> list[tuple[Track, Pixels | DeviceArray]]:
         return [(track, crop_track(frames, track, self.classifier.contract)) for track in self._follow(frames)]
 
+    def _cut_all(self, frames: Frames) -> list[tuple[Followed, Pixels | DeviceArray]]:
+        contract = self.classifier.contract
+        return [(each, crop_track(frames, each.track, contract)) for each in self._sift(frames)]
+
     def _view(self, frames: Frames) -> list[View]:
         faces = tuple((track, np.asarray(clip)) for track, clip in self._cut(frames))
         middle = scene(frames.pictures[len(frames) // 2])  # type: ignore[arg-type]
         return [View(float(frames.seconds[0]), float(frames.seconds[-1]), middle, faces)]
 
     def _follow(self, frames: Frames) -> list[Track]:
+        return [each.track for each in self._sift(frames) if each.verdict is None]
+
+    def _sift(self, frames: Frames) -> list[Followed]:
         step = max(1, DETECT_EVERY // frames.window.stride)
         looked = sorted({*range(0, len(frames), step), len(frames) - 1})
         faces = self.detector.detect([frames.pictures[i] for i in looked])
-        return follow(frames, dict(zip(looked, faces, strict=True)))
+        return sift(frames, dict(zip(looked, faces, strict=True)))
+
+
+def _pictures(pairs: Sequence[tuple[Track, Pixels | DeviceArray]]) -> list[Verdict | None]:
+    """The verdict that all windows together give on each track."""
+    tracks = [track for track, _ in pairs]
+    return pictures(tracks, [clip for _, clip in pairs], join(tracks))
+
+
+def _living(pairs: list[tuple[Track, Pixels | DeviceArray]]) -> list[tuple[Track, Pixels | DeviceArray]]:
+    """Without posters and prints."""
+    return [pair for pair, verdict in zip(pairs, _pictures(pairs), strict=True) if verdict is None]
 
 
 def _all(stage: Callable[[Frames], list[Found]], windows: Iterator[Frames]) -> list[Found]:

@@ -37,6 +37,16 @@ class Reason(StrEnum):
     OUT_OF_BUDGET = "out_of_budget"
 
 
+class Verdict(StrEnum):
+    """Why a track is not scored: what was followed is no real face, or one too many."""
+
+    BLIP = "blip"
+    NESTED = "nested"
+    POSTER = "poster"
+    PRINT = "print"
+    CROWD = "crowd"
+
+
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
     """The first audio stream: codec name, sampling rate in Hz, channels, bit rate in bit/s (0 where unknown)."""
@@ -258,6 +268,14 @@ class Track:
 
     def __len__(self) -> int:
         return len(self.index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """A track as it was linked; verdict: why it was dropped, None where it is a real face."""
+
+    track: Track
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
