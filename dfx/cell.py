@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dfx.audio import AudioChore
+from dfx.clip_cache import ClipsChore
 from dfx.errors import DfxError, VideoError
 from dfx.facts import FactsChore
 from dfx.frames import FramesChore
@@ -21,7 +22,12 @@ from dfx.worker import Replies, claim_stdout, limit_memory
 
 Message = dict[str, Any]
 Chore = Callable[..., Message]
-CHORES: dict[str, Callable[..., Chore]] = {"facts": FactsChore, "frames": FramesChore, "audio": AudioChore}
+CHORES: dict[str, Callable[..., Chore]] = {
+    "facts": FactsChore,
+    "frames": FramesChore,
+    "audio": AudioChore,
+    "clips": ClipsChore,
+}
 
 
 def main() -> None:
