@@ -509,7 +509,7 @@ def _say(words: str) -> None:
 @click.option("--minutes", default=140.0, show_default=True, help="Minutes of training, over all runs.")
 @click.option("--patience", default=5, show_default=True, help="Epochs without a better validation log loss.")
 @click.option("--batch", default=16, show_default=True, help="Clips a step.")
-@click.option("--windows", default=4, show_default=True, help="Clips of frames cut from a video, at most.")
+@click.option("--windows", default=2, show_default=True, help="Clips of frames cut from a video, at most.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N: what trains.")
 @click.option("--loaders", default=0, show_default=True, help="Processes that read clips; a GPU wants a few.")

@@ -55,7 +55,7 @@ def export_classifier(
     shape = (CLIP_LENGTH, 3, CROP_SIZE, CROP_SIZE)
     examples = [torch.randint(0, 256, (count, *shape), dtype=torch.uint8) for count in (2, 1, 3)]
     scale = {"scale": calibration.scale, "bias": calibration.bias}
-    contract = CONTRACT | (about or {}) | {"version": version, "calibration": scale}
+    contract = CONTRACT | dict(about or {}) | {"version": version, "calibration": scale}
     export(net, out, examples, {0: "count"}, ["logits"], contract)
 
 

@@ -55,7 +55,7 @@ class Options:
     minutes: float = 140.0
     patience: int = 5
     batch: int = 16
-    windows: int = 4
+    windows: int = 2
     seed: int = 0
     device: str = "cpu"
     workers: int | None = None

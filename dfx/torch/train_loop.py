@@ -115,7 +115,7 @@ class FineTuning(LightningModule):
         """Cross entropy of a batch, each clip's frames changed alike."""
         clips, fake = batch
         logits = self.net(changed(clips, self._plan.seed + self.global_step))
-        loss = functional.binary_cross_entropy_with_logits(logits.float(), fake)
+        loss: Tensor = functional.binary_cross_entropy_with_logits(logits.float(), fake)
         self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(fake))
         return loss
 
