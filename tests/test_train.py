@@ -111,13 +111,13 @@ def test_shuffled_labels_teach_nothing() -> None:
     truth = np.arange(120) % 2 == 1
     assert learned(truth, truth) > 0.9
     aucs = [learned(truth, rng.permutation(truth)) for _ in range(8)]
-    assert np.mean(aucs) == pytest.approx(0.5, abs=0.12)  # 0.075 is the spread of one AUC of 30 and 30, 0.027 of eight
+    assert np.mean(aucs) == pytest.approx(0.5, abs=0.12)  # 0.08 is the spread of one such AUC, 0.03 that of the mean of eight
 
 
 def learned(truth: np.ndarray, told: np.ndarray) -> float:
     """AUC, by what half of the videos were said to be, on the other half; real features flicker less than fake ones."""
     torch.manual_seed(0)
-    features = torch.randn(len(truth), 2, CLIP_LENGTH, FEATURES)
+    features = 0.3 * torch.randn(len(truth), 2, CLIP_LENGTH, FEATURES)
     features[torch.from_numpy(truth), :, ::2, 0] += 3
     half = len(truth) // 2
     clips = VideoClips(np.zeros((2, 1, 1, 1, 1), np.uint8), np.zeros(2, np.int64), np.ones(2))
@@ -141,6 +141,7 @@ def test_the_shipped_file_gives_its_weights_back() -> None:
         begin(MODELS / "detector.onnx", "lite0")
 
 
+@pytest.mark.timeout(420)  # three starts of torch and an export, on a machine that may be busy
 def test_a_run_is_killed_and_goes_on_to_a_model(samples: Path, tmp_path: Path) -> None:
     """Eight copies of the samples with a mark in each, else they would be the same file on both sides; two epochs."""
     pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
@@ -157,11 +158,11 @@ def test_a_run_is_killed_and_goes_on_to_a_model(samples: Path, tmp_path: Path) -
     command = [sys.executable, "-m", "dfx", "train", str(videos), "--out", str(out), "--epochs", "2"]
     command += ["--windows", "1", "--start", "nothing", "--device", "cpu", "--batch", "4", "--workers", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while run.poll() is None and not (out / "checkpoints" / "last.ckpt").exists():
         time.sleep(0.05)
     run.send_signal(signal.SIGKILL)
-    run.communicate()
+    run.wait()
     assert not (out / "model.onnx").exists()
     kept = {path: path.stat().st_mtime_ns for path in (out / "clips").iterdir()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -63,7 +63,7 @@ def _dealt(cases: Sequence[Case], seed: int) -> NDArray[np.bool_]:
             f"{len(cases)} videos with faces, and only {smallest} unconnected groups of people with REAL or with FAKE "
             "ones; at least 2 of each are needed, so that some can be held out"
         )
-    most = min(HELD_OUT, int(fake.sum()), int((~fake).sum()))
+    most = min(HELD_OUT, int(fake.sum()), int((~fake).sum()), len(np.unique(groups)))
     for parts in range(most, 1, -1):  # with a few large groups, a fifth may come out without one of the classes
         dealer = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
         folds = [np.isin(np.arange(len(cases)), rows) for _, rows in dealer.split(fake, fake, groups)]

@@ -21,6 +21,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
@@ -79,8 +80,11 @@ class Result:
 
     @property
     def figures(self) -> Figures:
-        """Over all of them, both classes weighing the same."""
-        return figures(self.probabilities, self.fake)
+        """Over all of them, both classes weighing the same.
+
+        AUC is that of the logits: it asks for an order, which calibrations of several folds would mix up.
+        """
+        return replace(figures(self.probabilities, self.fake), auc=float(roc_auc_score(self.fake, self.logits)))
 
 
 def train(folders: Sequence[Path], labels: Path | None, out: Path, options: Options) -> Figures:
@@ -414,7 +418,8 @@ its group (where there are groups enough: at least two with REAL and two with FA
 | --- | --- | --- | --- | --- |
 | {found.auc:.4f} | {found.log_loss:.4f} | {found.brier:.4f} | {found.accuracy:.4f} | {found.ece:.4f} |
 
-Always 0.5 has a log loss of 0.6931. The file's own calibration, fitted on all of them:
+Always 0.5 has a log loss of 0.6931. The file's own calibration, fitted on all of them, has the scale 0 where fakes did
+not score higher than real videos, and the model then says 0.5 of everything:
 probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f}).
 
 ## Known limits
