@@ -111,7 +111,7 @@ def test_shuffled_labels_teach_nothing() -> None:
     truth = np.arange(120) % 2 == 1
     assert learned(truth, truth) > 0.9
     aucs = [learned(truth, rng.permutation(truth)) for _ in range(8)]
-    assert np.mean(aucs) == pytest.approx(0.5, abs=0.12)  # 0.08 is the spread of one such AUC, 0.03 that of the mean of eight
+    assert np.mean(aucs) == pytest.approx(0.5, abs=0.12)  # one such AUC has a spread of 0.08, the mean of eight 0.03
 
 
 def learned(truth: np.ndarray, told: np.ndarray) -> float:

@@ -148,7 +148,7 @@ def changed(clips: Tensor, seed: int) -> Tensor:
     pictures = clips.transpose(0, 1).flatten(0, 1).float()
     with torch.autocast(clips.device.type, enabled=False):
         out = augment(pictures, Dice(count, generator, copies=frames))
-    return out.unflatten(0, (frames, count)).transpose(0, 1)
+    return out.view(frames, count, *out.shape[1:]).transpose(0, 1)
 
 
 def video_logit(clips: CachedClips, logits: Tensor) -> float:
