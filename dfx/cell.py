@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dfx.audio import AudioChore
+from dfx.clip_cache import ClipsChore
 from dfx.errors import DfxError, VideoError
 from dfx.faces import FacesChore
 from dfx.facts import FactsChore
@@ -27,6 +28,7 @@ CHORES: dict[str, Callable[..., Chore]] = {
     "frames": FramesChore,
     "audio": AudioChore,
     "faces": FacesChore,
+    "clips": ClipsChore,
 }
 
 

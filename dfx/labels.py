@@ -1,4 +1,4 @@
-"""Labels: what the challenge's `metadata.json` says of a video beside its label: its original and its split."""
+"""Labels: what `metadata.json` or a CSV says of a video beside its label: its original, its split, its people."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ LABELS = ("REAL", "FAKE")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one video. label: REAL or FAKE; original: the video that a fake was made of; "" if unsaid."""
+    """What is known of one video, "" where it is unsaid.
+
+    label: REAL or FAKE; original: the video that a fake was made of; group: of videos that share people.
+    """
 
     label: str
     original: str = ""
     split: str = ""
+    group: str = ""
 
 
 UNKNOWN = Entry("")
 
 
 def read_entries(path: Path) -> dict[str, Entry]:
-    """Entries by file name, from a `metadata.json` or a CSV `filename,label` with or without `original` and `split`.
+    """Entries by file name, from a `metadata.json` or a CSV `filename,label` with or without `original`, `split` and
+    `group` (or `identity_group`).
 
     Raises:
         MissingInputError, InputError: there is no such file, or it is neither of the two.
@@ -74,7 +79,8 @@ def _folder(filename: str) -> PurePosixPath:
 
 def _entry(item: Mapping[str, Any]) -> Entry:
     label = LABELS[WORDS[str(item["label"]).strip().upper()]]
-    return Entry(label, str(item.get("original") or ""), str(item.get("split") or ""))
+    group = item.get("group") or item.get("identity_group")
+    return Entry(label, str(item.get("original") or ""), str(item.get("split") or ""), str(group or ""))
 
 
 def _from_csv(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -203,7 +203,7 @@ def cases(count: int, folder: Path | None, seed: int = 0) -> Iterator[Case]:
 def _heads(folder: Path) -> list[Path]:
     """REAL videos of one person whose face fills enough of the middle square to stand in front of a picture."""
     chosen = []
-    for row in csv.DictReader((folder / "labels.csv").open()):
+    for row in csv.DictReader((folder / "labels.csv").read_text().splitlines()):
         large = float(row["face_width_px"] or 0) > 0.36 * min(int(row["width"]), int(row["height"]))
         if row["label"] == "REAL" and large and not row["filename"].startswith(SEVERAL):
             chosen.append(folder / row["filename"])
@@ -252,7 +252,7 @@ def _kind(case: Case, track: Track) -> str:
 
 def videos(pipeline: Pipeline, folder: Path) -> Iterator[Outcome]:
     """The REAL videos of one person: the surest, largest face of a window is theirs; what else is seen is false."""
-    for row in csv.DictReader((folder / "labels.csv").open()):
+    for row in csv.DictReader((folder / "labels.csv").read_text().splitlines()):
         if row["label"] == "REAL" and not row["filename"].startswith(SEVERAL):
             seen = pipeline.followed(folder / row["filename"])
             for start in sorted({int(each.track.index[0]) for each in seen}):

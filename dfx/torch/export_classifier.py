@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -41,8 +42,12 @@ def main(weights: Path, out: Path, model_version: str) -> None:
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
-def export_classifier(net: ClipNet, out: Path, calibration: Calibration, version: str = "1") -> None:
+def export_classifier(
+    net: ClipNet, out: Path, calibration: Calibration, version: str = "1", about: Mapping[str, str] | None = None
+) -> None:
     """Writes `out`, after comparing it with torch on one, two and three clips.
+
+    about: what the contract says instead of the shipped model's name, licence and training data.
 
     Raises:
         RuntimeError: ONNX Runtime and torch differ by more than `dfx.torch.contract.AGREEMENT`.
@@ -50,7 +55,7 @@ def export_classifier(net: ClipNet, out: Path, calibration: Calibration, version
     shape = (CLIP_LENGTH, 3, CROP_SIZE, CROP_SIZE)
     examples = [torch.randint(0, 256, (count, *shape), dtype=torch.uint8) for count in (2, 1, 3)]
     scale = {"scale": calibration.scale, "bias": calibration.bias}
-    contract = CONTRACT | {"version": version, "calibration": scale}
+    contract = CONTRACT | dict(about or {}) | {"version": version, "calibration": scale}
     export(net, out, examples, {0: "count"}, ["logits"], contract)
 
 

@@ -1,0 +1,93 @@
+"""Clip cache: the aligned face clips of a video in one lossless file, as training reads them again and again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfx.extract import save
+from dfx.pipeline import Pipeline
+from dfx.settings import Limits, Settings
+from dfx.track import join
+from dfx.values import Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class CachedClips:
+    """What a cache file says of a video, the pixels left on the disk until they are asked for.
+
+    person: of each clip, int [K]; confidence: the detector's, float [K]; digest: SHA-256 of the video file.
+    """
+
+    path: Path
+    person: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    digest: str
+
+    @classmethod
+    def open(cls, path: Path) -> CachedClips:
+        """Reads all but the pixels."""
+        with np.load(path) as arrays:
+            return cls(path, arrays["person"], arrays["confidence"], str(arrays["digest"]))
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    @property
+    def main(self) -> NDArray[np.int64]:
+        """The clips of the person who is seen most: int [M]."""
+        return np.flatnonzero(self.person == np.bincount(self.person).argmax())
+
+    def clip(self, number: int) -> Pixels:
+        """One clip as the classifier sees it: uint8 [T, 3, S, S]."""
+        with np.load(self.path) as arrays:
+            return unpacked(arrays[f"clip{number}"])
+
+    def all(self) -> Pixels:
+        """Every clip: uint8 [K, T, 3, S, S]."""
+        return np.stack([self.clip(number) for number in range(len(self))])
+
+
+def packed(clip: Pixels) -> Pixels:
+    """Differences to the pixel on the left, modulo 256, as PNG's filter Sub: deflate then saves a quarter more."""
+    return np.diff(clip, axis=-1, prepend=np.uint8(0))
+
+
+def unpacked(steps: Pixels) -> Pixels:
+    """The inverse of `packed`."""
+    return np.cumsum(steps, axis=-1, dtype=np.uint8)
+
+
+class ClipsChore:
+    """Writes the clips of one video after the other, in a child process, cut as a prediction cuts them."""
+
+    def __init__(self, limits: Limits, windows: int) -> None:
+        self._pipeline = Pipeline(Settings(windows=windows), limits)
+
+    def __call__(self, path: str, out: str) -> dict[str, Any]:
+        """How many clips there are; 0 where no face was found, which is written down too."""
+        pairs = self._pipeline.clips(path)
+        tracks = [track for track, _ in pairs]
+        arrays = {f"clip{number}": packed(clip) for number, (_, clip) in enumerate(pairs)}
+        file = io.BytesIO()
+        np.savez_compressed(
+            file,
+            person=np.array(join(tracks), np.int64),
+            confidence=np.array([track.scores.mean() for track in tracks], np.float64),
+            digest=np.array(_digest(path)),
+            allow_pickle=False,
+            **arrays,
+        )
+        save(Path(out), file.getvalue())
+        return {"clips": len(pairs)}
+
+
+def _digest(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
