@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
@@ -131,8 +131,8 @@ def resolve(wheel: Path, extra: str, python: str, work: Path) -> tuple[Package, 
     """
     _check_pip()
     report = work / "report.json"
-    _pip("install", "--use-feature=fast-deps", "--dry-run", "--ignore-installed", "--target", str(work), "--report", str(report),
-         *_for(python), f"{wheel.resolve()}[{extra}]")  # fmt: skip
+    dry = ["--use-feature=fast-deps", "--dry-run", "--ignore-installed", "--target", str(work)]
+    _pip("install", *dry, "--report", str(report), *_for(python), f"{wheel.resolve()}[{extra}]")
     found = json.loads(report.read_text(encoding="utf-8"))["install"]
     with ThreadPoolExecutor(8) as threads:
         return tuple(threads.map(_package, found))
@@ -302,8 +302,8 @@ def _run(command: list[str], mend: str) -> None:
 
 _ABOUT = """# dfx without internet ({target})
 
-Attach the bundle as a data set, turn the internet off, run all. The videos are read and never written to; `submission.csv`
-and its journal stand in the working folder, and a run that was cut goes on where it stopped. {brings}.
+Attach the bundle as a data set, turn the internet off, run all. The videos are read and never written to;
+`submission.csv` and its journal stand in the working folder, and a run that was cut goes on where it stopped. {brings}.
 
 A score is a hint for a person who looks, never proof."""
 _WHERE = """import os
@@ -338,7 +338,7 @@ def _notebook(name: str, target: Target) -> str:
         import nbformat
     except ImportError as error:
         raise DependencyError("the notebook's format needs nbformat: pip install nbformat") from error
-    v4: Any = nbformat.v4
+    v4, write = cast(Any, nbformat.v4), cast(Any, nbformat.writes)  # they have no types
     cells = [
         v4.new_markdown_cell(_ABOUT.format(target=name, brings=target.brings.capitalize())),
         v4.new_code_cell(_WHERE),
@@ -346,4 +346,4 @@ def _notebook(name: str, target: Target) -> str:
         v4.new_code_cell(_SCORE.format(device=target.device)),
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return str(nbformat.writes(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})))
+    return str(write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})))

@@ -502,7 +502,7 @@ def _say(words: str) -> None:
 def bundle(target: str, out: Path, wheel: Path | None, engines: Path | None, python: str, quiet: bool) -> None:
     r"""Put together what a machine without internet needs: wheels, models, licences and a notebook.
 
-    Sizes are asked of the index first; more than 1 GB, which is Kaggle's limit, is refused before anything is downloaded.
+    Sizes are asked of the index first: more than 1 GB, Kaggle's limit, is refused before any download.
 
     \b
     Example:
