@@ -5,8 +5,9 @@ Examples:
     python export/to_onnx.py dfx/models/classifier.onnx --precision fp16 --out classifier.fp16.onnx
     python export/to_onnx.py dfx/models/detector.onnx --precision int8 --calibrate videos --out detector.int8.onnx
 
-The precision is in the file, so that every provider runs the same typed graph: FP16 by casts, with the nodes whose values
-leave its range kept in FP32 by name; INT8 by QDQ pairs, a scale a channel. Inputs stay uint8 and are normalised in FP32.
+The precision is in the file, so that every provider runs the same typed graph: FP16 by casts, with the nodes whose
+values leave its range kept in FP32 by name; INT8 by QDQ pairs, a scale a channel. Inputs stay uint8 and are normalised
+in FP32. Needs `pip install ".[cpu,export]"`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -25,6 +27,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from dfx.demo import SAMPLES
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LARGEST = 65504 / 2  # a tensor that comes nearer to FP16's end than by a factor of two stays in FP32
 QUANTISED = ["Conv", "Gemm", "MatMul"]
@@ -69,22 +74,36 @@ def from_checkpoint(source: Path, out: Path, version: str) -> None:
     import torch
 
     from dfx.infer import Calibration
-    from dfx.torch.clipnet import ClipNet, design_of
+    from dfx.torch.clipnet import ClipNet
     from dfx.torch.export_classifier import export_classifier
-    from dfx.torch.export_detector import export_detector
+    from dfx.torch.export_detector import Probabilities, export_detector
+
+    net = net_of(source)
+    if isinstance(net, ClipNet):
+        state = torch.load(source, weights_only=True, map_location="cpu")
+        export_classifier(net, out, Calibration(state["scale"], state["bias"]), version)
+    elif isinstance(net, Probabilities):
+        export_detector(net.net, out, version=version)
+
+
+def net_of(source: Path) -> nn.Module:
+    """The network of a checkpoint, as it is exported; ValueError where it is none of dfx's."""
+    import torch
+
+    from dfx.torch.clipnet import ClipNet, design_of
+    from dfx.torch.export_detector import Probabilities
     from dfx.torch.retinaface import RetinaFace
 
     state = torch.load(source, weights_only=True, map_location="cpu")
     if {"net", "scale", "bias"} <= state.keys():
         clips = ClipNet(design_of(state["net"]))
         clips.load_state_dict(state["net"])
-        export_classifier(clips, out, Calibration(state["scale"], state["bias"]), version)
-    elif any(name.startswith("body.") for name in state):
+        return clips.eval()
+    if any(name.startswith("body.") for name in state):
         faces = RetinaFace()
         faces.load_state_dict(state)
-        export_detector(faces, out, version=version)
-    else:
-        raise ValueError(f"{source} holds {sorted(state)[:3]}...; a classifier.pt or a detector.pt of dfx is needed")
+        return Probabilities(faces).eval()
+    raise ValueError(f"{source} holds {sorted(state)[:3]}...; a classifier.pt or a detector.pt of dfx is needed")
 
 
 def task_of(model: onnx.ModelProto) -> str:
@@ -181,7 +200,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, name: str, examples: Sequence[Array]) -> None:
         self._left = iter([{name: example} for example in examples])
 
-    def get_next(self) -> dict[str, Array] | None:  # noqa: D102
+    def get_next(self) -> dict[str, Array] | None:
         return next(self._left, None)
 
 
