@@ -337,7 +337,7 @@ def _notebook(name: str, target: Target) -> str:
     try:
         import nbformat
     except ImportError as error:
-        raise DependencyError("the notebook's format needs nbformat: pip install nbformat") from error
+        raise DependencyError("the notebook's format needs nbformat: pip install 'dfx[bundle]'") from error
     v4, write = cast(Any, nbformat.v4), cast(Any, nbformat.writes)  # they have no types
     cells = [
         v4.new_markdown_cell(_ABOUT.format(target=name, brings=target.brings.capitalize())),
