@@ -500,7 +500,7 @@ def _say(words: str) -> None:
 @click.option("--python", default="3.12", show_default=True, help="Version of Python on the machine it is for.")
 @QUIET
 def bundle(target: str, out: Path, wheel: Path | None, engines: Path | None, python: str, quiet: bool) -> None:
-    r"""Put together what a machine without internet needs: wheels, models, licences and a notebook.
+    """Put together what a machine without internet needs: wheels, models, licences and a notebook.
 
     Sizes are asked of the index first: more than 1 GB, Kaggle's limit, is refused before any download.
 

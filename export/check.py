@@ -53,7 +53,7 @@ class Result:
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, help="Clips to compare on.")
 @click.option("--count", default=32, show_default=True, help="Inputs, at most.")
 def main(models: tuple[Path, ...], checkpoint: Path | None, videos: Path, count: int) -> None:
-    r"""Compare MODELS, ONNX files of one network, with the first of them.
+    """Compare MODELS, ONNX files of one network, with the first of them.
 
     \b
     Example:

@@ -46,7 +46,7 @@ QUANTISED = ["Conv", "Gemm", "MatMul"]
 def main(
     source: Path, out: Path, precision: str, calibrate: Path, count: int, keep: tuple[str, ...], model_version: str
 ) -> None:
-    r"""Write SOURCE, a checkpoint (.pt) or an FP32 ONNX file, as ONNX with dfx's contract.
+    """Write SOURCE, a checkpoint (.pt) or an FP32 ONNX file, as ONNX with dfx's contract.
 
     \b
     Example:
@@ -180,7 +180,9 @@ def _join(model: onnx.ModelProto) -> None:
         before = casts.get(node.input[0])
         if before and _to(node) == onnx.TensorProto.FLOAT and _to(before) == onnx.TensorProto.FLOAT16:
             _rewire(model, node.output[0], before.input[0])
-    OnnxModel(model).prune_graph()
+    tidy = OnnxModel(model)
+    tidy.prune_graph()
+    tidy.topological_sort()  # the converter puts its casts at the end
 
 
 def _to(node: onnx.NodeProto) -> int:
