@@ -590,3 +590,27 @@ def train(folder: tuple[Path, ...], out: Path, labels: Path | None, start: str, 
 
     begun = {"shipped": SETTINGS.model, "nothing": None}.get(start, Path(start))
     run(folder, labels, out, Options(start=begun, **given))
+
+
+@main.command()
+@click.option("--for", "target", required=True, help="kaggle-cpu, kaggle-t4 or kaggle-p100.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write, empty or new.")
+@click.option("--wheel", type=click.Path(path_type=Path), help="dfx's own wheel; else it is built from the checkout.")
+@click.option("--engines", type=click.Path(path_type=Path), help="Folder of engines to carry along.")
+@click.option("--python", default="3.12", show_default=True, help="Version of Python on the machine it is for.")
+@QUIET
+def bundle(target: str, out: Path, wheel: Path | None, engines: Path | None, python: str, quiet: bool) -> None:
+    """Put together what a machine without internet needs: wheels, models, licences and a notebook.
+
+    Sizes are asked of the index first: more than 1 GB, Kaggle's limit, is refused before any download.
+
+    \b
+    Example:
+        dfx bundle --for kaggle-cpu --out kaggle-cpu
+    """
+    from dfx.bundle import bundle as put_together
+
+    result = put_together(target, out, wheel=wheel, engines=engines, python=python)
+    if not quiet:
+        _show(result)
+        _say(f"{result.size / 1e6:.1f} MB in {result.folder}: upload it as a data set, and run its notebook.ipynb")

@@ -52,12 +52,21 @@ def main(weights: tuple[Path, ...], out: Path, threshold: float, model_version: 
     states = [torch.load(path, weights_only=True) for path in weights]
     mean = {key: torch.stack([state[key].double() for state in states]).mean(dim=0) for key in states[0]}
     net.load_state_dict({key: value.to(states[0][key].dtype) for key, value in mean.items()})
+    export_detector(net, out, threshold, model_version)
+    click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+
+
+def export_detector(net: RetinaFace, out: Path, threshold: float = 0.5, version: str = "1") -> None:
+    """Writes `out`, after comparing it with torch on several sizes and counts of pictures.
+
+    Raises:
+        RuntimeError: ONNX Runtime and torch differ by more than `dfx.torch.contract.AGREEMENT`.
+    """
     shapes = [(2, 3, 96, 160), (1, 3, 384, 640), (3, 3, 64, 64)]
     examples = [torch.randint(0, 256, shape, dtype=torch.uint8) for shape in shapes]
-    contract = CONTRACT | {"version": model_version, "score_threshold": threshold}
+    contract = CONTRACT | {"version": version, "score_threshold": threshold}
     axes = {0: "count", 2: "height", 3: "width"}
     export(Probabilities(net), out, examples, axes, ["scores", "boxes", "landmarks"], contract)
-    click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,247 @@
+"""Writes a checkpoint of dfx's networks, or an FP32 ONNX file of its contract, as ONNX in a chosen precision.
+
+Examples:
+    python export/to_onnx.py runs/classifier/classifier.pt --out classifier.onnx
+    python export/to_onnx.py dfx/models/classifier.onnx --precision fp16 --out classifier.fp16.onnx
+    python export/to_onnx.py dfx/models/detector.onnx --precision int8 --calibrate videos --out detector.int8.onnx
+
+The precision is in the file, so that every provider runs the same typed graph: FP16 by casts, with the nodes whose
+values leave its range kept in FP32 by name; INT8 by QDQ pairs, a scale a channel. Inputs stay uint8 and are normalised
+in FP32. Needs `pip install ".[cpu,export]"`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+import onnx
+import onnxruntime
+from agreement import Array, inputs
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from dfx.demo import SAMPLES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LARGEST = 65504 / 2  # a tensor that comes nearer to FP16's end than by a factor of two stays in FP32
+QUANTISED = ["Conv", "Gemm", "MatMul"]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="ONNX file to write.")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
+@click.option("--calibrate", type=click.Path(path_type=Path), default=SAMPLES, help="Videos for ranges; the samples.")
+@click.option("--count", default=64, show_default=True, help="Inputs that ranges are taken from, at most.")
+@click.option("--keep", multiple=True, help="Name of a node to keep in FP32; may be given many times.")
+@click.option("--model-version", default="1", show_default=True, help="What the contract of a checkpoint's file says.")
+def main(
+    source: Path, out: Path, precision: str, calibrate: Path, count: int, keep: tuple[str, ...], model_version: str
+) -> None:
+    """Write SOURCE, a checkpoint (.pt) or an FP32 ONNX file, as ONNX with dfx's contract.
+
+    \b
+    Example:
+        python export/to_onnx.py dfx/models/classifier.onnx --precision fp16 --out classifier.fp16.onnx
+    """
+    with tempfile.TemporaryDirectory() as work:
+        plain = source if source.suffix == ".onnx" else Path(work) / "fp32.onnx"
+        if plain != source:
+            from_checkpoint(source, plain, model_version)
+        model = onnx.load(str(plain))
+        if precision != "fp32":
+            examples = inputs(task_of(model), [calibrate], count)
+            model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
+            click.echo(f"kept in FP32: {', '.join(kept)}")
+        onnx.save(model, str(out))
+    click.echo(f"{out}: {precision}, {out.stat().st_size / 1e6:.2f} MB")
+
+
+def from_checkpoint(source: Path, out: Path, version: str) -> None:
+    """Writes classifier.pt (of either design) or detector.pt as FP32, compared with torch on several sizes.
+
+    Raises:
+        ValueError: a checkpoint of neither.
+    """
+    import torch
+
+    from dfx.infer import Calibration
+    from dfx.torch.clipnet import ClipNet
+    from dfx.torch.export_classifier import export_classifier
+    from dfx.torch.export_detector import Probabilities, export_detector
+
+    net = net_of(source)
+    if isinstance(net, ClipNet):
+        state = torch.load(source, weights_only=True, map_location="cpu")
+        export_classifier(net, out, Calibration(state["scale"], state["bias"]), version)
+    elif isinstance(net, Probabilities):
+        export_detector(net.net, out, version=version)
+
+
+def net_of(source: Path) -> nn.Module:
+    """The network of a checkpoint, as it is exported; ValueError where it is none of dfx's."""
+    import torch
+
+    from dfx.torch.clipnet import ClipNet, design_of
+    from dfx.torch.export_detector import Probabilities
+    from dfx.torch.retinaface import RetinaFace
+
+    state = torch.load(source, weights_only=True, map_location="cpu")
+    if {"net", "scale", "bias"} <= state.keys():
+        clips = ClipNet(design_of(state["net"]))
+        clips.load_state_dict(state["net"])
+        return clips.eval()
+    if any(name.startswith("body.") for name in state):
+        faces = RetinaFace()
+        faces.load_state_dict(state)
+        return Probabilities(faces).eval()
+    raise ValueError(f"{source} holds {sorted(state)[:3]}...; a classifier.pt or a detector.pt of dfx is needed")
+
+
+def task_of(model: onnx.ModelProto) -> str:
+    """The task that the file's contract names; ValueError where there is none."""
+    for item in model.metadata_props:
+        if item.key == "dfx.task":
+            return str(item.value)
+    raise ValueError("no key 'dfx.task' in its metadata_props: README, 'Your own model', lists the keys")
+
+
+def to_fp16(
+    model: onnx.ModelProto, examples: Sequence[Array], keep: Sequence[str] = ()
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The model in FP16 and the names of the nodes that stay in FP32: normalisation, what overflows, and `keep`.
+
+    A node whose input, output or constant leaves FP16's range on an example would give infinities, and NaN soon after.
+
+    Raises:
+        ValueError: a name in `keep` that no node has.
+    """
+    known = {node.name for node in model.graph.node}
+    if unknown := set(keep) - known:
+        raise ValueError(f"no node is called {', '.join(sorted(unknown))}; the graph has {', '.join(sorted(known))}")
+    kept = sorted({*keep, *normalisation(model), *overflowing(model, examples)})
+    half = convert_float_to_float16(_copy(model), keep_io_types=True, node_block_list=kept)
+    _join(half)
+    return _with_metadata(half, model), kept
+
+
+def overflowing(model: onnx.ModelProto, examples: Sequence[Array]) -> list[str]:
+    """The nodes that touch a value beyond LARGEST, looked for in all tensors of the FP32 model."""
+    peaks = _peaks(model, examples)
+    peaks |= {x.name: _peak(onnx.numpy_helper.to_array(x)) for x in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if any(peaks.get(name, 0.0) > LARGEST for name in (*node.input, *node.output))
+    ]
+
+
+def _peaks(model: onnx.ModelProto, examples: Sequence[Array]) -> dict[str, float]:
+    """The largest magnitude of every tensor between two nodes, over all examples."""
+    seen = _copy(model)
+    there = {output.name for output in seen.graph.output}
+    names = [name for node in seen.graph.node for name in node.output if name and name not in there]
+    seen.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    session = onnxruntime.InferenceSession(seen.SerializeToString(), providers=["CPUExecutionProvider"])
+    name, order = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+    peaks = dict.fromkeys(order, 0.0)
+    for example in examples:
+        for key, value in zip(order, session.run(None, {name: example}), strict=True):
+            peaks[key] = max(peaks[key], _peak(value))
+    return peaks
+
+
+def _peak(values: Array) -> float:
+    return float(np.abs(values).max()) if values.dtype == np.float32 and values.size else 0.0
+
+
+def normalisation(model: onnx.ModelProto) -> list[str]:
+    """The nodes between the input and the first layer with weights."""
+    reached, names = {model.graph.input[0].name}, []
+    for node in model.graph.node:
+        if reached & set(node.input) and node.op_type in {"Cast", "Sub", "Div", "Mul", "Reshape"}:
+            reached |= set(node.output)
+            names.append(node.name)
+    return names
+
+
+def _join(model: onnx.ModelProto) -> None:
+    """Leaves out the way to FP16 and back between two nodes in FP32: an overflow would be lost on it."""
+    casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
+    for node in casts.values():
+        before = casts.get(node.input[0])
+        if before and _to(node) == onnx.TensorProto.FLOAT and _to(before) == onnx.TensorProto.FLOAT16:
+            _rewire(model, node.output[0], before.input[0])
+    tidy = OnnxModel(model)
+    tidy.prune_graph()
+    tidy.topological_sort()  # the converter puts its casts at the end
+
+
+def _to(node: onnx.NodeProto) -> int:
+    return int(next(attribute.i for attribute in node.attribute if attribute.name == "to"))
+
+
+def _rewire(model: onnx.ModelProto, old: str, new: str) -> None:
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Hands the examples to ONNX Runtime's calibration, one by one."""
+
+    def __init__(self, name: str, examples: Sequence[Array]) -> None:
+        self._left = iter([{name: example} for example in examples])
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self._left, None)
+
+
+def to_int8(
+    model: onnx.ModelProto, examples: Sequence[Array], keep: Sequence[str] = ()
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The model with its layers in INT8, a scale a channel, and the names of the nodes kept in FP32.
+
+    Ranges are symmetric and signed, which TensorRT asks for.
+    """
+    kept = sorted({*keep, *normalisation(model)})
+    with tempfile.TemporaryDirectory() as work:
+        out = Path(work) / "int8.onnx"
+        quantize_static(
+            _copy(model),
+            str(out),
+            _Reader(model.graph.input[0].name, examples),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=QUANTISED,
+            nodes_to_exclude=kept,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+        )
+        return _with_metadata(onnx.load(str(out)), model), kept
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    return twin
+
+
+def _with_metadata(model: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelProto:
+    del model.metadata_props[:]
+    model.metadata_props.extend(source.metadata_props)
+    return model
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The bundle for a machine without internet: from wheels that the tests make, and no index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+import dfx.bundle
+from dfx.bundle import Package, _licences, bundle, check_size, resolve
+from dfx.cli import main
+from dfx.errors import DependencyError, InputError, MissingInputError
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of small wheels that stands for the index; pip is told to know no other."""
+    if int(version("pip").split(".")[0]) < dfx.bundle.PIP:
+        pytest.skip(f"pip {dfx.bundle.PIP} is needed (pip install -U pip)")
+    folder = tmp_path / "index"
+    folder.mkdir()
+    _wheel(folder, "helper", "2.0", ())
+    _wheel(folder, "onnxruntime", "1.0", ("helper>=1",), filling=3000)
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": "/dev/null"}.items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A wheel that stands for dfx's own."""
+    return _wheel(tmp_path, "dfx", "9.0", ('onnxruntime; extra == "cpu"',), extras=("cpu",))
+
+
+def test_everything_is_in_the_folder_and_in_the_manifest(index: Path, own: Path, tmp_path: Path) -> None:
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines" / "a.engine").write_bytes(b"engine")
+    out = tmp_path / "bundle"
+    result = bundle("kaggle-cpu", out, wheel=own, engines=tmp_path / "engines")
+    assert {path.name for path in (out / "wheels").iterdir()} == {own.name, *(path.name for path in index.iterdir())}
+    assert (out / "engines" / "a.engine").read_bytes() == b"engine"
+    assert (out / "licences" / "helper-2.0" / "LICENSE").read_text() == "do as you like"
+    manifest = json.loads((out / "bundle.json").read_text())
+    for name, about in manifest["files"].items():
+        assert about["sha256"] == hashlib.sha256((out / name).read_bytes()).hexdigest()
+    everything = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert everything == {*manifest["files"], "bundle.json"}
+    assert result.size == sum((out / name).stat().st_size for name in everything)
+    assert {package["name"] for package in manifest["packages"]} == {"dfx", "onnxruntime", "helper"}
+
+
+def test_sizes_are_the_wheels_own(index: Path, own: Path, tmp_path: Path) -> None:
+    found = {package.name: package for package in resolve(own, "cpu", "3.12", tmp_path)}
+    assert found["onnxruntime"].size == next(index.glob("onnxruntime*")).stat().st_size
+    assert found["helper"].licence == "MIT"
+
+
+@pytest.mark.usefixtures("index")
+def test_too_much_is_refused_before_anything_is_written(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing was downloaded\. The largest packages: onnxruntime 1\.0"):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=own, limit=2000)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_engines_count() -> None:
+    packages = [Package("a", "1", "file:///a.whl", "", 600_000_000, "MIT")]
+    check_size(packages, 400_000_000, 10**9)
+    with pytest.raises(InputError, match="1001 MB, of which 401 MB are engines; 1000 MB are allowed"):
+        check_size(packages, 401_000_000, 10**9)
+
+
+@pytest.mark.usefixtures("index")
+def test_what_cannot_be_resolved_is_said(tmp_path: Path) -> None:
+    own = _wheel(tmp_path, "dfx", "9.0", ('nowhere>=4; extra == "cpu"',), extras=("cpu",))
+    with pytest.raises(DependencyError, match="No matching distribution found for nowhere>=4"):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=own)
+
+
+def test_wrong_arguments_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'laptop'; choose one of kaggle-cpu, kaggle-t4, kaggle-p100"):
+        bundle("laptop", tmp_path / "bundle")
+    with pytest.raises(MissingInputError, match=r"no file or folder at .*nothing\.whl"):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=tmp_path / "nothing.whl")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is not empty"):
+        bundle("kaggle-cpu", tmp_path)
+
+
+def test_an_old_pip_is_named(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dfx.bundle, "version", lambda _: "23.2.1")
+    with pytest.raises(DependencyError, match=r"pip is 23\.2\.1; 26 or later"):
+        resolve(own, "cpu", "3.12", tmp_path)
+
+
+def test_a_python_that_is_not_here_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DependencyError, match=r"install python3\.99, or give dfx's wheel .* with --wheel"):
+        bundle("kaggle-cpu", tmp_path / "bundle", python="3.99")
+
+
+@pytest.mark.parametrize(
+    ("target", "extra"), [("kaggle-cpu", "cpu"), ("kaggle-t4", "gpu-cu12"), ("kaggle-p100", "gpu-cu12")]
+)
+def test_the_notebook_installs_without_an_index_and_scores(target: str, extra: str) -> None:
+    notebook = nbformat.reads(dfx.bundle._notebook(target, dfx.bundle.TARGETS[target]), 4)
+    nbformat.validate(notebook)
+    about, where, install, score = (cell.source for cell in notebook.cells)
+    assert target in about
+    for cell in (where, install, score):
+        compile(cell, target, "exec")
+    assert "--no-index" in install
+    assert f"dfx[{extra}]" in install
+    assert 'out="submission.csv"' in score
+
+
+def test_the_notebook_finds_its_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "datasets" / "me").mkdir(parents=True)
+    (tmp_path / "datasets" / "me" / "bundle.json").touch()
+    monkeypatch.setenv("DFX_BUNDLE", str(tmp_path))
+    names: dict[str, object] = {}
+    exec(dfx.bundle._WHERE, names)
+    assert names["BUNDLE"] == tmp_path / "datasets" / "me"
+
+
+def test_a_licence_is_found_wherever_a_wheel_keeps_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
+        for name in ("a-1.dist-info/licenses/sub/MIT.txt", "a-1.dist-info/COPYING", "a/LICENSE", "a-1.dist-info/WHEEL"):
+            archive.writestr(name, "text")
+    _licences(tmp_path / "a.whl", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"licenses_sub_MIT.txt", "COPYING"}
+
+
+def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["bundle", "--for", "laptop", "--out", str(tmp_path / "x")])
+    assert result.exit_code == 2
+    assert "choose one of kaggle-cpu" in result.output
+
+
+def _wheel(
+    folder: Path, name: str, number: str, needs: tuple[str, ...], *, extras: tuple[str, ...] = (), filling: int = 0
+) -> Path:
+    path, about = folder / f"{name}-{number}-py3-none-any.whl", f"{name}-{number}.dist-info"
+    lines = ["Metadata-Version: 2.4", f"Name: {name}", f"Version: {number}", "License-Expression: MIT"]
+    lines += [f"Provides-Extra: {extra}" for extra in extras] + [f"Requires-Dist: {need}" for need in needs]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", "#" * filling)
+        archive.writestr(f"{about}/METADATA", "\n".join(lines) + "\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/LICENSE", "do as you like")
+        archive.writestr(f"{about}/RECORD", "")
+    return path

@@ -1,0 +1,164 @@
+"""The export scripts: checkpoints and ONNX files in each precision, and the check that compares them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
+
+import agreement
+import check
+import to_onnx
+
+from dfx.classify import Classifier
+from dfx.detect import Detector
+from dfx.settings import MODELS
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # torch's exporter and its like warn a lot
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of every network, as training leaves them."""
+    torch = pytest.importorskip("torch")
+    from dfx.torch.clipnet import DESIGNS, ClipNet
+    from dfx.torch.retinaface import RetinaFace
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    for name, design in DESIGNS.items():
+        torch.save({"net": ClipNet(design).state_dict(), "scale": 1.5, "bias": 0.25}, folder / f"{name}.pt")
+    torch.save(RetinaFace().state_dict(), folder / "detector.pt")
+    torch.save({"other": torch.zeros(1)}, folder / "other.pt")
+    return folder
+
+
+@pytest.mark.parametrize("design", ["lite0", "lite1"])
+def test_a_classifier_of_either_design_keeps_its_calibration(design: str, checkpoints: Path, tmp_path: Path) -> None:
+    _run(checkpoints / f"{design}.pt", tmp_path / "m.onnx", "--model-version", "7")
+    contract = Classifier(tmp_path / "m.onnx").contract
+    assert (contract.calibration.scale, contract.calibration.bias, contract.version) == (1.5, 0.25, "7")
+    session = onnx.load(str(tmp_path / "m.onnx"))
+    assert session.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+
+
+def test_a_detector_is_exported_and_checked_against_torch(checkpoints: Path, tmp_path: Path, samples: Path) -> None:
+    _run(checkpoints / "detector.pt", tmp_path / "m.onnx")
+    assert Detector(tmp_path / "m.onnx").contract.strides == (8, 16, 32)
+    results = check.check([tmp_path / "m.onnx"], samples, 2, checkpoints / "detector.pt")
+    assert [result.provider for result in results][:2] == ["torch", "CPUExecutionProvider"]
+    assert all(result.holds for result in results)
+
+
+def test_a_checkpoint_of_something_else_is_named(checkpoints: Path) -> None:
+    with pytest.raises(ValueError, match=r"other\.pt holds \['other'\]"):
+        to_onnx.net_of(checkpoints / "other.pt")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_shipped_classifier_runs_in_each_precision_at_several_counts(precision: str, tmp_path: Path) -> None:
+    out = tmp_path / "m.onnx"
+    _run(MODELS / "classifier.onnx", out, "--precision", precision, "--count", "2")
+    assert check.precision_of(out) == precision
+    contract = Classifier(out).contract
+    for count in (1, 3):
+        shape = (count, contract.clip_length, 3, contract.crop_size, contract.crop_size)
+        (logits,) = check.runner(out, check.PROVIDERS[0])(np.zeros(shape, np.uint8))
+        assert logits.shape == (count,)
+        assert np.isfinite(logits).all()
+
+
+def test_fp16_agrees_and_a_wrong_model_does_not(tmp_path: Path, samples: Path) -> None:
+    shipped, half, wrong = MODELS / "classifier.onnx", tmp_path / "half.onnx", tmp_path / "wrong.onnx"
+    _run(shipped, half, "--precision", "fp16", "--count", "2")
+    model = onnx.load(str(shipped))
+    bias = next(item for item in model.graph.initializer if item.name.endswith("vote.bias"))
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
+    onnx.save(model, str(wrong))
+    good = CliRunner().invoke(check.main, [str(shipped), str(half), "--count", "2"])
+    assert good.exit_code == 0, good.output
+    bad = CliRunner().invoke(check.main, [str(shipped), str(wrong), "--count", "2"])
+    assert bad.exit_code == 1
+    assert "NO" in bad.output
+
+
+def test_a_nan_planted_in_fp16_is_mended_by_name() -> None:
+    """70000 is infinite in FP16, and infinity less infinity is NaN."""
+    model, clips = _overflowing(), np.full((1, 4), 200, np.uint8)
+    assert to_onnx.overflowing(model, [clips]) == ["square", "difference"]
+    naive = to_onnx.convert_float_to_float16(to_onnx._copy(model), keep_io_types=True)
+    to_onnx.OnnxModel(naive).topological_sort()
+    assert np.isnan(_values(naive, clips)).all()
+    mended, kept = to_onnx.to_fp16(model, [clips])
+    assert kept == ["difference", "real", "square"]
+    np.testing.assert_allclose(_values(mended, clips), _values(model, clips), rtol=1e-3)
+    assert {item.key: item.value for item in mended.metadata_props} == {"dfx.task": "deepfake-clip"}
+
+
+def test_a_constant_beyond_fp16_is_kept() -> None:
+    model = _overflowing()
+    assert to_onnx.overflowing(model, [np.zeros((1, 4), np.uint8)]) == []
+    large = numpy_helper.from_array(np.eye(4, dtype=np.float32) * 1e6, "half")
+    model.graph.initializer[0].CopyFrom(large)
+    assert to_onnx.overflowing(model, [np.zeros((1, 4), np.uint8)]) == ["scaled"]
+
+
+def test_a_name_that_no_node_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="no node is called nothing; the graph has"):
+        to_onnx.to_fp16(_overflowing(), [np.zeros((1, 4), np.uint8)], ["nothing"])
+
+
+def test_a_model_without_a_contract_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no key 'dfx\.task'"):
+        to_onnx.task_of(onnx.ModelProto())
+
+
+def test_a_nan_holds_no_tolerance() -> None:
+    assert not check.Result("m", "CPU", "int8", float("nan"), 0.0, 0.0).holds
+    assert agreement.TOLERANCES["fp32"] < agreement.TOLERANCES["fp16"] < agreement.TOLERANCES["int8"]
+
+
+@pytest.mark.parametrize("script", [check.main, to_onnx.main])
+def test_help_has_an_example(script: Any) -> None:
+    assert "Example:\n" in CliRunner().invoke(script, ["--help"]).output
+
+
+def _run(source: Path, out: Path, *words: str) -> None:
+    done = CliRunner().invoke(to_onnx.main, [str(source), "--out", str(out), *words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+def _values(model: onnx.ModelProto, clips: Any) -> Any:
+    """By ONNX's own reference, which keeps every value in its type; ONNX Runtime's CPU leaves FP16 out on the way."""
+    with np.errstate(all="ignore"):
+        return ReferenceEvaluator(model).run(None, {"clips": clips})[0]
+
+
+def _overflowing() -> onnx.ModelProto:
+    """Logits (700 y - 700 y) + y of y = x / 2: 70000 less itself, for x = 200."""
+    nodes = [
+        helper.make_node("Cast", ["clips"], ["x"], name="real", to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "half"], ["y"], name="scaled"),
+        helper.make_node("MatMul", ["y", "large"], ["much"], name="square"),
+        helper.make_node("Sub", ["much", "much"], ["zero"], name="difference"),
+        helper.make_node("Add", ["zero", "y"], ["logits"], name="sum"),
+    ]
+    constants = [
+        numpy_helper.from_array(np.eye(4, dtype=np.float32) / 2, "half"),
+        numpy_helper.from_array(np.eye(4, dtype=np.float32) * 700, "large"),
+    ]
+    clips = helper.make_tensor_value_info("clips", TensorProto.UINT8, ["n", 4])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 4])
+    graph = helper.make_graph(nodes, "overflowing", [clips], [logits], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {"dfx.task": "deepfake-clip"})
+    return model
