@@ -551,6 +551,7 @@ def faces(
     sys.exit(bool(result.failed))
 
 
+@main.command()
 @click.argument("folder", nargs=-1, required=True, type=click.Path(path_type=Path))
 @FOLDER
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV of filename,label[,original][,group][,split].")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from dfx.cli import main
 
 
 def dfx(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -81,3 +84,10 @@ def test_a_folder_without_write_permission_is_named(samples: Path, tmp_path: Pat
 def test_help_shows_an_example() -> None:
     for command in ("predict", "score"):
         assert f"dfx {command} " in dfx(command, "--help").stdout
+
+
+def test_every_command_that_the_readme_names_is_there() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^dfx ([a-z]+)", readme, re.MULTILINE))
+    assert named <= set(main.commands), named - set(main.commands)
+    assert {"predict", "train", "faces", "bundle", "inspect", "report", "rehearse", "doctor"} <= named
