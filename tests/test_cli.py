@@ -88,6 +88,7 @@ def test_help_shows_an_example() -> None:
 
 def test_every_command_that_the_readme_names_is_there() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^dfx ([a-z]+)", readme, re.MULTILINE))
+    shell = "".join(re.findall(r"```bash\n(.*?)```", readme, re.DOTALL))
+    named = set(re.findall(r"^dfx ([a-z]+)", shell, re.MULTILINE))
     assert named <= set(main.commands), named - set(main.commands)
     assert {"predict", "train", "faces", "bundle", "inspect", "report", "rehearse", "doctor"} <= named
