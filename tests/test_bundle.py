@@ -99,7 +99,7 @@ def test_an_old_pip_is_named(own: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_python_that_is_not_here_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DependencyError, match=r"install python3\.99, or give dfx's wheel .* with --wheel"):
+    with pytest.raises(DependencyError, match=r"give dfx's wheel .* with --wheel"):
         bundle("kaggle-cpu", tmp_path / "bundle", python="3.99")
 
 

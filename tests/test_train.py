@@ -130,6 +130,7 @@ def learned(truth: np.ndarray, told: np.ndarray) -> float:
 
 
 def test_the_shipped_file_gives_its_weights_back() -> None:
+    pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
     from dfx.classify import Classifier
     from dfx.torch.train import begin
 
