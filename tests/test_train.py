@@ -159,14 +159,14 @@ def test_a_run_is_killed_and_goes_on_to_a_model(samples: Path, tmp_path: Path) -
     command = [sys.executable, "-m", "dfx", "train", str(videos), "--out", str(out), "--epochs", "2"]
     command += ["--windows", "1", "--start", "nothing", "--device", "cpu", "--batch", "4", "--workers", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while run.poll() is None and not (out / "checkpoints" / "last.ckpt").exists():
         time.sleep(0.05)
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert not (out / "model.onnx").exists()
     kept = {path: path.stat().st_mtime_ns for path in (out / "clips").iterdir()}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in (out / "clips").iterdir()} == kept
     assert "Restor" in done.stderr
@@ -174,7 +174,9 @@ def test_a_run_is_killed_and_goes_on_to_a_model(samples: Path, tmp_path: Path) -
     assert "broken.mp4,corrupt" in (out / "skipped.csv").read_text()
     assert "from nothing" in (out / "card.md").read_text().replace("\n", " ")
     assert Pipeline(Settings(model=out / "model.onnx")).predict(videos / "real0.mp4").reason == "ok"
-    other = subprocess.run([*command, "--seed", "5"], env=environment, capture_output=True, text=True, check=False)
+    other = subprocess.run(
+        [*command, "--seed", "5"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert other.returncode == 2
     assert "seed 0" in other.stderr
 
