@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from dfx.errors import DependencyError, InputError, MissingInputError, OutputError
+from dfx.find import sha256_of
 from dfx.table import Row, Tabular
 
 LIMIT = 10**9  # bytes: what Kaggle lets the deepfake challenge's notebooks bring along
@@ -262,7 +262,7 @@ def _add(folder: Path, notebook: str, engines: str | Path | None) -> None:
 def _manifest(folder: Path, target: str, python: str, packages: tuple[Package, ...]) -> Bundle:
     """Writes the sizes and hashes of all files, and what was left to the machine."""
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -270,11 +270,6 @@ def _manifest(folder: Path, target: str, python: str, packages: tuple[Package, .
     plain = {**about, "packages": [asdict(package) for package in packages], "files": files}
     (folder / MANIFEST).write_text(json.dumps(plain, indent=1), encoding="utf-8")
     return Bundle(folder, packages, _size(folder))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_pip() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.extract import save
+from dfx.find import sha256_of
 from dfx.pipeline import Pipeline
 from dfx.settings import Limits, Settings
 from dfx.track import join
@@ -80,14 +80,9 @@ class ClipsChore:
             file,
             person=np.array(join(tracks), np.int64),
             confidence=np.array([track.scores.mean() for track in tracks], np.float64),
-            digest=np.array(_digest(path)),
+            digest=np.array(sha256_of(path)),
             allow_pickle=False,
             **arrays,
         )
         save(Path(out), file.getvalue())
         return {"clips": len(pairs)}
-
-
-def _digest(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

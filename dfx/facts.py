@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from dfx.decode.container import AS_PLAYED, open_video
 from dfx.errors import VideoError
+from dfx.find import sha256_of
 from dfx.probe import info_of
 from dfx.settings import Limits
 from dfx.values import VideoInfo
@@ -96,7 +96,7 @@ def examine(path: Path, limits: Limits, *, digest: bool) -> tuple[Facts, list[st
             problems = list(_problems(info, container, stream))
     except VideoError as error:
         problems = [f"{error.reason}: {' '.join(str(error).split())}"]
-    return Facts(**known, bytes=path.stat().st_size, sha256=_sha256(path) if digest else None), problems
+    return Facts(**known, bytes=path.stat().st_size, sha256=sha256_of(path) if digest else None), problems
 
 
 def _known(info: VideoInfo, container: InputContainer, stream: VideoStream) -> dict[str, Any]:
@@ -183,8 +183,3 @@ def _stated(container: InputContainer, stream: VideoStream) -> float:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / 1e6
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

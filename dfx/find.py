@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,12 @@ class Found:
 
     filename: str
     path: Path | None
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; read in pieces, so that memory does not follow its size."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find(
