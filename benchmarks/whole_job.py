@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from importlib.metadata import version
@@ -71,16 +72,19 @@ def linked(videos: Sequence[Path], copies: int, work: Path) -> list[Path]:
 
 
 def measure(folder: Path, out: Path) -> tuple[float, int]:
-    """One run: wall seconds, and the largest sum of the processes' proportional memory (PSS), bytes, every 50 ms."""
+    """One run: wall seconds, and bytes of memory (PSS, every 50 ms): the sum of what each process had at most.
+
+    No moment exceeds that sum; the largest sum of a moment depends on how often two processes peak at once.
+    """
     command = [sys.executable, "-m", "dfx", "predict", str(folder), "--out", str(out), "--fresh", "--quiet"]
-    started, peak = time.monotonic(), 0
+    started, peaks = time.monotonic(), Counter[int]()
     run = psutil.Popen([*command, "--follow-symlinks"])
     while run.poll() is None:
-        peak = max(peak, sum(map(_memory, [run, *_children(run)])))
+        peaks |= Counter({process.pid: _memory(process) for process in [run, *_children(run)]})
         time.sleep(0.05)
     if run.returncode:
         raise SystemExit(f"dfx predict ended with status {run.returncode}")
-    return time.monotonic() - started, peak
+    return time.monotonic() - started, peaks.total()
 
 
 def _children(run: psutil.Popen) -> list[psutil.Process]:
