@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dfx.errors import InputError, MissingInputError, OutputError
-from dfx.messages import from_prediction, to_prediction
+from dfx.record import from_prediction, to_prediction
 from dfx.values import Prediction
 
 VERSION = 2

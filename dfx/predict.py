@@ -19,7 +19,8 @@ from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
 from dfx.journal import Journal
 from dfx.pipeline import Pipeline
-from dfx.pool import Pool, default_workers
+from dfx.pool import Pool
+from dfx.process import default_workers
 from dfx.results import FaceTracks, Predictions
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason

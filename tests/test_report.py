@@ -184,7 +184,8 @@ def test_a_journal_leads_to_no_file_outside_the_folder(run: Path, tmp_path: Path
 
 def test_a_video_that_breaks_its_worker_costs_only_its_pictures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dfx.evidence import gather, request
-    from dfx.pool import Worker, WorkerDied
+    from dfx.pool import Worker
+    from dfx.process import WorkerDied
 
     ask = Worker.ask
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import dfx
 from dfx.cli.shared import FOLDER, LINKS, OVERWRITE, QUIET, WORKERS, say, show
-from dfx.extract import Extracted
+
+if TYPE_CHECKING:
+    from dfx.extract import Extracted
 
 
 @click.command()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 import dfx
-from dfx.results import Predictions
+from dfx.cli.shared import say, show_rows
 from dfx.settings import Limits, Settings
+
+if TYPE_CHECKING:
+    from dfx.results import Predictions
 
 SETTINGS = Settings()
 LIMITS = Limits()
@@ -111,8 +111,7 @@ def predict(
 
 def _summarise(result: Predictions, out: Path) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in result.reasons.items())
-    noted = Text(f"{len(result)} videos: {counts}. Scores are in {out}")
-    Console(stderr=True, highlight=False, soft_wrap=True).print(noted)
+    say(f"{len(result)} videos: {counts}. Scores are in {out}")
 
 
 def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:
@@ -200,7 +199,7 @@ def demo() -> None:
     from dfx.demo import demo as run
 
     result = run()
-    table = Table("clip", "what it is", "P(fake)", "reason", "faces", box=box.ASCII2)
-    for row in result:
-        table.add_row(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, str(row.faces))
-    Console().print(table)
+    show_rows(
+        ("clip", "what it is", "P(fake)", "reason", "faces"),
+        [(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, row.faces) for row in result],
+    )
