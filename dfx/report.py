@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from tqdm import tqdm
 
 from dfx.aggregate import aggregate
-from dfx.charts import histogram, reliability, roc
+from dfx.charts import reliability, roc, scores_chart
 from dfx.doubts import doubts
+from dfx.draw import TEMPLATES, environment
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.evidence import Sight, gather, request
 from dfx.infer import ClassifierContract, open_session
@@ -34,7 +34,6 @@ from dfx.table import text_of as printable
 from dfx.values import ClipScore, Prediction, Reason
 
 PICTURES = 400  # videos with pictures, at most: about 11 MB of them
-TEMPLATES = Path(__file__).parent / "templates"
 SHIPPED = Settings()
 FALSE_ALARMS, ACCURACY = 0.35, 0.635  # of the shipped classifier, at 0.5: CLASSIFIER_CARD.md; a test compares them
 BASE_RATES = (0.5, 0.1, 0.01, 0.001)  # shares of fakes among videos
@@ -283,34 +282,33 @@ def _page(
     facts: Mapping[str, str],
 ) -> str:
     """The HTML. Its security policy lets nothing load, and no script or style run but its own two."""
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = printable
-    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
+    style, script = ((TEMPLATES / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     shipped = fingerprint(settings.model) == fingerprint(SHIPPED.model)
     scores = [entry.row.probability for entry in entries if entry.scored]
-    return environment.get_template("report.html.j2").render(
-        entries=entries,
-        measures=measures,
-        truth=_truth(entries),
-        settings=settings,
-        facts={"Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s", **facts},
-        reasons=rows.reasons,
-        meanings={str(reason): meaning for reason, meaning in MEANINGS.items()},
-        histogram=histogram(scores),
-        scores=scores,
-        base_rates=base_rates(FALSE_ALARMS, ACCURACY) if shipped else [],
-        accuracy=ACCURACY,
-        example=EXAMPLE,
-        cards=_cards(settings),
-        created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-        version=version("dfx"),
-        style=Markup(style),
-        script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'",
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            entries=entries,
+            measures=measures,
+            truth=_truth(entries),
+            settings=settings,
+            facts={"Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s", **facts},
+            reasons=rows.reasons,
+            meanings={str(reason): meaning for reason, meaning in MEANINGS.items()},
+            chart=scores_chart(scores),
+            scores=scores,
+            base_rates=base_rates(FALSE_ALARMS, ACCURACY) if shipped else [],
+            accuracy=ACCURACY,
+            example=EXAMPLE,
+            cards=_cards(settings),
+            created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+            version=version("dfx"),
+            style=Markup(style),
+            script=Markup(script),
+            policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'",
+        )
     )
 
 

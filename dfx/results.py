@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from dfx.doubts import uncertain
 from dfx.table import Row, Tabular, write_csv
-from dfx.values import Prediction, Track
+from dfx.values import Prediction, Reason, Track
+
+if TYPE_CHECKING:
+    from dfx.charts import Chart
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,6 +49,14 @@ class Predictions(Tabular, Sequence[Prediction]):
         for row in self.items:
             unsure = uncertain(row)
             yield row.filename, row.probability, str(row.reason), unsure, row.faces, round(row.seconds, 3), row.detail
+
+    def charts(self) -> tuple[Chart, ...]:
+        """How the scores are spread, and the reasons."""
+        from dfx.charts import bars_chart, scores_chart
+
+        scores = [row.probability for row in self.items if row.reason == Reason.OK]
+        reasons = bars_chart("Videos by reason", self.reasons.items())
+        return (scores_chart(scores), reasons) if scores else (reasons,)
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the challenge's `filename,label`, atomically, with six decimals. Raises OutputError."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
 import sqlite3
@@ -19,9 +18,10 @@ from click.testing import CliRunner
 
 import dfx
 from dfx import report
-from dfx.charts import histogram, reliability, roc
+from dfx.charts import LONGEST_NAME, bars_chart, histogram, reliability, roc, spread_chart
 from dfx.cli import main
 from dfx.doubts import doubts
+from dfx.draw import charts_html
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.picture import MOST_BYTES, sharpness, webp
 from dfx.results import Predictions
@@ -241,6 +241,17 @@ def test_charts_count_every_video() -> None:
     assert [bar.count for bar in histogram([])] == [0] * 20
 
 
+def test_bars_are_few_short_and_escaped() -> None:
+    drawn = bars_chart("Names", [("<b>&\u202e</b>", 1), ("a" * 40, 0.5), *((str(n), 0) for n in range(10))])
+    assert (drawn.title, len(drawn.items)) == ("Names (10 of 12)", 10)
+    assert [item.share for item in drawn.items[:3]] == [1, 0.5, 0]
+    assert len(drawn.items[1].name) == LONGEST_NAME
+    html = charts_html([drawn, spread_chart("Durations", "seconds", [2.0]), bars_chart("Nothing", [])])
+    assert "<b>" not in html
+    assert "\u202e" not in html
+    assert "&lt;b&gt;&amp;" in html
+
+
 def test_doubts_name_what_is_odd_and_only_that() -> None:
     sound = Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP, replace(CLIP, start=5, end=5.5)))
     clear = {"clips": [{"sharpness": 90.0, "brightness": 120.0}], "bits": 0.2}
@@ -306,22 +317,6 @@ def test_predict_writes_it_too(run: Path, tmp_path: Path) -> None:
 
 
 # In a browser.
-
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium: DFX_BROWSER names another. playwright carries no browser, only what talks to one."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    names = [os.environ["DFX_BROWSER"]] if "DFX_BROWSER" in os.environ else BROWSERS
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium: apt-get install chromium-headless-shell, or name one by DFX_BROWSER")
-    with sync_api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
