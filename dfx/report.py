@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,19 +26,20 @@ from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.evidence import Sight, gather, request
 from dfx.infer import ClassifierContract, open_session
 from dfx.infer.session import fingerprint
-from dfx.journal import read, state_of
+from dfx.journal import VERSION, read, state_of
 from dfx.results import Predictions
 from dfx.score import Report, log_loss, read_labels, score
 from dfx.settings import MODELS, Limits, Settings
 from dfx.table import _replacement as replacement
 from dfx.table import text_of as printable
-from dfx.values import ClipScore, Prediction, Reason
+from dfx.values import ClipScore, Prediction, Reason, Verdict
 
 PICTURES = 400  # videos with pictures, at most: about 11 MB of them
 SHIPPED = Settings()
 FALSE_ALARMS, ACCURACY = 0.35, 0.635  # of the shipped classifier, at 0.5: CLASSIFIER_CARD.md; a test compares them
 BASE_RATES = (0.5, 0.1, 0.01, 0.001)  # shares of fakes among videos
 EXAMPLE = 10_000  # videos that the base rates are told with
+LEFT_OUT = "Tracks left out as no real face"
 
 MEANINGS = {
     Reason.OK: "scored",
@@ -49,6 +51,14 @@ MEANINGS = {
     Reason.TIMEOUT: "took longer than the limit",
     Reason.CRASHED: "its worker died",
     Reason.OUT_OF_BUDGET: "the run ended before its turn came",
+}
+
+VERDICTS = {
+    Verdict.BLIP: "seen in fewer than half of the looks",
+    Verdict.NESTED: "a part of another face, or one that holds it",
+    Verdict.POSTER: "a picture on a wall or a screen: small, and still",
+    Verdict.PRINT: "a picture on clothes: below a face, and without life of its own",
+    Verdict.CROWD: "one more than the faces that are scored, which are the largest and surest",
 }
 
 
@@ -144,7 +154,7 @@ def from_journal(
         settings=settings,
         absent=absent,
         labels=labels,
-        facts={"Device": "not noted in the journal", "dfx that scored": remembered.settings.get("dfx", "unknown")},
+        facts=_facts(remembered.settings),
         limits=limits,
         workers=workers,
         pictures=pictures,
@@ -209,6 +219,11 @@ def _settings(noted: Mapping[str, Any], detector: Path, model: Path, journal: Pa
             )
     plain = {name: noted[name] for name in ("windows", "prior", "prevalence", "clip_range")}
     return Settings.from_json(plain | {"detector": detector, "model": model})
+
+
+def _facts(noted: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"Device": "not noted in the journal", "dfx that scored": noted.get("dfx", "unknown")}
+    return facts if noted.get("journal") == VERSION else facts | {LEFT_OUT: "not noted in this journal, which is older"}
 
 
 def _files(folder: Path | None, states: Mapping[str, tuple[int, int]]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -293,7 +308,12 @@ def _page(
             measures=measures,
             truth=_truth(entries),
             settings=settings,
-            facts={"Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s", **facts},
+            facts={
+                "Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s",
+                LEFT_OUT: _left_out(rows),
+                **facts,
+            },
+            verdicts={str(verdict): meaning for verdict, meaning in VERDICTS.items()},
             reasons=rows.reasons,
             meanings={str(reason): meaning for reason, meaning in MEANINGS.items()},
             chart=scores_chart(scores),
@@ -310,6 +330,11 @@ def _page(
             "base-uri 'none'; form-action 'none'",
         )
     )
+
+
+def _left_out(rows: Predictions) -> str:
+    counts = Counter(track.verdict for row in rows for track in row.dropped).most_common()
+    return ", ".join(f"{verdict} {count}" for verdict, count in counts) or "none"
 
 
 def _hash(text: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -18,16 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Predictions(Tabular, Sequence[Prediction]):
-    """The rows of a run, in the order of the CSV."""
+    """The rows of a run, in the order of the CSV.
+
+    paths: where the videos lie, by name; device: what the run was done on, and why, in one line.
+    """
 
     items: tuple[Prediction, ...]
+    paths: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    device: str = field(default="", compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
     @overload
     def __getitem__(self, index: slice) -> Predictions: ...
     def __getitem__(self, index: int | slice) -> Prediction | Predictions:
-        return Predictions(self.items[index]) if isinstance(index, slice) else self.items[index]
+        return replace(self, items=self.items[index]) if isinstance(index, slice) else self.items[index]
 
     def __len__(self) -> int:
         return len(self.items)

@@ -17,9 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 import dfx
+import dfx.device
+import dfx.predict
 from dfx import report
 from dfx.charts import LONGEST_NAME, bars_chart, histogram, reliability, roc, spread_chart
 from dfx.cli import main
+from dfx.device import choose
 from dfx.doubts import doubts
 from dfx.draw import charts_html
 from dfx.errors import InputError, MissingInputError, OutputError
@@ -27,7 +30,7 @@ from dfx.picture import MOST_BYTES, sharpness, webp
 from dfx.results import Predictions
 from dfx.score import auc
 from dfx.settings import MODELS, Settings
-from dfx.values import ClipScore, Prediction, Reason
+from dfx.values import ClipScore, Dropped, Prediction, Reason, Verdict
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>.mp4".replace("/", "\u2215")
 SPOOFED = "harmless\u202e4pm.exe\n.mp4"
@@ -284,6 +287,30 @@ def test_another_models_scores_are_not_passed_off_as_ours(run: Path, tmp_path: P
     assert "knows nothing of its training or its errors" in page
 
 
+def test_what_was_dropped_is_shown_with_the_reason(tmp_path: Path) -> None:
+    tracks = tuple(Dropped(verdict, 0.0, 0.5, (200, 20, 240, 60), 0.8) for verdict in Verdict)
+    page = written(tmp_path / "r.html", Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP,), dropped=tracks))
+    for verdict, meaning in report.VERDICTS.items():
+        assert f"<td><code>{verdict}</code></td><td>{meaning}</td>" in page
+    assert "40 \u00d7 40 at 200, 20" in page
+    assert "poster 1" in page
+    assert "A face was left out as a picture of a face" in page
+    assert "There were more people than are scored" in page
+    nothing = written(tmp_path / "r.html", Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP,)))
+    assert "Left out: no real face" not in nothing
+    assert f"{report.LEFT_OUT}</dt><dd>none" in nothing
+
+
+def test_an_older_journal_says_that_it_knows_of_no_dropped_tracks(run: Path, tmp_path: Path) -> None:
+    journal = shutil.copy(run / "s.csv.journal", tmp_path)
+    with sqlite3.connect(journal) as old:
+        old.execute("UPDATE settings SET json = json_set(json, '$.journal', 2)")
+        old.execute("UPDATE videos SET row = json_remove(row, '$.dropped')")
+    old.close()
+    report.from_journal(journal, tmp_path / "r.html", progress=False)
+    assert "not noted in this journal" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def test_what_stands_in_the_way_is_said(run: Path, tmp_path: Path) -> None:
     journal = run / "s.csv.journal"
     (tmp_path / "notes").write_text("notes" * 1000)
@@ -306,13 +333,16 @@ def test_reading_changes_no_journal(run: Path, page: str) -> None:
     assert not list(run.glob("*.lock"))
 
 
-def test_predict_writes_it_too(run: Path, tmp_path: Path) -> None:
-    page = tmp_path / "r.html"
+def test_predict_writes_it_too(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, chosen = tmp_path / "r.html", list[str]()
+    for module in (dfx.device, dfx.predict):
+        monkeypatch.setattr(module, "choose", lambda wanted, choose=choose: chosen.append(wanted) or choose(wanted))
     arguments = ["predict", run / "videos" / "real.mp4", "--out", tmp_path / "s.csv", "--report", page]
     done = CliRunner().invoke(main, [*map(str, arguments), "--device", "cpu", "--quiet"])
     assert done.exit_code == 0, done.output
     text = page.read_text(encoding="utf-8")
     assert "the CPU, as asked for" in text
+    assert chosen == ["cpu"], "the device is chosen once, by the run"
     assert 'class="strip"' in text
 
 

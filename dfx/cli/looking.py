@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("video", nargs=-1, required=True, type=click.Path(path_type=Path))
 def probe(video: tuple[Path, ...]) -> None:
-    """Show what the container of each VIDEO says, without decoding a picture."""
+    """Show what the container of each VIDEO says, without decoding a picture.
+
+    \b
+    Example:
+        dfx probe clip.mp4
+    """
     for path in video:
         click.echo(repr(dfx.probe(path)))
 
@@ -179,7 +184,9 @@ def _account(result: Extracted, what: str, out: Path, quiet: bool) -> None:
     show_default=True,
     help="With commas: retinaface, haar, mtcnn, blazeface, hog, yunet=FILE.onnx, yolo=FILE.onnx.",
 )
-@click.option("--frames", "pictures", default=4, show_default=True, help="Pictures of each video, spread evenly.")
+@click.option(
+    "--frames", "pictures", type=int, help="Pictures of each video, spread evenly; else those a prediction looks at."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="CSV to write: a row a box.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="PNG to write: pictures that the detectors differ on.")
 @WORKERS
@@ -188,7 +195,7 @@ def _account(result: Extracted, what: str, out: Path, quiet: bool) -> None:
 def faces(
     source: tuple[str, ...],
     detectors: str,
-    pictures: int,
+    pictures: int | None,
     out: Path | None,
     sheet: Path | None,
     workers: int | None,
@@ -197,7 +204,8 @@ def faces(
 ) -> None:
     """Run face detectors side by side on the same pictures of SOURCE (a folder, a file, a glob, or several files).
 
-    What each finds, how large the faces are, how long it takes, where two of them differ, and what votes would drop.
+    The pictures are those in which a prediction looks for faces, or --frames spread over each video. What each finds,
+    how large the faces are, how long it takes, where two of them differ, and what votes would drop.
 
     \b
     Examples:

@@ -117,18 +117,14 @@ def _summarise(result: Predictions, out: Path) -> None:
 def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:
     """Writes the report of the run that `dfx predict` was just asked for, and that took so many seconds."""
     from dfx import report
-    from dfx.device import choose
-    from dfx.find import find
 
     asked = click.get_current_context().params
-    source = asked["source"][0] if len(asked["source"]) == 1 else list(asked["source"])
-    found = find(source, follow_symlinks=asked["follow_symlinks"], sample_submission=asked["sample_submission"])
     report.write(
         result,
         page,
-        paths={item.filename: item.path for item in found if item.path is not None},
+        paths=result.paths,
         settings=settings,
-        facts={"Device": choose(asked["device"]).why, "Time": f"{seconds:.0f} s"},
+        facts={"Device": result.device, "Time": f"{seconds:.0f} s"},
         limits=limits,
         workers=asked["workers"],
         progress=not asked["quiet"],
