@@ -343,6 +343,7 @@ def test_python_gives_the_same(tmp_path: Path) -> None:
     found = dfx.faces(tmp_path, ["retinaface"], pictures=3, workers=1)
     assert found.detectors == ("retinaface",)
     assert [one.index for one in found[0].looks] == [3, 10, 16]
+    assert found.overview.rows()[0][:4] == ("retinaface", 0, 0, 0)
 
 
 def test_unless_told_detectors_see_what_a_prediction_looks_at(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,4 +361,3 @@ def test_unless_told_detectors_see_what_a_prediction_looks_at(samples: Path, mon
     assert pipeline.looked_at(probe(path)) == looked
     (found,) = dfx.faces(path, ["retinaface"], workers=1)
     assert [one.index for one in found.looks] == looked
-    assert found.overview.rows()[0][:4] == ("retinaface", 0, 0, 0)
