@@ -8,7 +8,6 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,11 @@ import dfx
 import dfx.device
 import dfx.predict
 from dfx import report
-from dfx.charts import LONGEST_NAME, bars_chart, histogram, reliability, roc, spread_chart
 from dfx.cli import main
 from dfx.device import choose
-from dfx.doubts import doubts
-from dfx.draw import charts_html
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.picture import MOST_BYTES, sharpness, webp
 from dfx.results import Predictions
-from dfx.score import auc
 from dfx.settings import MODELS, Settings
 from dfx.values import ClipScore, Dropped, Prediction, Reason, Verdict
 
@@ -227,45 +222,6 @@ def test_labels_put_errors_first_and_agree_with_score(page: str, run: Path) -> N
     assert marks == sorted(marks, key=lambda mark: "wrong" not in mark)
     measured = dfx.score(run / "s.csv", run / "metadata.json")
     assert f"{measured.log_loss:.4f}" in page
-
-
-def test_the_roc_curve_has_the_area_of_the_auc() -> None:
-    rng = np.random.default_rng(0)
-    y, p = rng.integers(0, 2, 200).astype(float), rng.integers(0, 20, 200) / 20
-    x, height = np.array(roc(y, p)).T
-    assert (np.diff(x) * (height[1:] + height[:-1]) / 2).sum() == pytest.approx(auc(y, p))
-    assert roc(np.ones(3), np.ones(3)) == []
-
-
-def test_charts_count_every_video() -> None:
-    p = np.linspace(0, 1, 33)
-    assert sum(bar.count for bar in histogram(p.tolist())) == 33
-    assert sum(level.count for level in reliability((p > 0.5).astype(float), p)) == 33
-    assert [bar.count for bar in histogram([])] == [0] * 20
-
-
-def test_bars_are_few_short_and_escaped() -> None:
-    drawn = bars_chart("Names", [("<b>&\u202e</b>", 1), ("a" * 40, 0.5), *((str(n), 0) for n in range(10))])
-    assert (drawn.title, len(drawn.items)) == ("Names (10 of 12)", 10)
-    assert [item.share for item in drawn.items[:3]] == [1, 0.5, 0]
-    assert len(drawn.items[1].name) == LONGEST_NAME
-    html = charts_html([drawn, spread_chart("Durations", "seconds", [2.0]), bars_chart("Nothing", [])])
-    assert "<b>" not in html
-    assert "\u202e" not in html
-    assert "&lt;b&gt;&amp;" in html
-
-
-def test_doubts_name_what_is_odd_and_only_that() -> None:
-    sound = Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP, replace(CLIP, start=5, end=5.5)))
-    clear = {"clips": [{"sharpness": 90.0, "brightness": 120.0}], "bits": 0.2}
-    assert doubts(sound, clear, lambda clip: 0.9) == ()
-    far = replace(CLIP, box=(0, 0, 30, 40), confidence=0.65)
-    poor = {"clips": [{"sharpness": 2.0, "brightness": 20.0}], "bits": 0.01}
-    said = " ".join(doubts(replace(sound, probability=0.52, faces=2, clips=(far,)), poor, lambda clip: clip.logit))
-    for word in ("close to 0.5", "Only one", "2 people", "35 pixels", "unsure (0.65", "blurred", "dark", "compressed"):
-        assert word in said, word
-    assert "disagree" in doubts(sound, clear, lambda clip: clip.start / 10)[0]
-    assert doubts(Prediction("b", 0.5, Reason.CORRUPT), None, lambda _: 0.5) == ()
 
 
 def test_sharpness_falls_with_blur() -> None:
