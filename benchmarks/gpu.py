@@ -168,7 +168,7 @@ def stages(clip: Path) -> Figures:
     lane, detector, classifier = pipeline._lane, pipeline.detector, pipeline.classifier
     with lane:
         frames = next(iter(pipeline.gpu_decoder.read(*_work(clip))))
-        track = pipeline._follow(frames)[0]
+        track = pipeline._follow(frames)[0].track
         canvas, crop = _inputs(frames, pipeline)
         found = {
             "detect_4_pictures": _timed(lambda: detector.run(canvas(), detector.contract.score_threshold), lane),

@@ -30,7 +30,7 @@ import psutil
 from av.video.frame import PictureType
 
 from dfx.demo import SAMPLES
-from dfx.pool import default_workers
+from dfx.process import default_workers
 
 FRAMES, RATE, WIDTH, HEIGHT = 300, 30, 1920, 1080
 

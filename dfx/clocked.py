@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from dfx.cards import Work
 from dfx.decode import Decoder
-from dfx.ops.cuda import DeviceArray
-from dfx.pipeline import Pipeline
+from dfx.pipeline import Pipeline, Seen
 from dfx.settings import Settings
-from dfx.values import Frames, Pixels, Plan, Prediction, Track, VideoInfo
+from dfx.values import Followed, Frames, Plan, Prediction, VideoInfo
 
 STAGES = ("probe", "decode", "detect", "track", "crop", "classify", "rest")
 
@@ -118,11 +117,11 @@ class ClockedPipeline(Pipeline):
         self._frames_pixels += pixels * sum(window.count for window in chosen.windows)
         return chosen
 
-    def _follow(self, frames: Frames) -> list[Track]:
+    def _follow(self, frames: Frames) -> list[Followed]:
         with self.clock.on("track"):
             return super()._follow(frames)
 
-    def _cut(self, frames: Frames) -> list[tuple[Track, Pixels | DeviceArray]]:
+    def _cut(self, frames: Frames) -> list[Seen]:
         with self.clock.on("crop"):
             return super()._cut(frames)
 

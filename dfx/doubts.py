@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dfx.values import ClipScore, Prediction
+from dfx.values import ClipScore, Prediction, Verdict
 
 # Where a measure begins to be unusual: about the lowest tenth of 298 clips of 150 labelled research videos, but for
 # FEW (what two windows of a ten-second clip give) and SIDE (half of the classifier's crop: it is magnified twice).
@@ -18,6 +18,7 @@ CONFIDENCE = 0.75  # the detector's; it keeps faces from 0.6 on
 BITS = 0.045  # a pixel and frame, of the file
 APART = 0.2  # between the scores of single clips
 NEAR = 0.1  # to 0.5
+PICTURES = (Verdict.POSTER, Verdict.PRINT)
 
 
 def uncertain(prediction: Prediction) -> bool:
@@ -50,6 +51,10 @@ def _of_scores(prediction: Prediction, scores: list[float]) -> Iterator[str]:
         yield f"Its clips disagree: by themselves they score from {min(scores):.2f} to {max(scores):.2f}."
     if prediction.faces > 1:
         yield f"{prediction.faces} people were followed; the score is mostly that of the most suspicious one."
+    if any(track.verdict in PICTURES for track in prediction.dropped):
+        yield "A face was left out as a picture of a face; if it is a living one, nobody has looked at it."
+    if any(track.verdict == Verdict.CROWD for track in prediction.dropped):
+        yield "There were more people than are scored; the smallest were left out."
 
 
 def _of_pictures(prediction: Prediction, sight: Mapping[str, Any]) -> Iterator[str]:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from dfx.device import Crew
 from dfx.errors import VideoError
 from dfx.infer.session import fingerprint
-from dfx.picture import FACE, brightness, sharpness, strip, webp
-from dfx.pool import Worker, WorkerDied, default_workers
+from dfx.picture import FACE, View, brightness, sharpness, strip, webp
+from dfx.pool import Worker
 from dfx.probe import probe
+from dfx.process import WorkerDied, default_workers
 from dfx.settings import Limits, Settings
-from dfx.values import ClipScore, Pixels, Prediction, Reason, Track, VideoInfo, View
+from dfx.values import ClipScore, Pixels, Prediction, Reason, Track, VideoInfo
 
 if TYPE_CHECKING:
     from dfx.pipeline import Pipeline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,32 +14,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from tqdm import tqdm
 
 from dfx.aggregate import aggregate
-from dfx.charts import histogram, reliability, roc
+from dfx.charts import reliability, roc, scores_chart
 from dfx.doubts import doubts
+from dfx.draw import TEMPLATES, environment
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.evidence import Sight, gather, request
 from dfx.infer import ClassifierContract, open_session
 from dfx.infer.session import fingerprint
-from dfx.journal import read, state_of
+from dfx.journal import VERSION, read, state_of
 from dfx.results import Predictions
 from dfx.score import Report, log_loss, read_labels, score
 from dfx.settings import MODELS, Limits, Settings
 from dfx.table import _replacement as replacement
 from dfx.table import text_of as printable
-from dfx.values import ClipScore, Prediction, Reason
+from dfx.values import ClipScore, Prediction, Reason, Verdict
 
 PICTURES = 400  # videos with pictures, at most: about 11 MB of them
-TEMPLATES = Path(__file__).parent / "templates"
 SHIPPED = Settings()
 FALSE_ALARMS, ACCURACY = 0.35, 0.635  # of the shipped classifier, at 0.5: CLASSIFIER_CARD.md; a test compares them
 BASE_RATES = (0.5, 0.1, 0.01, 0.001)  # shares of fakes among videos
 EXAMPLE = 10_000  # videos that the base rates are told with
+LEFT_OUT = "Tracks left out as no real face"
 
 MEANINGS = {
     Reason.OK: "scored",
@@ -50,6 +51,14 @@ MEANINGS = {
     Reason.TIMEOUT: "took longer than the limit",
     Reason.CRASHED: "its worker died",
     Reason.OUT_OF_BUDGET: "the run ended before its turn came",
+}
+
+VERDICTS = {
+    Verdict.BLIP: "seen in fewer than half of the looks",
+    Verdict.NESTED: "a part of another face, or one that holds it",
+    Verdict.POSTER: "a picture on a wall or a screen: small, and still",
+    Verdict.PRINT: "a picture on clothes: below a face, and without life of its own",
+    Verdict.CROWD: "one more than the faces that are scored, which are the largest and surest",
 }
 
 
@@ -145,7 +154,7 @@ def from_journal(
         settings=settings,
         absent=absent,
         labels=labels,
-        facts={"Device": "not noted in the journal", "dfx that scored": remembered.settings.get("dfx", "unknown")},
+        facts=_facts(remembered.settings),
         limits=limits,
         workers=workers,
         pictures=pictures,
@@ -210,6 +219,11 @@ def _settings(noted: Mapping[str, Any], detector: Path, model: Path, journal: Pa
             )
     plain = {name: noted[name] for name in ("windows", "prior", "prevalence", "clip_range")}
     return Settings.from_json(plain | {"detector": detector, "model": model})
+
+
+def _facts(noted: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"Device": "not noted in the journal", "dfx that scored": noted.get("dfx", "unknown")}
+    return facts if noted.get("journal") == VERSION else facts | {LEFT_OUT: "not noted in this journal, which is older"}
 
 
 def _files(folder: Path | None, states: Mapping[str, tuple[int, int]]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -283,35 +297,44 @@ def _page(
     facts: Mapping[str, str],
 ) -> str:
     """The HTML. Its security policy lets nothing load, and no script or style run but its own two."""
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = printable
-    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
+    style, script = ((TEMPLATES / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     shipped = fingerprint(settings.model) == fingerprint(SHIPPED.model)
     scores = [entry.row.probability for entry in entries if entry.scored]
-    return environment.get_template("report.html.j2").render(
-        entries=entries,
-        measures=measures,
-        truth=_truth(entries),
-        settings=settings,
-        facts={"Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s", **facts},
-        reasons=rows.reasons,
-        meanings={str(reason): meaning for reason, meaning in MEANINGS.items()},
-        histogram=histogram(scores),
-        scores=scores,
-        base_rates=base_rates(FALSE_ALARMS, ACCURACY) if shipped else [],
-        accuracy=ACCURACY,
-        example=EXAMPLE,
-        cards=_cards(settings),
-        created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-        version=version("dfx"),
-        style=Markup(style),
-        script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'",
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            entries=entries,
+            measures=measures,
+            truth=_truth(entries),
+            settings=settings,
+            facts={
+                "Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s",
+                LEFT_OUT: _left_out(rows),
+                **facts,
+            },
+            verdicts={str(verdict): meaning for verdict, meaning in VERDICTS.items()},
+            reasons=rows.reasons,
+            meanings={str(reason): meaning for reason, meaning in MEANINGS.items()},
+            chart=scores_chart(scores),
+            scores=scores,
+            base_rates=base_rates(FALSE_ALARMS, ACCURACY) if shipped else [],
+            accuracy=ACCURACY,
+            example=EXAMPLE,
+            cards=_cards(settings),
+            created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+            version=version("dfx"),
+            style=Markup(style),
+            script=Markup(script),
+            policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'",
+        )
     )
+
+
+def _left_out(rows: Predictions) -> str:
+    counts = Counter(track.verdict for row in rows for track in row.dropped).most_common()
+    return ", ".join(f"{verdict} {count}" for verdict, count in counts) or "none"
 
 
 def _hash(text: str) -> str:

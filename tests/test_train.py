@@ -21,8 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from dfx.cell import CHORES
-from dfx.clip_cache import CachedClips, packed, unpacked
+from dfx.clip_cache import CachedClips, ClipsChore, packed, unpacked
 from dfx.errors import InputError, ModelError
 from dfx.pipeline import Pipeline
 from dfx.settings import MODELS, Limits, Settings
@@ -47,7 +46,7 @@ def test_packing_loses_nothing() -> None:
 
 
 def test_the_cache_holds_what_a_prediction_sees(samples: Path, tmp_path: Path) -> None:
-    answer = CHORES["clips"](Limits(), windows=2)(str(samples / "real.mp4"), str(tmp_path / "real.npz"))
+    answer = ClipsChore(Limits(), windows=2)(str(samples / "real.mp4"), str(tmp_path / "real.npz"))
     clips = CachedClips.open(tmp_path / "real.npz")
     expected = np.stack([clip for _, clip in Pipeline().clips(samples / "real.mp4")])
     assert answer == {"clips": len(clips)}

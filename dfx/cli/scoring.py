@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 import dfx
-from dfx.results import Predictions
+from dfx.cli.shared import say, show_rows
 from dfx.settings import Limits, Settings
+
+if TYPE_CHECKING:
+    from dfx.results import Predictions
 
 SETTINGS = Settings()
 LIMITS = Limits()
@@ -111,25 +111,20 @@ def predict(
 
 def _summarise(result: Predictions, out: Path) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in result.reasons.items())
-    noted = Text(f"{len(result)} videos: {counts}. Scores are in {out}")
-    Console(stderr=True, highlight=False, soft_wrap=True).print(noted)
+    say(f"{len(result)} videos: {counts}. Scores are in {out}")
 
 
 def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:
     """Writes the report of the run that `dfx predict` was just asked for, and that took so many seconds."""
     from dfx import report
-    from dfx.device import choose
-    from dfx.find import find
 
     asked = click.get_current_context().params
-    source = asked["source"][0] if len(asked["source"]) == 1 else list(asked["source"])
-    found = find(source, follow_symlinks=asked["follow_symlinks"], sample_submission=asked["sample_submission"])
     report.write(
         result,
         page,
-        paths={item.filename: item.path for item in found if item.path is not None},
+        paths=result.paths,
         settings=settings,
-        facts={"Device": choose(asked["device"]).why, "Time": f"{seconds:.0f} s"},
+        facts={"Device": result.device, "Time": f"{seconds:.0f} s"},
         limits=limits,
         workers=asked["workers"],
         progress=not asked["quiet"],
@@ -200,7 +195,7 @@ def demo() -> None:
     from dfx.demo import demo as run
 
     result = run()
-    table = Table("clip", "what it is", "P(fake)", "reason", "faces", box=box.ASCII2)
-    for row in result:
-        table.add_row(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, str(row.faces))
-    Console().print(table)
+    show_rows(
+        ("clip", "what it is", "P(fake)", "reason", "faces"),
+        [(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, row.faces) for row in result],
+    )
