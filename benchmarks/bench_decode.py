@@ -46,7 +46,7 @@ def info(clip: Path) -> VideoInfo:
 def chosen(info: VideoInfo) -> Plan:
     """The default plan, for the classifier that ships."""
     settings = Settings()
-    contract = Classifier(settings.model).contract
+    contract = Classifier(settings.models[0]).contract
     return plan(info, windows=settings.windows, count=contract.clip_length, stride=contract.clip_stride)
 
 

@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from dfx.cards import Work
 from dfx.decode import Decoder
-from dfx.ops.cuda import DeviceArray
-from dfx.pipeline import Pipeline
+from dfx.pipeline import Cuts, Pipeline
 from dfx.settings import Settings
-from dfx.values import Frames, Pixels, Plan, Prediction, Track, VideoInfo
+from dfx.values import Frames, Plan, Prediction, Track, VideoInfo
 
 STAGES = ("probe", "decode", "detect", "track", "crop", "classify", "rest")
 
@@ -122,7 +121,7 @@ class ClockedPipeline(Pipeline):
         with self.clock.on("track"):
             return super()._follow(frames)
 
-    def _cut(self, frames: Frames) -> list[tuple[Track, Pixels | DeviceArray]]:
+    def _cut(self, frames: Frames) -> list[tuple[Track, Cuts]]:
         with self.clock.on("crop"):
             return super()._cut(frames)
 

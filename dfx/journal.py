@@ -15,7 +15,7 @@ from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.messages import from_prediction, to_prediction
 from dfx.values import Prediction
 
-VERSION = 2
+VERSION = 3
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS videos (

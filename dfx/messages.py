@@ -29,5 +29,10 @@ def from_prediction(prediction: Prediction) -> dict[str, Any]:
 
 def to_prediction(plain: dict[str, Any]) -> Prediction:
     """The inverse of `from_prediction`."""
-    clips = tuple(ClipScore(**{**clip, "box": tuple(clip["box"])}) for clip in plain["clips"])
+    clips = tuple(to_clip(clip) for clip in plain["clips"])
     return Prediction(**{**plain, "reason": Reason(plain["reason"]), "clips": clips})
+
+
+def to_clip(plain: dict[str, Any]) -> ClipScore:
+    """A clip's score from plain values."""
+    return ClipScore(**{**plain, "box": tuple(plain["box"]), "opinions": tuple(plain["opinions"])})

@@ -14,7 +14,7 @@ import numpy as np
 
 from dfx import ops
 from dfx.aggregate import aggregate
-from dfx.classify import Classifier
+from dfx.classify import Ensemble
 from dfx.crop import crop_track
 from dfx.decode import Decoder
 from dfx.decode.dali import DALIDecoder
@@ -45,6 +45,7 @@ from dfx.values import (
 )
 
 Found = TypeVar("Found")
+Cuts = list[Pixels | DeviceArray]  # a person's clip in one window, once for each way in which the classifiers want it
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
 
 
@@ -63,7 +64,7 @@ class Pipeline:
         self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
         self.gpu_decoder = DALIDecoder(device, self._lane.stream, self.limits.pixels) if self._lane else None
         self.detector = Detector(self.settings.detector, self._lane)
-        self.classifier = Classifier(self.settings.model, self._lane)
+        self.classifier = Ensemble(self.settings.models, self._lane)
 
     def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
         """Scores one video. Whatever is wrong with it becomes a reason on its row; only DeviceError is raised.
@@ -94,14 +95,14 @@ class Pipeline:
         return self._plan(info, self.settings.windows)
 
     def clips(self, path: str | Path, chosen: Plan | None = None) -> list[tuple[Track, Pixels]]:
-        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them.
+        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the first classifier sees them.
 
         chosen: other windows than those of a prediction.
         """
         with self._on_device():
             info = probe(path, limits=self.limits)
             pairs = _living(self._through(self._cut, info, chosen or self.plan(info)))
-            return [(track, np.asarray(clip)) for track, clip in pairs]
+            return [(track, np.asarray(cuts[0])) for track, cuts in pairs]
 
     def tracks(self, path: str | Path) -> list[Track]:
         """The people in a video: a track for each person and window, in order of time."""
@@ -112,7 +113,7 @@ class Pipeline:
         with self._on_device():
             info = probe(path, limits=self.limits)
             seen = self._through(self._cut_all, info, self._plan(info, self.settings.windows))
-        kept = [(each.track, clip) for each, clip in seen if each.verdict is None]
+        kept = [(each.track, cuts) for each, cuts in seen if each.verdict is None]
         verdicts = iter(_pictures(kept))
         return [replace(each, verdict=each.verdict or next(verdicts)) for each, _ in seen]
 
@@ -131,16 +132,28 @@ class Pipeline:
         if not pairs:
             return replace(row, reason=Reason.NO_FACE, detail="no face was found in the pictures that were looked at")
         tracks = [track for track, _ in pairs]
-        logits = self.classifier.score([clip for _, clip in pairs])
-        people = join(tracks)
-        clips = tuple(_evidence(*item) for item in zip(people, tracks, logits.tolist(), strict=True))
-        settings, calibration = self.settings, self.classifier.contract.calibration
-        probability = aggregate(clips, calibration, settings.clip_range, settings.prevalence)
+        said = self.classifier.score([cuts for _, cuts in pairs])
+        people, settings = join(tracks), self.settings
+        clips = tuple(self._evidence(*item) for item in zip(people, tracks, said.tolist(), strict=True))
+        probability = aggregate(clips, self.classifier.calibration, settings.clip_range, settings.prevalence)
         return replace(row, probability=probability, reason=Reason.OK, faces=len(set(people)), clips=clips)
 
+    def _evidence(self, person: int, track: Track, said: list[float]) -> ClipScore:
+        """said: the logit of each classifier."""
+        left, top, right, bottom = track.boxes.mean(axis=0, dtype=np.float64).tolist()
+        return ClipScore(
+            track=person,
+            start=float(track.seconds[0]),
+            end=float(track.seconds[-1]),
+            box=(left, top, right, bottom),
+            confidence=float(track.scores.mean(dtype=np.float64)),
+            logit=self.classifier.mean(said),
+            opinions=self.classifier.opinions(said),
+        )
+
     def _plan(self, info: VideoInfo, windows: int) -> Plan:
-        contract = self.classifier.contract
-        return plan(info, windows=windows, count=contract.clip_length, stride=contract.clip_stride)
+        count, stride = self.classifier.window
+        return plan(info, windows=windows, count=count, stride=stride)
 
     def _through(self, stage: Callable[[Frames], list[Found]], info: VideoInfo, chosen: Plan) -> list[Found]:
         """What a stage finds in the decoded windows. What the GPU's decoder cannot read, the CPU's reads."""
@@ -154,15 +167,17 @@ class Pipeline:
     def _on_device(self) -> AbstractContextManager[object]:
         return self._lane or nullcontext()
 
-    def _cut(self, frames: Frames) -> list[tuple[Track, Pixels | DeviceArray]]:
-        return [(track, crop_track(frames, track, self.classifier.contract)) for track in self._follow(frames)]
+    def _cut(self, frames: Frames) -> list[tuple[Track, Cuts]]:
+        return [(track, self._cuts(frames, track)) for track in self._follow(frames)]
 
-    def _cut_all(self, frames: Frames) -> list[tuple[Followed, Pixels | DeviceArray]]:
-        contract = self.classifier.contract
-        return [(each, crop_track(frames, each.track, contract)) for each in self._sift(frames)]
+    def _cut_all(self, frames: Frames) -> list[tuple[Followed, Cuts]]:
+        return [(each, self._cuts(frames, each.track)) for each in self._sift(frames)]
+
+    def _cuts(self, frames: Frames, track: Track) -> Cuts:
+        return [crop_track(frames, track, contract) for contract in self.classifier.cuts]
 
     def _view(self, frames: Frames) -> list[View]:
-        faces = tuple((track, np.asarray(clip)) for track, clip in self._cut(frames))
+        faces = tuple((track, np.asarray(cuts[0])) for track, cuts in self._cut(frames))
         middle = scene(frames.pictures[len(frames) // 2])  # type: ignore[arg-type]
         return [View(float(frames.seconds[0]), float(frames.seconds[-1]), middle, faces)]
 
@@ -176,13 +191,13 @@ class Pipeline:
         return sift(frames, dict(zip(looked, faces, strict=True)))
 
 
-def _pictures(pairs: Sequence[tuple[Track, Pixels | DeviceArray]]) -> list[Verdict | None]:
+def _pictures(pairs: Sequence[tuple[Track, Cuts]]) -> list[Verdict | None]:
     """The verdict that all windows together give on each track."""
     tracks = [track for track, _ in pairs]
-    return pictures(tracks, [clip for _, clip in pairs], join(tracks))
+    return pictures(tracks, [cuts[0] for _, cuts in pairs], join(tracks))
 
 
-def _living(pairs: list[tuple[Track, Pixels | DeviceArray]]) -> list[tuple[Track, Pixels | DeviceArray]]:
+def _living(pairs: list[tuple[Track, Cuts]]) -> list[tuple[Track, Cuts]]:
     """Without posters and prints."""
     return [pair for pair, verdict in zip(pairs, _pictures(pairs), strict=True) if verdict is None]
 
@@ -190,15 +205,3 @@ def _living(pairs: list[tuple[Track, Pixels | DeviceArray]]) -> list[tuple[Track
 def _all(stage: Callable[[Frames], list[Found]], windows: Iterator[Frames]) -> list[Found]:
     """Maps over the windows: a loop's variable would keep one while the next is decoded."""
     return list(chain.from_iterable(map(stage, windows)))
-
-
-def _evidence(person: int, track: Track, logit: float) -> ClipScore:
-    left, top, right, bottom = track.boxes.mean(axis=0, dtype=np.float64).tolist()
-    return ClipScore(
-        track=person,
-        start=float(track.seconds[0]),
-        end=float(track.seconds[-1]),
-        box=(left, top, right, bottom),
-        confidence=float(track.scores.mean(dtype=np.float64)),
-        logit=logit,
-    )

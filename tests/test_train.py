@@ -173,7 +173,7 @@ def test_a_run_is_killed_and_goes_on_to_a_model(samples: Path, tmp_path: Path) -
     assert json.loads((out / "done.json").read_text())["epochs"] == 2
     assert "broken.mp4,corrupt" in (out / "skipped.csv").read_text()
     assert "from nothing" in (out / "card.md").read_text().replace("\n", " ")
-    assert Pipeline(Settings(model=out / "model.onnx")).predict(videos / "real0.mp4").reason == "ok"
+    assert Pipeline(Settings(models=(out / "model.onnx",))).predict(videos / "real0.mp4").reason == "ok"
     other = subprocess.run(
         [*command, "--seed", "5"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
