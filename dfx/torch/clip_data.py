@@ -34,7 +34,8 @@ class Labelled:
     """A row of labels.csv.
 
     family: of generators; group: of videos that share people; fold: the family whose fold it is in, its people's other
-    videos with it; scene: equal for a swap and its original, empty where there is none.
+    videos with it; scene: equal for a swap and its original, empty where there is none; source: the repository that it
+    comes from; face_width: median width of its largest face, pixels of the video, NaN where unknown.
     """
 
     filename: str
@@ -43,6 +44,8 @@ class Labelled:
     group: str
     fold: str
     scene: str = ""
+    source: str = ""
+    face_width: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +97,8 @@ def read_labels(folder: Path) -> list[Labelled]:
             group=row["identity_group"],
             fold=folds[row["identity_group"]],
             scene=scene,
+            source=row.get("source_repo", ""),
+            face_width=float(row.get("face_width_px") or "nan"),
         )
         for row, scene in zip(rows, _scenes(rows), strict=True)
     ]
