@@ -19,6 +19,7 @@ from dfx.facts import FactsChore
 from dfx.frames import FramesChore
 from dfx.messages import decode
 from dfx.settings import Limits
+from dfx.values import HOST
 from dfx.worker import Replies, claim_stdout, limit_memory
 
 Message = dict[str, Any]
@@ -40,7 +41,8 @@ def main() -> None:
         return
     hello = decode(first)
     limits = Limits(**hello["limits"])
-    limit_memory(limits.memory)
+    if hello["options"].get("device", HOST) == HOST:  # a GPU's driver reserves far more than it uses
+        limit_memory(limits.memory)
     try:
         chore = CHORES[hello["chore"]](limits, **hello["options"])
     except DfxError as error:

@@ -47,7 +47,8 @@ def centres(masks: Tensor) -> Tensor:
 def steps(path: Tensor, order: int) -> Tensor:
     """The mean size of a path's differences of an order: float [N]."""
     differences = torch.diff(path, n=order, dim=1)
-    return torch.linalg.vector_norm(differences, dim=2).mean(1)
+    lengths: Tensor = torch.linalg.vector_norm(differences, dim=2)
+    return lengths.mean(1)
 
 
 @pytest.mark.parametrize("fault", [*NAMES, ""])

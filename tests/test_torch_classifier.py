@@ -39,6 +39,7 @@ from dfx.torch.dfdc_crops import Crops
 from dfx.torch.export_classifier import export_classifier
 from dfx.torch.pack_crops import main as pack_crops
 from dfx.torch.pseudo_fakes import self_blended, swapped
+from dfx.torch.subgroups import false_alarms, wilson
 from dfx.torch.train_backbone import Feed
 from dfx.torch.train_backbone import main as train_backbone
 
@@ -301,6 +302,35 @@ def test_figures_of_known_scores() -> None:
 def test_swaps_are_compared_with_their_own_originals() -> None:
     data = [sample(f"{scene}{fake}", fake, "a", scene=scene) for scene in ("one", "two", "") for fake in (True, False)]
     assert eval_classifier.ranked(np.array([0.9, 0.1, 0.2, 0.3, 0.0, 1.0]), data) == (1, 2)
+
+
+def test_false_alarms_are_counted_where_they_fall() -> None:
+    """Twelve real videos: narrow faces are taken for fakes, wide ones are not; the fake ones do not count."""
+    data = []
+    for number in range(18):
+        pixels = np.full((1, 1, 3, 4, 4), 10 * number, np.uint8)
+        clips = VideoClips(pixels, np.zeros(1, np.int64), np.ones(1))
+        label = Labelled(str(number), number >= 12, "", "", "", source="abc"[number // 6], face_width=50 + number)
+        data.append(Sample(label, clips, torch.zeros(1, 1, FEATURES)))
+    table = false_alarms(data, np.array([0.9] * 4 + [0.1] * 8 + [0.9] * 6))
+    rows = list(zip(*(column._cells for column in table.columns[:3]), strict=True))
+    assert rows == [
+        ("all", "12", "4"),
+        ("face 50 to 54 pixels wide", "4", "4"),
+        ("face 54 to 57 pixels wide", "4", "0"),
+        ("face 57 to 61 pixels wide", "4", "0"),
+        ("mean of the crops 0 to 37 of 255", "4", "4"),
+        ("mean of the crops 37 to 73 of 255", "4", "0"),
+        ("mean of the crops 73 to 110 of 255", "4", "0"),
+        ("a", "6", "4"),
+        ("b", "6", "0"),
+    ]
+
+
+def test_wilson_s_interval_is_the_textbook_s() -> None:
+    """Newcombe (Statistics in Medicine, 1998), table I: 81 of 263, and none of 20."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
 def test_a_video_counts_its_most_suspect_person() -> None:

@@ -132,7 +132,7 @@ def learned(truth: np.ndarray, told: np.ndarray) -> float:
 def test_the_shipped_file_gives_its_weights_back() -> None:
     pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
     from dfx.classify import Classifier
-    from dfx.torch.train import begin
+    from dfx.torch.start import begin
 
     clips = torch.randint(0, 256, (1, CLIP_LENGTH, 3, 160, 160), dtype=torch.uint8)
     with torch.no_grad():

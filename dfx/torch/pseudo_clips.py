@@ -65,7 +65,7 @@ class Motion:
 
     @classmethod
     def drawn(cls, dice: Dice, frames: int) -> Self:
-        """Smooth: by a few hundredths of the side and a few degrees in half a second, as it is left in aligned crops."""
+        """Smooth: by a few hundredths of the side and a few degrees in half a second, as is left in aligned crops."""
         turn, zoom = course(dice, frames, math.radians(2)), course(dice, frames, 0.02).exp()
         shift = torch.stack([course(dice, frames, 0.035) for _ in range(2)], -1)
         bend = dice.normal(0.008, 1, 2, 5, 5) * course(dice, frames, 1.0)[..., None, None, None]

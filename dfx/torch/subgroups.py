@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ def _thirds(name: str, values: Float) -> Iterator[tuple[str, Bool]]:
     """The videos in three parts of like size, by a measure; NaN is in none of them."""
     known = values[~np.isnan(values)]
     edges = np.quantile(known, THIRDS) if len(known) else np.zeros(0)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges.tolist()):
         rows = (values >= low) & ((values < high) | ((values == high) & (high == edges[-1])))
         if rows.any():
             yield name.format(low, high), rows
