@@ -42,8 +42,8 @@ class Options:
     """What a run is asked for.
 
     start: weights to begin with, None for random ones; loaders: processes that read; pseudo: the share of fakes that
-    are made of real clips on the spot; h264: the share of clips that are encoded anew; cut: "auto", on the GPU that trains,
-    or "cpu", which gives the same bits on every machine.
+    are made of real clips on the spot; h264: the share of clips that are encoded anew; cut: "auto", on the GPU that
+    trains, or "cpu", which gives the same bits on every machine.
     """
 
     start: Path | None = None
