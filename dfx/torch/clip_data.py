@@ -156,16 +156,19 @@ class Sample:
     features: Tensor
 
 
-def samples(folder: Path, weights: Path, out: Path) -> list[Sample]:
+def samples(folder: Path, weights: Path, out: Path, *, mirrored: bool = False) -> list[Sample]:
     """The labelled videos under `folder` that show a face, seen by the FrameNet in `weights`; clips and features are
-    cached under `out`."""
+    cached under `out`. mirrored: the features are of the crops' mirror images."""
     videos = read_labels(folder)
     clips = cut(folder, videos, out / "clips")
-    cache = out / f"features-{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}.pt"
+    kind = "mirrored-features" if mirrored else "features"
+    cache = out / f"{kind}-{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}.pt"
     if not cache.exists():
         net = FrameNet.load(weights)
         names = tqdm(clips, "computing features")
-        torch.save({name: frame_features(net.backbone.eval(), clips[name].pixels) for name in names}, cache)
+        step = -1 if mirrored else 1
+        pixels = ((name, clips[name].pixels[..., ::step]) for name in names)
+        torch.save({name: frame_features(net.backbone.eval(), own) for name, own in pixels}, cache)
     features = torch.load(cache, weights_only=True)
     return [
         Sample(video, clips[video.filename], features[video.filename]) for video in videos if video.filename in clips
@@ -175,4 +178,4 @@ def samples(folder: Path, weights: Path, out: Path) -> list[Sample]:
 @torch.no_grad()
 def frame_features(backbone: Backbone, clips: NDArray[np.uint8]) -> Tensor:
     """The backbone's features of every frame: uint8 [K, T, 3, S, S] -> float [K, T, F]."""
-    return torch.stack([backbone(torch.from_numpy(clip)) for clip in clips])
+    return torch.stack([backbone(torch.from_numpy(np.ascontiguousarray(clip))) for clip in clips])
