@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sklearn.metrics import roc_auc_score
-from sklearn.utils.class_weight import compute_sample_weight
+from scipy.stats import rankdata
 
 from dfx.torch.clip_data import Sample, samples
 from dfx.torch.clipnet import FrameNet
@@ -136,10 +135,17 @@ def changes_of(logits: Float, base: Float, data: Sequence[Sample], seed: int = 0
     for _ in range(DRAWS):
         rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
         if 0 < fake[rows].sum() < len(rows):
-            aucs = [roc_auc_score(fake[rows], each[rows]) for each in (logits, base)]
-            weights = compute_sample_weight("balanced", fake[rows])
-            drawn.append((aucs[0] - aucs[1], np.average((losses[0] - losses[1])[rows], weights=weights)))
+            aucs = [_auc(fake[rows], each[rows]) for each in (logits, base)]
+            change = (losses[0] - losses[1])[rows]
+            drawn.append((aucs[0] - aucs[1], (change[fake[rows]].mean() + change[~fake[rows]].mean()) / 2))
     return np.array(drawn)
+
+
+def _auc(fake: NDArray[np.bool_], logits: Float) -> float:
+    """By ranks (Mann and Whitney, 1947), which is quicker a thousand times over than a curve."""
+    count = int(fake.sum())
+    above = rankdata(logits)[fake].sum() - count * (count + 1) / 2
+    return float(above / (count * (len(fake) - count)))
 
 
 def _interval(drawn: Float) -> str:
