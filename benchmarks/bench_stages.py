@@ -237,7 +237,7 @@ def test_crop(benchmark: BenchmarkFixture, pipeline: Pipeline, frames: Frames, t
 def test_classify(benchmark: BenchmarkFixture, pipeline: Pipeline, crop: Pixels) -> None:
     """The shipped classifier on one clip."""
     logits = _time(benchmark, lambda: pipeline.classifier.score([[crop]]))
-    assert logits.shape == (1,)
+    assert logits.shape == (1, 1)
     assert np.isfinite(logits).all()
 
 
