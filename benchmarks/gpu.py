@@ -174,7 +174,7 @@ def stages(clip: Path) -> Figures:
             "detect_4_pictures": _timed(lambda: detector.run(canvas(), detector.contract.score_threshold), lane),
             "letterbox_4_pictures": _timed(canvas, lane),
             "crop_8_pictures": _timed(lambda: crop(track), lane),
-            "classify_a_clip": _timed(lambda: classifier.score([crop(track)]), lane),
+            "classify_a_clip": _timed(lambda: classifier.score([[crop(track)]]), lane),
         }
     return {name: round(1000 * seconds, 3) for name, seconds in found.items()} | _in_torch()
 
@@ -242,7 +242,7 @@ def decoding(clip: Path, count: int) -> Figures:
 
 
 def _work(clip: Path) -> Work:
-    info, contract = probe(clip), Classifier(Settings().model).contract
+    info, contract = probe(clip), Classifier(Settings().models[0]).contract
     return info, plan(info, windows=2, count=contract.clip_length, stride=contract.clip_stride)
 
 

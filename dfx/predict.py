@@ -54,7 +54,7 @@ def predict_dir(
         source: what to score.
         out: the CSV to write.
         sample_submission: a CSV `filename,label` that fixes the rows and their order; a missing file keeps its row.
-        settings: models, windows a video, prior, clip range.
+        settings: models, windows a video, prior, clip range. Of several classifiers the calibrated logits are averaged.
         limits: time, memory, pixels and duration a video.
         budget: wall time for this call, as "8h30m", 90.0 seconds or a timedelta. It ends in time with a complete CSV:
             first every video is given a short look, then what is left buys more windows for those where they change the
@@ -194,7 +194,7 @@ def _less_margin(budget: float) -> float:
 def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:
     named = settings.to_json() | {
         "detector": fingerprint(settings.detector),
-        "model": fingerprint(settings.model),
+        "models": [fingerprint(path) for path in settings.models],
         "dfx": version("dfx"),
     }
     return Journal.open(out.with_name(out.name + ".journal"), named, fresh=fresh)

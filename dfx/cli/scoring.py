@@ -25,7 +25,14 @@ LIMITS = Limits()
     "--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write."
 )
 @click.option("--sample-submission", type=click.Path(path_type=Path), help="CSV that fixes the rows and their order.")
-@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="Classifier, an ONNX file.")
+@click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=SETTINGS.models,
+    help="Classifier, an ONNX file; given several times, their calibrated logits are averaged.",
+)
 @click.option(
     "--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="Face detector, an ONNX file."
 )
@@ -63,7 +70,7 @@ def predict(
     source: tuple[str, ...],
     out: Path,
     sample_submission: Path | None,
-    model: Path,
+    models: tuple[Path, ...],
     detector: Path,
     windows: int,
     prior: float,
@@ -88,7 +95,7 @@ def predict(
         dfx predict test_videos --out submission.csv
     """
     started = time.monotonic()
-    settings = Settings(detector, model, windows, prior, prevalence, clip_range)
+    settings = Settings(detector, models, windows, prior, prevalence, clip_range)
     limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
     result = dfx.predict_dir(
         source[0] if len(source) == 1 else list(source),
@@ -137,7 +144,14 @@ def _report_run(result: Predictions, page: Path, settings: Settings, limits: Lim
 @click.option("--videos", type=click.Path(path_type=Path), help="The folder that was scored; without it, no pictures.")
 @click.option("--labels", type=click.Path(path_type=Path), help="metadata.json, or a CSV of filename,label.")
 @click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="Page to write.")
-@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="The run's classifier.")
+@click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=SETTINGS.models,
+    help="The run's classifier, or each of them.",
+)
 @click.option("--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="The run's face detector.")
 @click.option("--pictures", default=400, show_default=True, help="Videos that get pictures, the highest scores first.")
 @click.option("--workers", type=int, help="Processes that decode, one a core unless told.")
@@ -147,7 +161,7 @@ def report(
     videos: Path | None,
     labels: Path | None,
     out: Path,
-    model: Path,
+    models: tuple[Path, ...],
     detector: Path,
     pictures: int,
     workers: int | None,
@@ -167,7 +181,7 @@ def report(
         videos=videos,
         labels=labels,
         detector=detector,
-        model=model,
+        models=models,
         workers=workers,
         pictures=pictures,
         progress=not quiet,
