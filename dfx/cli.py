@@ -25,6 +25,7 @@ from dfx.table import Tabular, text_of
 
 SETTINGS = Settings()
 LIMITS = Limits()
+DEVICES = "auto, cpu, cuda (all GPUs), cuda:N (one), tensorrt or tensorrt:N."
 
 
 class OneLineErrors(click.Group):
@@ -85,7 +86,8 @@ def main() -> None:
 )
 @click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
 @click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda (all GPUs) or cuda:N (one).")
+@click.option("--device", default="auto", show_default=True, help=DEVICES)
+@click.option("--engines", type=click.Path(path_type=Path), help="Folder of TensorRT engines; a cache unless told.")
 @click.option("--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU.")
 @click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
 @click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
@@ -105,6 +107,7 @@ def predict(
     clip_range: tuple[float, float],
     budget: str | None,
     device: str,
+    engines: Path | None,
     timeout: float,
     memory: float,
     max_pixels: int,
@@ -132,6 +135,7 @@ def predict(
         limits=limits,
         budget=budget,
         device=device,
+        engines=engines,
         workers=workers,
         fresh=fresh,
         follow_symlinks=follow_symlinks,
@@ -200,7 +204,7 @@ def probe(video: tuple[Path, ...]) -> None:
 @click.option("--videos", default=4000, show_default=True, help="Videos of the whole set.")
 @click.option("--budget", default="9h", show_default=True, help="Time for the whole set, as 8h30m, 90m or seconds.")
 @click.option("--windows", default=SETTINGS.windows, show_default=True, help="Clips of frames looked at in a video.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda (all GPUs) or cuda:N (one).")
+@click.option("--device", default="auto", show_default=True, help=DEVICES)
 @click.option("--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU.")
 @click.option(
     "--for", "card", help="Project to a machine with a p100, t4, l4, a100 or h100; nothing is measured there."

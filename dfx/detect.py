@@ -7,36 +7,41 @@ from pathlib import Path
 
 from dfx import ops
 from dfx.infer import DetectorContract, open_session
+from dfx.infer.contract import PICTURES
 from dfx.ops.cuda import DeviceArray, Lane
 from dfx.values import Faces, Pixels, Planes, Surface
 
-BATCH = (
-    4  # pictures in every run on a GPU, made up by the last one, on a square canvas: ONNX Runtime spends a second on
-)
-# the choice of cuDNN's kernels for every shape that it has not seen yet
-
 
 class Detector:
-    """A face detector from an ONNX file that carries a `DetectorContract`."""
+    """A face detector from an ONNX file that carries a `DetectorContract`.
 
-    def __init__(self, path: str | Path, lane: Lane | None = None) -> None:
-        names = DetectorContract.inputs, DetectorContract.outputs
-        self._session = open_session(path, inputs=names[0], outputs=names[1], lane=lane)
-        self._batch, self._square = (BATCH, True) if lane else (1, False)
+    engines: the folder of the TensorRT engine that runs it on the lane's GPU; ONNX Runtime's CUDA provider runs it
+    where none is given.
+    """
+
+    def __init__(self, path: str | Path, lane: Lane | None = None, engines: Path | None = None) -> None:
+        self._session = open_session(path, DetectorContract, lane=lane, engines=engines)
+        self._fixed = lane is not None
         self.contract = DetectorContract.read(self._session.metadata, str(path))
 
     def detect(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
-        """Finds the faces in pictures of one size, in one run of the network.
+        """Finds the faces in pictures of one size; on a GPU a few at a time, on canvases of one shape.
 
         Returns one `Faces` a picture, best first, in pixels of the upright picture.
         """
+        if not self._fixed:
+            return self._detect(pictures)
+        parts = [pictures[start : start + PICTURES] for start in range(0, len(pictures), PICTURES)]
+        filled = [[*part, *[part[-1]] * (PICTURES - len(part))] for part in parts]
+        return [faces for part in filled for faces in self._detect(part)][: len(pictures)]
+
+    def _detect(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         if not pictures:
             return []
         box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
-        full = [*pictures, *[pictures[-1]] * (-len(pictures) % self._batch)]
-        height, width = (self.contract.long_side,) * 2 if self._square else (box.height, box.width)
-        found = self.run(ops.letterbox(full, height, width), self.contract.score_threshold)
-        return [_scaled(faces, 1 / box.scale) for faces in found[: len(pictures)]]
+        height, width = (self.contract.long_side,) * 2 if self._fixed else (box.height, box.width)
+        found = self.run(ops.letterbox(pictures, height, width), self.contract.score_threshold)
+        return [_scaled(faces, 1 / box.scale) for faces in found]
 
     def run(self, images: Pixels | DeviceArray, threshold: float) -> list[Faces]:
         """Finds the faces that score above `threshold` in canvases uint8 [N, 3, H, W], in pixels of the canvas."""

@@ -262,8 +262,7 @@ def _alone(settings: Settings) -> Callable[[ClipScore], float]:
 
 
 def _contract(settings: Settings) -> ClassifierContract:
-    names = ClassifierContract.inputs, ClassifierContract.outputs
-    session = open_session(settings.model, inputs=names[0], outputs=names[1])
+    session = open_session(settings.model, ClassifierContract)
     return ClassifierContract.read(session.metadata, str(settings.model))
 
 
