@@ -49,11 +49,17 @@ def equip(choice: Choice, models: Sequence[Path], engines: Path | None, deadline
 def _lacking(gpu: int, models: Sequence[Path], folder: Path, deadline: float | None) -> str | None:
     """Why a GPU has no engine of one of the models, after an attempt to build it; None where it has all of them."""
     for model in models:
-        try:
-            engine_of(model, folder, gpu)
-        except DeviceError as error:
-            if failure := _build(model, folder, gpu, deadline):
-                return f"{error}, and {failure}"
+        reason = _misfit(model, folder, gpu)
+        if reason and (failure := _build(model, folder, gpu, deadline) or _misfit(model, folder, gpu)):
+            return f"{reason}, and {failure}"
+    return None
+
+
+def _misfit(model: Path, folder: Path, gpu: int) -> str | None:
+    try:
+        engine_of(model, folder, gpu)
+    except DeviceError as error:
+        return str(error)
     return None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfx.errors import DependencyError, DfxError, ModelError
 from dfx.infer import nvinfer
-from dfx.infer.contract import contract_of
+from dfx.infer.contract import Shapes, contract_of
 from dfx.infer.engines import Engine, Fingerprint, place, replace_file
 from dfx.infer.options import building_options, profile_of
 from dfx.infer.session import TENSORRT, create, import_runtime, read_model
@@ -37,16 +37,26 @@ def build(model: Path, folder: Path, gpu: int) -> Engine:
         MissingInputError: no such model. OSError: the folder cannot be written.
     """
     here, source = Fingerprint.here(model, gpu), load(model)
-    shapes = contract_of(metadata_of(source), str(model)).shapes
+    shapes = shapes_of(source, model)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as work:
         context = Path(work) / "context.onnx"
         _compile(cast_first(source, model).SerializeToString(), model, building_options(gpu, shapes, context))
         content = finished(load(context), source, model).SerializeToString()
-    engine = Engine(place(model, folder, here.gpu), here, profile_of(shapes), hashlib.sha256(content).hexdigest())
-    replace_file(engine.path, content)
+    return store(content, place(model, folder, here.gpu), here, shapes)
+
+
+def store(content: bytes, path: Path, here: Fingerprint, shapes: Shapes) -> Engine:
+    """Writes an engine and then its manifest, which a reader would not believe of another file."""
+    engine = Engine(path, here, profile_of(shapes), hashlib.sha256(content).hexdigest())
+    replace_file(path, content)
     engine.write_manifest()
     return engine
+
+
+def shapes_of(model: onnx.ModelProto, path: Path) -> Shapes:
+    """The shapes that a GPU is to be fed, by the contract in the model's `metadata_props`; ModelError without one."""
+    return contract_of({item.key: item.value for item in model.metadata_props}, str(path)).shapes
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -60,11 +70,6 @@ def load(path: Path) -> onnx.ModelProto:
         return onnx.load_model_from_string(read_model(path))
     except DecodeError as error:
         raise ModelError(f"{path}: not an ONNX model ({error})") from error
-
-
-def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
-    """Its `metadata_props`."""
-    return {item.key: item.value for item in model.metadata_props}
 
 
 def cast_first(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

@@ -72,7 +72,7 @@ class Engine:
     @classmethod
     def read(cls, path: Path) -> Self:
         """The engine at `path`; raises DeviceError where it, or its manifest, is absent or odd."""
-        manifest = path.with_suffix(".json")
+        manifest = manifest_of(path)
         try:
             plain = json.loads(manifest.read_text(encoding="utf-8"))
             return cls(path, Fingerprint(**plain["fingerprint"]), plain["profile"], plain["sha256"])
@@ -84,7 +84,7 @@ class Engine:
     def write_manifest(self) -> None:
         """Writes the manifest beside the file, whole or not at all."""
         plain = {name: value for name, value in asdict(self).items() if name != "path"}
-        replace_file(self.path.with_suffix(".json"), json.dumps(plain, indent=1).encode())
+        replace_file(manifest_of(self.path), json.dumps(plain, indent=1).encode())
 
     def check(self, here: Fingerprint) -> None:
         """Raises DeviceError where the engine is not one for `here`, or its file is not the one that was built."""
@@ -111,6 +111,11 @@ def engine_of(model: Path, folder: Path, gpu: int) -> Engine:
     engine = Engine.read(place(model, folder, here.gpu))
     engine.check(here)
     return engine
+
+
+def manifest_of(engine: Path) -> Path:
+    """Where the manifest of an engine file stands: beside it."""
+    return engine.with_name(engine.name + ".json")
 
 
 def place(model: Path, folder: Path, gpu: str) -> Path:
