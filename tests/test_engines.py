@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import stand_ins
 from engine_files import PLAN, context, store
 from onnx import TensorProto, helper
 
@@ -29,7 +27,6 @@ from dfx.infer.session import CPU, TENSORRT
 from dfx.ops.cuda import Lane
 from dfx.settings import MODELS
 
-pytest_plugins = ["engine_files"]
 pytestmark = pytest.mark.usefixtures("machine")
 
 OTHER = {
@@ -239,27 +236,3 @@ def test_a_session_loads_no_engine_that_does_not_fit(
         replace(engine, profile="clips:1x8x3x32x32").write_manifest()
         with pytest.raises(DeviceError, match="takes clips:1x8x3x32x32, and dfx feeds clips:1x16x3x32x32"):
             open_session(model, ClassifierContract, lane=lane, engines=tmp_path)
-
-
-@pytest.mark.skipif(not stand_ins.TOOLS, reason="needs cc and binutils")
-def test_the_libraries_tell_their_versions(tmp_path: Path) -> None:
-    """By ctypes, from libraries that stand in for TensorRT's and NVML's, in a process of their own."""
-    copies = (
-        'int nvmlSystemGetDriverVersion(char* out) { for (const char* c = "580.1.2"; (*out++ = *c++);); return 0; }'
-    )
-    plain = {name: f"int {name}() {{ return 0; }}" for name in ("nvmlInit_v2", "nvmlShutdown")}
-    stand_ins.library(tmp_path, "libnvidia-ml.so.1", plain | {"nvmlSystemGetDriverVersion": copies})
-    stand_ins.library(tmp_path, "libnvinfer.so.10", {"getInferLibVersion": stand_ins.CODE["getInferLibVersion"]})
-    code = (
-        "from dfx.infer import engines, nvinfer; nvinfer.linked_major = lambda: 10;"
-        "print(engines.driver_version(), nvinfer.release(), nvinfer.missing())"
-    )
-    said = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path)},
-    )
-    assert said.stdout.split() == ["580.1.2", "10.13.3", "None"]

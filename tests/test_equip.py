@@ -28,7 +28,6 @@ from dfx.errors import MissingInputError
 from dfx.infer.engines import Engine, Fingerprint, engine_of
 from dfx.ops import cuda
 
-pytest_plugins = ["engine_files"]
 pytestmark = pytest.mark.usefixtures("machine")
 
 WANTED = Choice((0,), "tensorrt:0 (NVIDIA H100 80GB HBM3)", tensorrt=(0,))

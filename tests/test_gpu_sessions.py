@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from models import brightness_classifier
 from surfaces import on_host, pretended_kernels
 
 from dfx.classify import Classifier
@@ -41,11 +40,6 @@ def lane(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
     monkeypatch.setattr(cuda, "kernels", lambda: kernels)
     with Lane(0) as lane:
         yield lane
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return brightness_classifier(tmp_path / "m.onnx")
 
 
 def clips(seed: int) -> np.ndarray:
@@ -103,7 +97,7 @@ def test_a_graph_takes_no_other_shape(model: Path, lane: Lane) -> None:
 def test_a_run_that_fails_is_the_devices_error(model: Path, lane: Lane) -> None:
     session = HostSession(model, (CPU, {}), lane, NAMES)
     session.provider = (CUDA, {})
-    with pytest.raises(DeviceError, match=r"m\.onnx: ONNX Runtime could not run it on"):
+    with pytest.raises(DeviceError, match=r"mine\.onnx: ONNX Runtime could not run it on"):
         session.run({"clips": clips(0)[..., :7]})
 
 
