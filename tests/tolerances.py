@@ -56,3 +56,6 @@ RGB_LEVEL = 3
 TENSORRT = 0.005
 """Absolute and relative: a network in FP32 without TF32 on a GPU, fused otherwise and summed in another order.
 An estimate: TensorRT has not run on a GPU yet."""
+
+NEARBY_LOOK = 0.05
+"""Sides of a face: what a network sees of a face changes a little with what is cut off a side and more around it."""
