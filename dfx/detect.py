@@ -64,7 +64,7 @@ class Detector:
         if not pictures:
             return []
         box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
-        canvas = ops.letterbox(pictures, box.height, box.width)
+        canvas = np.asarray(ops.letterbox(pictures, box.height, box.width))
         left, top, right, bottom = _around(faces.boxes * box.scale, box.width, box.height)
         part = np.ascontiguousarray(canvas[:, :, top:bottom, left:right])
         return [_scaled(_moved(each, left, top), 1 / box.scale) for each in self._run(part)]

@@ -46,9 +46,7 @@ def placed(face: Planes, left: int, top: int) -> Planes:
 
 
 def blank(picture: Planes) -> Planes:
-    return replace(
-        picture, y=np.full_like(picture.y, 120), u=np.full_like(picture.u, 128), v=np.full_like(picture.v, 128)
-    )
+    return replace(picture, y=np.full_like(picture.y, 120), u=np.full_like(picture.u, 128), v=np.full_like(picture.v, 128))
 
 
 @pytest.fixture

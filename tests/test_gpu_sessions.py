@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from surfaces import on_host, pretended_kernels
+from tolerances import HALF_PIXEL
 
 from dfx.classify import Classifier
 from dfx.detect import Detector
@@ -21,6 +22,8 @@ from dfx.infer.gpu import CudaSession, GraphSession
 from dfx.infer.session import CPU, CUDA, TENSORRT, check_assignment
 from dfx.ops import cuda
 from dfx.ops.cuda import DeviceArray, Lane
+from dfx.pipeline import Pipeline
+from dfx.probe import probe
 from dfx.settings import Settings
 from dfx.values import Surface
 
@@ -144,6 +147,16 @@ def test_the_detector_is_fed_one_shape_whatever_the_pictures(lane: Lane, fed: li
     assert detector.detect([]) == []
     assert fed == [dict(detector.contract.shapes)] * 3
     assert fed[0]["images"][0] == PICTURES
+
+
+def test_pictures_of_the_cpus_decoder_are_fed_so_too(lane: Lane, fed: list[Any], samples: Path) -> None:
+    detector, pipeline = Detector(Settings().detector, lane), Pipeline()
+    info = probe(samples / "real.mp4")
+    pictures = next(pipeline.decoder.read(info, pipeline.plan(info))).pictures[:3]
+    found, wanted = detector.watch(pictures), pipeline.detector.detect(pictures)
+    assert fed == [dict(detector.contract.shapes)]
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=HALF_PIXEL)
 
 
 def test_the_classifier_is_fed_one_clip_a_run(model: Path, lane: Lane, fed: list[Any]) -> None:
