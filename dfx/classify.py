@@ -15,11 +15,14 @@ from dfx.values import Float, Pixels
 
 
 class Classifier:
-    """A deepfake classifier from an ONNX file that carries a `ClassifierContract`."""
+    """A deepfake classifier from an ONNX file that carries a `ClassifierContract`.
 
-    def __init__(self, path: str | Path, lane: Lane | None = None) -> None:
-        names = ClassifierContract.inputs, ClassifierContract.outputs
-        self._session = open_session(path, inputs=names[0], outputs=names[1], lane=lane)
+    engines: the folder of the TensorRT engine that runs it on the lane's GPU; ONNX Runtime's CUDA provider runs it
+    where none is given.
+    """
+
+    def __init__(self, path: str | Path, lane: Lane | None = None, engines: Path | None = None) -> None:
+        self._session = open_session(path, ClassifierContract, lane=lane, engines=engines)
         self.contract = ClassifierContract.read(self._session.metadata, str(path))
 
     def score(self, clips: Sequence[Pixels | DeviceArray]) -> Float:
@@ -49,8 +52,8 @@ class Ensemble:
     way of cutting clips, that one first; calibration: of the mean.
     """
 
-    def __init__(self, paths: Sequence[str | Path], lane: Lane | None = None) -> None:
-        self.members = [Classifier(path, lane) for path in paths]
+    def __init__(self, paths: Sequence[str | Path], lane: Lane | None = None, engines: Path | None = None) -> None:
+        self.members = [Classifier(path, lane, engines) for path in paths]
         ways: dict[object, ClassifierContract] = {}
         for member in self.members:
             ways.setdefault(member.contract.cut, member.contract)

@@ -57,17 +57,24 @@ class Pipeline:
 
     Serves one video at a time, on one core; with a `device`, the ordinal of a GPU, on one stream of it, which leaves
     the core to the videos of other threads. On a GPU, pictures stay there: boxes, matrices and logits come and go.
+    engines: a folder of TensorRT engines of both networks for this very GPU; without one the CUDA provider runs them.
     """
 
-    def __init__(self, settings: Settings | None = None, limits: Limits | None = None, device: int = HOST) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+        device: int = HOST,
+        engines: Path | None = None,
+    ) -> None:
         ops.require()
         self.settings, self.limits, self.device = settings or Settings(), limits or Limits(), device
         self._lane = Lane(device) if device != HOST else None
         self._capability = compute_capability(device) if self._lane else None
         self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
         self.gpu_decoder = DALIDecoder(device, self._lane.stream, self.limits.pixels) if self._lane else None
-        self.detector = Detector(self.settings.detector, self._lane)
-        self.classifier = Ensemble(self.settings.models, self._lane)
+        self.detector = Detector(self.settings.detector, self._lane, engines)
+        self.classifier = Ensemble(self.settings.models, self._lane, engines)
 
     def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
         """Scores one video. Whatever is wrong with it becomes a reason on its row; only DeviceError is raised.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 import dfx
-from dfx.cli.shared import say, show_rows
+from dfx.cli.shared import DEVICE, say, show_rows
 from dfx.settings import Limits, Settings
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ LIMITS = Limits()
 )
 @click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
 @click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda (all GPUs) or cuda:N (one).")
+@DEVICE
+@click.option("--engines", type=click.Path(path_type=Path), help="Folder of TensorRT engines; a cache unless told.")
 @click.option("--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU.")
 @click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
 @click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
@@ -78,6 +79,7 @@ def predict(
     clip_range: tuple[float, float],
     budget: str | None,
     device: str,
+    engines: Path | None,
     timeout: float,
     memory: float,
     max_pixels: int,
@@ -105,6 +107,7 @@ def predict(
         limits=limits,
         budget=budget,
         device=device,
+        engines=engines,
         workers=workers,
         fresh=fresh,
         follow_symlinks=follow_symlinks,
