@@ -3,10 +3,10 @@
 Example:
     python benchmarks/precision.py ../shared/data/videos --json benchmarks/results/precision.json
 
-Each form is written by `export/to_onnx.py`, compared in logits by `export/check.py`, and scores the same labelled videos
-as `dfx predict --model` and `dfx score` do. Ranges are taken from the clips that ship, none of which is among the videos.
-Of the classifier two numbers (Platt's) were fitted on the 150 labelled videos, which flatters its log loss there; AUC does
-not depend on them. The figures compare the forms; what the model is worth on new videos is in its card.
+Each form is written by `export/to_onnx.py`, compared in logits by `export/check.py`, and scores the same labelled
+videos as `dfx predict --model` and `dfx score` do. Ranges are taken from the clips that ship, none of which is among
+the videos. Of the classifier two numbers (Platt's) were fitted on the 150 labelled videos, which flatters its log loss
+there; AUC does not depend on them. The figures compare the forms; what the model is worth on new videos is in its card.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COUNT = 64  # inputs that ranges are taken from and logits compared on, at most
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
 def main(folder: Path, out: Path | None) -> None:
-    """Print AUC, log loss and the change in logits of each precision on the videos of FOLDER, which holds a labels.csv."""
+    """Print AUC, log loss and the change in logits of each precision on the videos of FOLDER (with a labels.csv)."""
     videos = [folder / name for name in sorted(read_labels(folder / "labels.csv")) if (folder / name).exists()]
     with tempfile.TemporaryDirectory() as work:
         files = {precision: written(precision, Path(work)) for precision in PRECISIONS}

@@ -60,8 +60,8 @@ PUBLISHED = {
         {"licence": "MIT", "training_data": f"{WIDER}ternaus/retinaface"},
     ),
 }
-"""The first hash is the one that many public lists give for that file; the second is the end of the file's name, which is
-a hash by torch.hub's convention. Neither file was at hand when this was written. The forms are those of the
+"""The first hash is the one that many public lists give for that file; the second is the end of the file's name, which
+is a hash by torch.hub's convention. Neither file was at hand when this was written. The forms are those of the
 repositories' own detection scripts."""
 
 
@@ -114,8 +114,8 @@ def to_fp32(source: Path, out: Path, version: str, like: str | None = None) -> N
 def net_of(source: Path, like: str | None = None) -> nn.Module:
     """The network of a checkpoint, as it is exported.
 
-    like: the name of the published file whose pixels a ResNet-50 RetinaFace was trained on; told by the file's hash where
-    it is None.
+    like: the name of the published file whose pixels a ResNet-50 RetinaFace was trained on; told by the file's hash
+    where it is None.
 
     Raises:
         ValueError: a checkpoint of something else, or a ResNet-50 that is no published file, without `like`.

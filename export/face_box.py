@@ -60,8 +60,8 @@ def symmetric(points: Points) -> Points:
 
 
 def template(margin: float) -> list[list[float]]:
-    """The `dfx.crop_template` that shows of a face what its box, made square and wider by `margin` of its longer side on
-    each side, would show on average."""
+    """The `dfx.crop_template` that shows of a face what its box, made square and wider by `margin` of its longer side
+    on each side, would show on average."""
     return [[round(0.5 + x / (1 + 2 * margin), 4) for x in point] for point in IN_BOX]
 
 

@@ -4,9 +4,9 @@ Example:
     python export/from_frames.py dfdc_winner:network --weights final_111_DeepFakeClassifier_tf_efficientnet_b7_ns_0_36 \
         --size 380 --margin 0.333 --licence MIT --training-data "DFDC training set" --out winner.onnx
 
-NETWORK is MODULE:FUNCTION, found beside this script, in the working folder or among the installed packages. The function
-takes nothing and returns an `nn.Module` that takes normalised RGB pictures, float [N, 3, S, S], and returns a logit each,
-[N] or [N, 1], or the logits of two classes, [N, 2]. A clip's logit is the mean of its frames'. Needs
+NETWORK is MODULE:FUNCTION, found beside this script, in the working folder or among the installed packages. The
+function takes nothing and returns an `nn.Module` that takes normalised RGB pictures, float [N, 3, S, S], and returns a
+logit each, [N] or [N, 1], or the logits of two classes, [N, 2]. A clip's logit is the mean of its frames'. Needs
 `pip install ".[cpu,export]"`.
 """
 
@@ -72,11 +72,10 @@ def main(
 
     \b
     Example:
-        python export/from_frames.py dfdc_winner:network --weights final_111_DeepFakeClassifier_tf_efficientnet_b7_ns_0_36 \\
+        python export/from_frames.py dfdc_winner:network \\
+            --weights final_111_DeepFakeClassifier_tf_efficientnet_b7_ns_0_36 \\
             --size 380 --margin 0.333 --licence MIT --training-data "DFDC training set" --out winner.onnx
     """
-    net = build(network)
-    net.load_state_dict(read(weights))
     contract = {
         "task": "deepfake-clip",
         "name": out.stem,
@@ -90,7 +89,14 @@ def main(
         "calibration": dict(zip(("scale", "bias"), calibration, strict=True)),
     }
     examples = [torch.randint(0, 256, (count, frames, 3, size, size), dtype=torch.uint8) for count in (2, 1, 3)]
-    export(Clips(net, mean, std, fake), out, examples, {0: "count"}, ["logits"], contract)
+    try:
+        net = build(network)
+        net.load_state_dict(read(weights))
+        clips = Clips(net, mean, std, fake).eval()
+        clips(examples[0])  # says what is wrong before the exporter does
+    except (RuntimeError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    export(clips, out, examples, {0: "count"}, ["logits"], contract)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 

@@ -27,6 +27,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from dfx.demo import SAMPLES
+from dfx.infer.session import list_hash
 
 LARGEST = 65504 / 2  # a tensor that comes nearer to FP16's end than by a factor of two stays in FP32
 QUANTISED = ["Conv", "Gemm", "MatMul"]
@@ -68,6 +69,7 @@ def main(
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     onnx.save(model, str(out))
+    list_hash(out)
     click.echo(f"{out}: {precision}, {out.stat().st_size / 1e6:.2f} MB")
 
 

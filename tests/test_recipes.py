@@ -1,0 +1,302 @@
+"""Models of others: published weights of a ResNet-50 RetinaFace, and classifiers made of networks for pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed (pip install 'dfx[export]')")
+sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
+
+import check
+import checkpoints
+import face_box
+import from_frames
+import to_onnx
+import torch
+from click.testing import CliRunner
+from tolerances import EXPORT
+
+import dfx
+from dfx import ops
+from dfx.classify import Classifier
+from dfx.detect import Detector
+from dfx.settings import Settings
+from dfx.torch import retinaface_resnet50 as resnet50
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # torch's exporter and its like warn a lot
+
+NAMES = "e4bfdc53ec33b8769580102a67628e3504293c5ff28c95b579382fa798cfcf69"
+"""SHA-256 of the lines `name shape` of biubug6/Pytorch_Retinaface's network with `cfg_re50`, made by its own code
+(commit b984b4b) with torchvision 0.28: 456 tensors."""
+STAGES, WIDTH = resnet50.STAGES, resnet50.WIDTH
+FORMS = {name: published.form for name, published in checkpoints.PUBLISHED.items()}
+
+
+@pytest.fixture(scope="module")
+def shallow() -> Iterator[None]:
+    """One block a stage and a quarter of the pyramid's width: the same code at a fiftieth of the cost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resnet50, "STAGES", tuple((width, 1, stride) for width, _, stride in resnet50.STAGES))
+        patch.setattr(resnet50, "WIDTH", 64)
+        yield
+
+
+@pytest.fixture(scope="module")
+def large(shallow: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights under the published names, as DataParallel saves them; batch statistics are those of noise, and
+    anchors are taken for background."""
+    torch.manual_seed(0)
+    net = resnet50.RetinaFaceResNet50().train()
+    with torch.no_grad():
+        net(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+        for head in net.ClassHead:
+            head.conv1x1.bias[0::2] += 20.0
+    path = tmp_path_factory.mktemp("large") / "Resnet50_Final.pth"
+    torch.save({f"module.{name}": value for name, value in net.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(large: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that to_onnx makes of it; the export itself compares it with torch at three sizes and counts."""
+    out = tmp_path_factory.mktemp("exported") / "large.onnx"
+    _run(to_onnx.main, large, "--out", out, "--like", "facexlib")
+    return out
+
+
+def test_names_and_shapes_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resnet50, "STAGES", STAGES)
+    monkeypatch.setattr(resnet50, "WIDTH", WIDTH)
+    state = resnet50.RetinaFaceResNet50().state_dict()
+    lines = "".join(f"{name} {'x'.join(map(str, state[name].shape))}\n" for name in sorted(state))
+    assert hashlib.sha256(lines.encode()).hexdigest() == NAMES
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_graph_takes_rgb_levels_as_the_published_network_takes_its_own(name: str, large: Path) -> None:
+    """The same weights without the folding, on pixels that are prepared as the publisher prepares them."""
+    form, state = FORMS[name], checkpoints.read(large)
+    plain, folded = resnet50.RetinaFaceResNet50(), resnet50.RetinaFaceResNet50()
+    plain.load_published(state, resnet50.PixelForm("RGB", (0.0, 0.0, 0.0)))
+    folded.load_published(state, form)
+    rgb = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (form.mean, form.deviation))
+    prepared = (rgb.float() - mean) / deviation
+    given = prepared.flip(1) if form.order == "BGR" else prepared
+    with torch.no_grad():
+        for ours, theirs in zip(folded.eval()(rgb), plain.eval()(given), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=EXPORT, atol=EXPORT)
+
+
+def test_the_means_are_the_publishers() -> None:
+    """B, G and R are 104, 117 and 123 in biubug6's detect.py; ternaus normalises as ImageNet is."""
+    assert FORMS["facexlib"] == resnet50.PixelForm("BGR", (123.0, 117.0, 104.0))
+    assert FORMS["retinaface-pytorch"].order == "RGB"
+    imagenet = [255 * np.array(values) for values in from_frames.IMAGENET]
+    np.testing.assert_allclose([FORMS["retinaface-pytorch"].mean, FORMS["retinaface-pytorch"].deviation], imagenet)
+
+
+def test_onnx_agrees_with_torch_on_pictures(large: Path, exported: Path, samples: Path) -> None:
+    results = check.check([exported], samples, 1, large, "facexlib")
+    assert [result.provider for result in results][:2] == ["torch", "CPUExecutionProvider"]
+    assert all(result.holds for result in results)
+
+
+def test_any_count_and_size_runs_and_decodes(exported: Path) -> None:
+    detector = Detector(exported)
+    for count, height, width in ((1, 32, 64), (3, 96, 64)):
+        images = np.random.default_rng(0).integers(0, 256, (count, 3, height, width), np.uint8)
+        assert len(detector.run(images, 0.6)) == count
+        assert any(len(faces) for faces in detector.run(images, 0.0))
+    assert ops.letterbox_geometry(640, 480, detector.contract.long_side).width == 640
+
+
+def test_predict_takes_the_larger_detector(exported: Path, samples: Path) -> None:
+    result = dfx.predict_video(samples / "real.mp4", settings=Settings(detector=exported, windows=1))
+    assert result.reason == "no_face", result.detail
+
+
+def test_own_weights_need_the_form_of_their_pixels(large: Path) -> None:
+    with pytest.raises(ValueError, match="give --like facexlib or --like retinaface-pytorch"):
+        checkpoints.net_of(large)
+    done = CliRunner().invoke(to_onnx.main, [str(large), "--out", "m.onnx"])
+    assert done.exit_code == 1
+    assert "none of the published files" in done.output
+
+
+def test_a_published_file_is_known_by_its_hash(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _publish(monkeypatch, large, hashlib.sha256(large.read_bytes()).hexdigest()[:9])
+    assert checkpoints.known(large) == "facexlib"
+    assert isinstance(checkpoints.net_of(large), torch.nn.Module)
+
+
+def test_a_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "weights.pth"
+    source.write_bytes(b"weights")
+    _publish(monkeypatch, source, hashlib.sha256(b"weights").hexdigest())
+    path = checkpoints.fetch("facexlib", tmp_path / "cache")
+    assert path.read_bytes() == b"weights"
+    source.unlink()
+    assert checkpoints.fetch("facexlib", tmp_path / "cache") == path
+    source.write_bytes(b"others")
+    path.write_bytes(b"damaged")
+    with pytest.raises(RuntimeError, match="invalid hash"):
+        checkpoints.fetch("facexlib", tmp_path / "cache")
+
+
+def test_weights_in_a_zip_are_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.pth", "a.pth")
+    for name in ("a.pth", "a.zip"):
+        assert checkpoints.read(tmp_path / name)["a"].tolist() == [1.0, 1.0]
+
+
+def test_a_source_that_is_nothing_is_named(tmp_path: Path) -> None:
+    done = CliRunner().invoke(to_onnx.main, [str(tmp_path / "none.pt"), "--out", str(tmp_path / "m.onnx")])
+    assert done.exit_code == 1
+    assert "facexlib, retinaface-pytorch" in done.output
+
+
+# -- classifiers of others ---------------------------------------------------------------------------------------------
+
+NETWORKS = """
+from torch import nn
+
+def small(outputs=1):
+    body = nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(1)
+    return nn.Sequential(*body, nn.Linear(4 * 15 * 15, outputs))
+
+def two():
+    return small(2)
+
+def three():
+    return small(3)
+
+def number():
+    return 1
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a module of somebody's networks, as the working folder."""
+    (tmp_path / "somebodys.py").write_text(NETWORKS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("somebodys", None)
+
+
+@pytest.mark.parametrize(
+    ("function", "fake", "frames"), [("small", 1, 1), ("small", 0, 1), ("two", 1, 3), ("two", 0, 1)]
+)
+def test_a_network_for_pictures_becomes_a_classifier(function: str, fake: int, frames: int, theirs: Path) -> None:
+    net = _weights(theirs, function)
+    _frames(theirs, function, "--fake", fake, "--frames", frames)
+    classifier = Classifier(theirs / "m.onnx")
+    assert (classifier.contract.clip_length, classifier.contract.crop_size) == (frames, 32)
+    clip = np.random.default_rng(0).integers(0, 256, (frames, 3, 32, 32), np.uint8)
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in from_frames.IMAGENET)
+    with torch.no_grad():
+        found = net((torch.from_numpy(clip) / 255 - mean) / deviation).numpy()
+    single = found[:, 0] if found.shape[1] == 1 else found[:, 1] - found[:, 0]
+    wanted = (single if fake else -single).mean()
+    assert classifier.score([clip]) == pytest.approx([wanted], abs=EXPORT)
+
+
+def test_predict_scores_with_it(theirs: Path, samples: Path) -> None:
+    _weights(theirs, "small")
+    _frames(theirs, "small", "--margin", "0.333", "--calibration", "0.5", "0")
+    result = dfx.predict_video(samples / "real.mp4", settings=Settings(model=theirs / "m.onnx", windows=2))
+    assert (result.reason, len(result.clips)) == ("ok", 2), result.detail
+
+
+def test_other_precisions_follow(theirs: Path) -> None:
+    _weights(theirs, "small")
+    _frames(theirs, "small")
+    half = theirs / "half.onnx"
+    _run(to_onnx.main, theirs / "m.onnx", "--precision", "fp16", "--count", 2, "--out", half)
+    assert check.precision_of(half) == "fp16"
+    assert Classifier(half).contract.crop_size == 32
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [("three", r"returns \[2, 3\]"), ("number", "returned a int"), ("none", "MODULE:FUNCTION")],
+)
+def test_what_is_no_such_network_is_said(function: str, message: str, theirs: Path) -> None:
+    if function == "three":
+        _weights(theirs, function)
+    else:
+        torch.save({}, theirs / "weights.pt")
+    words = [f"somebodys:{function}", "--weights", "weights.pt", "--size", "32", "--out", "m.onnx"]
+    done = CliRunner().invoke(from_frames.main, words)
+    assert done.exit_code == 1
+    assert message.replace("\\", "") in done.output
+
+
+def test_the_template_is_that_of_the_box_with_its_margin() -> None:
+    """Margin 0.5 shows twice the box, so that what lies in it lies half as far from the middle."""
+    tight, wide = (np.array(face_box.template(margin)) - 0.5 for margin in (0.0, 0.5))
+    np.testing.assert_allclose(tight, face_box.IN_BOX, atol=1e-4)
+    np.testing.assert_allclose(wide, tight / 2, atol=1e-4)
+
+
+def test_landmarks_are_measured_in_the_box() -> None:
+    points = np.array([[[-0.2, -0.1], [0.1, -0.1], [0.0, 0.0], [-0.1, 0.2], [0.1, 0.3]]])
+    even = face_box.symmetric(points)
+    np.testing.assert_allclose(even, [[-0.15, -0.1], [0.15, -0.1], [0.0, 0.0], [-0.1, 0.25], [0.1, 0.25]])
+
+
+@pytest.mark.parametrize("script", [from_frames.main, face_box.main])
+def test_help_has_an_example(script: Any) -> None:
+    assert "Example:\n" in CliRunner().invoke(script, ["--help"]).output
+
+
+def test_the_list_of_hashes_follows_an_export(tmp_path: Path, theirs: Path) -> None:
+    """`dfx/models` keeps such a list, and prediction refuses a model that differs from it."""
+    _weights(theirs, "small")
+    _frames(theirs, "small")
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  copy.onnx\n{'1' * 64}  other.onnx\n")
+    _run(to_onnx.main, theirs / "m.onnx", "--out", tmp_path / "copy.onnx")
+    assert Classifier(tmp_path / "copy.onnx").contract.crop_size == 32
+    assert f"{'1' * 64}  other.onnx" in (tmp_path / "SHA256SUMS").read_text()
+
+
+def _publish(monkeypatch: pytest.MonkeyPatch, file: Path, digest: str) -> None:
+    item = replace(checkpoints.PUBLISHED["facexlib"], url=file.as_uri(), sha256=digest)
+    monkeypatch.setitem(checkpoints.PUBLISHED, "facexlib", item)
+
+
+def _weights(folder: Path, function: str) -> Any:
+    """A checkpoint in the manner of training scripts: DataParallel's names, a loss that NumPy computed."""
+    torch.manual_seed(0)
+    net = from_frames.build(f"somebodys:{function}").eval()
+    state = {f"module.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state, "best": np.float64(0.5)}, folder / "weights.pt")
+    return net
+
+
+def _frames(folder: Path, function: str, *words: Any) -> None:
+    _run(
+        from_frames.main,
+        *(f"somebodys:{function}", "--weights", folder / "weights.pt", "--size", 32, "--out", folder / "m.onnx"),
+        *words,
+    )
+    assert onnx.load(str(folder / "m.onnx")).graph.input[0].name == "clips"
+
+
+def _run(script: Any, *words: Any) -> None:
+    done = CliRunner().invoke(script, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
