@@ -31,7 +31,7 @@ MIDDLE = 4  # the frame of a clip that the single-frame version looks at
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips and features.")
 @click.option("--seed", default=0, show_default=True)
 def main(backbone: Path, videos: Path, out: Path, seed: int) -> None:
-    r"""Print figures of every method, each video scored by what was fitted without its generators and people.
+    """Print figures of every method, each video scored by what was fitted without its generators and people.
 
     \b
     Example:

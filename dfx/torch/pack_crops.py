@@ -60,7 +60,7 @@ def main(
     held_out: int,
     seed: int,
 ) -> None:
-    r"""Write OUT/shard_0.npz and so on: what is measured on and the photographs first, then a fake of every original,
+    """Write OUT/shard_0.npz and so on: what is measured on and the photographs first, then a fake of every original,
     then more of their fakes.
 
     \b
