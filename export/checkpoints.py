@@ -69,7 +69,7 @@ def find(source: str) -> Path:
     """A file, or published weights by their name, which are fetched.
 
     Raises:
-        FileNotFoundError: neither.
+        FileNotFoundError: neither. RuntimeError, OSError: as `fetch`.
     """
     if source in PUBLISHED:
         return fetch(source)
@@ -104,7 +104,7 @@ def to_fp32(source: Path, out: Path, version: str, like: str | None = None) -> N
         state = read(source)
         export_classifier(net, out, Calibration(state["scale"], state["bias"]), version)
     elif isinstance(net, Probabilities) and isinstance(net.net, RetinaFaceResNet50):
-        published = PUBLISHED[like or known(source)]
+        published = publication(source, like)
         about = {"name": "retinaface-resnet50", **published.about}
         export_detector(net.net, out, published.threshold, version, about)
     elif isinstance(net, Probabilities):
@@ -128,7 +128,7 @@ def net_of(source: Path, like: str | None = None) -> nn.Module:
         return clips.eval()
     if "body.layer4.0.conv1.weight" in names:
         large = RetinaFaceResNet50()
-        large.load_published(state, PUBLISHED[like or known(source)].form)
+        large.load_published(state, publication(source, like).form)
         return Probabilities(large).eval()
     if any(name.startswith("body.") for name in names):
         small = RetinaFace()
@@ -138,6 +138,14 @@ def net_of(source: Path, like: str | None = None) -> nn.Module:
         f"{source} holds {sorted(state)[:3]}...; a classifier.pt or detector.pt of dfx, or a published ResNet-50 "
         "RetinaFace is needed. For networks of others there is export/from_frames.py"
     )
+
+
+def publication(source: Path, like: str | None) -> Published:
+    """The published file of that name, or that the source is; ValueError where there is none."""
+    name = like or known(source)
+    if name not in PUBLISHED:
+        raise ValueError(f"no published weights are called {name}: choose one of {', '.join(PUBLISHED)}")
+    return PUBLISHED[name]
 
 
 def known(source: Path) -> str:

@@ -52,7 +52,7 @@ HARMLESS: list[Any] = [  # what checkpoints hold beside tensors: a best loss tha
 @click.option("--calibration", type=(float, float), default=(1.0, 0.0), show_default=True, help="Scale and bias.")
 @click.option("--licence", default="unknown", show_default=True)
 @click.option("--training-data", default="unknown", show_default=True)
-@click.option("--model-version", default="1", show_default=True)
+@click.option("--model-version", "version", default="1", show_default=True)
 def main(
     network: str,
     weights: Path,
@@ -79,9 +79,7 @@ def main(
     contract = {
         "task": "deepfake-clip",
         "name": out.stem,
-        "version": about["model_version"],
-        "licence": about["licence"],
-        "training_data": about["training_data"],
+        **about,
         "clip_length": frames,
         "clip_stride": stride,
         "crop_size": size,

@@ -66,7 +66,7 @@ def main(
             examples = inputs(task_of(model), [calibrate], count)
             model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
             click.echo(f"kept in FP32: {', '.join(kept)}")
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     onnx.save(model, str(out))
     list_hash(out)
@@ -77,7 +77,7 @@ def in_fp32(source: str, version: str, like: str | None) -> onnx.ModelProto:
     """The model of an ONNX file, of a checkpoint, or of published weights.
 
     Raises:
-        FileNotFoundError, ValueError: as `checkpoints.find` and `checkpoints.net_of`.
+        OSError, RuntimeError, ValueError: as `checkpoints.find` and `checkpoints.net_of`.
     """
     if source.endswith(".onnx"):
         return onnx.load(source)
