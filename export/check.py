@@ -70,7 +70,7 @@ def check(
 ) -> list[Result]:
     """Every form of the model on every provider that this ONNX Runtime has, compared with the first on the CPU."""
     task = task_of(onnx.load(str(models[0])))
-    examples = inputs(task, [videos], count)
+    examples = inputs(models[0], task, [videos], count)
     wanted = [logits(task, outputs) for outputs in map(runner(models[0], PROVIDERS[0]), examples)]
     forms = [(path.name, name, precision_of(path), runner(path, name)) for path in models for name in here()]
     if checkpoint is not None:

@@ -122,7 +122,7 @@ class Clips(nn.Module):
             ValueError: the network returns other shapes than those of one or two classes.
         """
         frames, *shape = clips.shape[1:]
-        found = self.net((clips.reshape(-1, *shape).float() - self.mean) / self.std)
+        found: Tensor = self.net((clips.reshape(-1, *shape).float() - self.mean) / self.std)
         if found.dim() not in (1, 2) or (found.dim() == 2 and found.shape[1] > 2):
             raise ValueError(f"the network returns {list(found.shape)}; [N], [N, 1] or [N, 2] is needed")
         single = found.dim() == 1 or found.shape[1] == 1

@@ -61,11 +61,13 @@ def main(
         python export/to_onnx.py facexlib --out detector.resnet50.onnx
     """
     try:
-        model = in_fp32(source, model_version, like)
-        if precision != "fp32":
-            examples = inputs(task_of(model), [calibrate], count)
-            model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
-            click.echo(f"kept in FP32: {', '.join(kept)}")
+        with tempfile.TemporaryDirectory() as work:
+            plain = in_fp32(source, Path(work), model_version, like)
+            model = onnx.load(str(plain))
+            if precision != "fp32":
+                examples = inputs(plain, task_of(model), [calibrate], count)
+                model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
+                click.echo(f"kept in FP32: {', '.join(kept)}")
     except (OSError, RuntimeError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     onnx.save(model, str(out))
@@ -73,20 +75,19 @@ def main(
     click.echo(f"{out}: {precision}, {out.stat().st_size / 1e6:.2f} MB")
 
 
-def in_fp32(source: str, version: str, like: str | None) -> onnx.ModelProto:
-    """The model of an ONNX file, of a checkpoint, or of published weights.
+def in_fp32(source: str, work: Path, version: str, like: str | None) -> Path:
+    """The ONNX file itself, or what a checkpoint or published weights give, written to `work`.
 
     Raises:
         OSError, RuntimeError, ValueError: as `checkpoints.find` and `checkpoints.net_of`.
     """
     if source.endswith(".onnx"):
-        return onnx.load(source)
+        return Path(source)
     import checkpoints  # torch is needed for a checkpoint only
 
-    with tempfile.TemporaryDirectory() as work:
-        out = Path(work) / "fp32.onnx"
-        checkpoints.to_fp32(checkpoints.find(source), out, version, like)
-        return onnx.load(str(out))
+    out = work / "fp32.onnx"
+    checkpoints.to_fp32(checkpoints.find(source), out, version, like)
+    return out
 
 
 def task_of(model: onnx.ModelProto) -> str:

@@ -79,6 +79,19 @@ def test_the_shipped_classifier_runs_in_each_precision_at_several_counts(precisi
         assert np.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_shipped_detector_runs_in_each_precision_at_several_sizes(precision: str, tmp_path: Path) -> None:
+    out = tmp_path / "m.onnx"
+    _run(MODELS / "detector.onnx", out, "--precision", precision, "--count", "2")
+    assert check.precision_of(out) == precision
+    for count, height, width in ((1, 64, 96), (3, 32, 32)):
+        scores, boxes, landmarks = check.runner(out, check.PROVIDERS[0])(np.zeros((count, 3, height, width), np.uint8))
+        anchors = 2 * sum(height * width // stride**2 for stride in Detector(out).contract.strides)
+        assert (scores.shape, boxes.shape) == ((count, anchors), (count, anchors, 4))
+        assert landmarks.shape == (count, anchors, 10)
+        assert all(np.isfinite(values).all() for values in (scores, boxes, landmarks))
+
+
 def test_fp16_agrees_and_a_wrong_model_does_not(tmp_path: Path, samples: Path) -> None:
     shipped, half, wrong = MODELS / "classifier.onnx", tmp_path / "half.onnx", tmp_path / "wrong.onnx"
     _run(shipped, half, "--precision", "fp16", "--count", "2")

@@ -138,7 +138,7 @@ def _stage(inputs: int, shape: tuple[int, int, int]) -> nn.Sequential:
 
 
 def _relu(inputs: int, outputs: int, size: int = 3) -> nn.Sequential:
-    return nn.Sequential(*conv(inputs, outputs, size)[:2], nn.ReLU(inplace=True))
+    return nn.Sequential(*list(conv(inputs, outputs, size))[:2], nn.ReLU(inplace=True))
 
 
 def _heads(numbers: int) -> nn.ModuleList:
