@@ -62,7 +62,7 @@ def written(precision: str, work: Path) -> Path:
 
 def scored(model: Path, videos: list[Path], folder: Path) -> dict[str, float]:
     """What `dfx predict --device cpu` and `dfx score` say of the videos."""
-    rows = dfx.predict_dir(videos, settings=Settings(model=model), device="cpu")
+    rows = dfx.predict_dir(videos, settings=Settings(models=(model,)), device="cpu")
     report = dfx.score(rows, folder / "labels.csv")
     return {
         "auc": round(report.auc or 0.0, 4),

@@ -12,8 +12,8 @@ from dfx.infer import DetectorContract, open_session
 from dfx.ops.cuda import DeviceArray, Lane
 from dfx.values import Faces, Float, Pixels, Planes, Surface
 
-# Pictures in every run on a GPU, made up by the last one, on a square canvas: ONNX Runtime spends a second on the choice
-# of cuDNN's kernels for every shape that it has not seen yet.
+# Pictures in every run on a GPU, made up by the last one, on a square canvas: ONNX Runtime spends a second on the
+# choice of cuDNN's kernels for every shape that it has not seen yet.
 BATCH = 4
 REACH = 1.0  # sides of a face around it that are looked at again a quarter of a second later
 CELL = 32  # pixels, the network's coarsest stride: a part of the canvas that begins at a multiple has the same anchors
@@ -59,6 +59,7 @@ class Detector:
             return []
         box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
         canvas = ops.letterbox(pictures, box.height, box.width)
+        assert isinstance(canvas, np.ndarray), "of surfaces on a GPU no part is looked at"
         left, top, right, bottom = _around(faces.boxes * box.scale, box.width, box.height)
         part = np.ascontiguousarray(canvas[:, :, top:bottom, left:right])
         return [_scaled(_moved(each, left, top), 1 / box.scale) for each in self._run(part)]

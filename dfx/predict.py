@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,8 @@ from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
 from dfx.journal import Journal
 from dfx.pipeline import Pipeline
-from dfx.pool import Pool, default_workers
+from dfx.pool import Pool
+from dfx.process import default_workers
 from dfx.results import FaceTracks, Predictions
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason
@@ -52,7 +54,7 @@ def predict_dir(
         source: what to score.
         out: the CSV to write.
         sample_submission: a CSV `filename,label` that fixes the rows and their order; a missing file keeps its row.
-        settings: models, windows a video, prior, clip range.
+        settings: models, windows a video, prior, clip range. Of several classifiers the calibrated logits are averaged.
         limits: time, memory, pixels and duration a video.
         budget: wall time for this call, as "8h30m", 90.0 seconds or a timedelta. It ends in time with a complete CSV:
             first every video is given a short look, then what is left buys more windows for those where they change the
@@ -92,7 +94,7 @@ def predict_dir(
             _drain(run, pool.run(schedule), schedule, progress)
         else:
             run.write()
-    return run.predictions()
+    return replace(run.predictions(), device=choice.why)
 
 
 def predict_video(path: str | Path, *, settings: Settings | None = None) -> Prediction:
@@ -156,7 +158,7 @@ class _Run:
 
     def predictions(self) -> Predictions:
         """A row for every video that was found or asked for."""
-        return Predictions(tuple(self._row(item) for item in self._found))
+        return Predictions(tuple(self._row(item) for item in self._found), self.paths)
 
     def _given(self, name: str) -> int:
         return self._known[name][1] if name in self._known else 0
@@ -192,7 +194,7 @@ def _less_margin(budget: float) -> float:
 def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:
     named = settings.to_json() | {
         "detector": fingerprint(settings.detector),
-        "model": fingerprint(settings.model),
+        "models": [fingerprint(path) for path in settings.models],
         "dfx": version("dfx"),
     }
     return Journal.open(out.with_name(out.name + ".journal"), named, fresh=fresh)

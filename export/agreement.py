@@ -33,7 +33,7 @@ def inputs(model: Path, task: str, videos: Sequence[str | Path], count: int) -> 
     Raises:
         ValueError: no video gave any.
     """
-    pipeline = Pipeline(Settings(model=model) if task == ClassifierContract.task else Settings())
+    pipeline = Pipeline(Settings(models=(model,)) if task == ClassifierContract.task else Settings())
     cut = _clips if task == ClassifierContract.task else _canvases
     paths = [path for item in find(list(videos)) if (path := item.path) is not None]
     found = list(islice((array for path in paths for array in cut(pipeline, path)), count))

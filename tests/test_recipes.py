@@ -227,7 +227,7 @@ def test_a_network_for_pictures_becomes_a_classifier(theirs: Path) -> None:
 
 
 def test_predict_scores_with_it(theirs: Path, samples: Path) -> None:
-    result = dfx.predict_video(samples / "real.mp4", settings=Settings(model=theirs / "m.onnx", windows=2))
+    result = dfx.predict_video(samples / "real.mp4", settings=Settings(models=(theirs / "m.onnx",), windows=2))
     assert (result.reason, len(result.clips)) == ("ok", 2), result.detail
 
 
