@@ -17,37 +17,12 @@ import cv2
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from whole_job import challenge_clip
 
-from dfx.classify import Classifier
 from dfx.decode.pyav import PyAVDecoder
-from dfx.plan import plan
-from dfx.probe import probe
-from dfx.settings import Settings
 from dfx.values import Plan, VideoInfo
 
 AGREEMENT = 3.0
 """Levels, mean: peers hand on RGB, whose luma is computed back here."""
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clip."""
-    return challenge_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
-
-
-@pytest.fixture(scope="session")
-def info(clip: Path) -> VideoInfo:
-    """What its container says."""
-    return probe(clip)
-
-
-@pytest.fixture(scope="session")
-def chosen(info: VideoInfo) -> Plan:
-    """The default plan, for the classifier that ships."""
-    settings = Settings()
-    contract = Classifier(settings.model).contract
-    return plan(info, windows=settings.windows, count=contract.clip_length, stride=contract.clip_stride)
 
 
 @pytest.fixture(scope="session")

@@ -3,29 +3,36 @@
 Example:
     python benchmarks/bench_inspect.py ../shared/data/videos/*.m* --json benchmarks/results/inspect.json
 
-They take turns, so that a machine that slows down slows all: a script that does nothing but read packets, and
-`dfx.inspect` without and with hashes, from a Python that runs already; the start of each one's processes is part of
-it. The command `dfx inspect` is timed beside them, with the start of its own Python. All on `--count` videos: links
-of other names.
+They take turns, so that a machine that slows down slows all: a script that does nothing but read packets, which starts
+a Python of its own and forks; `dfx.inspect` without and with hashes, from a Python that runs already; and the command
+`dfx inspect` as it is typed, hashes, bar and tables included, with the start of its Python. The start of each one's
+processes is part of it, and byte code is cached, as pip leaves it: the first round, which makes it, is not counted.
+All on `--count` videos: links of other names. Beside wall time there is processor time, of all processes together,
+which other work on the machine lengthens less.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 
 import click
-from supervision import timed
 from whole_job import machine
 
 import dfx
-from dfx.pool import default_workers
+from dfx.process import default_workers
 
+Spent = tuple[float, float]  # seconds: wall time, processor time
+WALL, CPU = 0, 1
 BARE = """
 import sys, av, multiprocessing
 def packets(path):
@@ -43,28 +50,31 @@ with multiprocessing.get_context("fork").Pool(int(sys.argv[1])) as pool:
 @click.option("--workers", default=default_workers(), show_default=True)
 @click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
 def main(videos: tuple[Path, ...], count: int, runs: int, workers: int, out: Path | None) -> None:
-    """Print the median ratio of an inspection's time to that of reading the packets, hashing off and on."""
+    """Print the ratio of an inspection's median time to that of reading the packets, hashing off and on."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         links = [str(link) for link in linked(videos, count, work / "in")]
         bare = [sys.executable, "-P", "-c", BARE, str(workers), *links]
-        command = [sys.executable, "-P", "-m", "dfx", "inspect", str(work / "in"), "--follow-symlinks", "--quiet"]
+        command = [sys.executable, "-P", "-m", "dfx", "inspect", str(work / "in"), "--follow-symlinks"]
 
-        def one_round() -> dict[str, float]:
+        def one_round() -> dict[str, Spent]:
             return {
-                "packets": timed(bare, work),
-                "inspect": inspected(work / "in", workers, digest=False),
-                "inspect_and_hash": inspected(work / "in", workers, digest=True),
-                "command": timed([*command, "--workers", str(workers)], work),
+                "packets": spent(lambda: run(bare, work)),
+                "inspect": spent(lambda: look(work / "in", workers, digest=False)),
+                "inspect_and_hash": spent(lambda: look(work / "in", workers, digest=True)),
+                "command": spent(lambda: run([*command, "--workers", str(workers)], work)),
             }
 
         rounds = [one_round() for _ in range(runs + 1)][1:]  # the first one warms up
     figures = {
         "videos": count,
         "workers": workers,
-        "seconds": {name: round(statistics.median(one[name] for one in rounds), 3) for name in rounds[0]},
-        "ratio": {name: round(statistics.median(_ratios(rounds, name)), 3) for name in rounds[0]},
-        "ratios": {name: [round(value, 3) for value in _ratios(rounds, name)] for name in rounds[0]},
+        "seconds": _medians(rounds, WALL),
+        "ratio": _ratio(rounds, WALL),
+        "ratios": {name: [round(one[name][WALL] / one["packets"][WALL], 3) for one in rounds] for name in rounds[0]},
+        "cpu_seconds": _medians(rounds, CPU),
+        "cpu_ratio": _ratio(rounds, CPU),
         "machine": machine(),
     }
     click.echo(json.dumps(figures, indent=2))
@@ -82,15 +92,35 @@ def linked(videos: tuple[Path, ...], count: int, folder: Path) -> list[Path]:
     return links
 
 
-def inspected(folder: Path, workers: int, *, digest: bool) -> float:
-    """Wall seconds of an inspection."""
-    started = time.monotonic()
+def run(command: list[str], folder: Path) -> None:
+    """Runs a command, whose words nobody reads."""
+    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def look(folder: Path, workers: int, *, digest: bool) -> None:
+    """Inspects, from this Python."""
     dfx.inspect(folder, digest=digest, workers=workers, follow_symlinks=True)
-    return time.monotonic() - started
 
 
-def _ratios(rounds: list[dict[str, float]], name: str) -> list[float]:
-    return [one[name] / one["packets"] for one in rounds]
+def spent(work: Callable[[], None]) -> Spent:
+    """Seconds that a piece of work took: wall time, and processor time with that of the processes it started."""
+    started, busy = time.monotonic(), _processor()
+    work()
+    return time.monotonic() - started, _processor() - busy
+
+
+def _processor() -> float:
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _medians(rounds: list[dict[str, Spent]], clock: int) -> dict[str, float]:
+    return {name: round(statistics.median(one[name][clock] for one in rounds), 3) for name in rounds[0]}
+
+
+def _ratio(rounds: list[dict[str, Spent]], clock: int) -> dict[str, float]:
+    medians = _medians(rounds, clock)
+    return {name: round(value / medians["packets"], 3) for name, value in medians.items()}
 
 
 if __name__ == "__main__":

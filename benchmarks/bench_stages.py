@@ -18,11 +18,10 @@ import numpy as np
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from whole_job import challenge_clip
 
 from dfx import ops
 from dfx.aggregate import aggregate
-from dfx.classify import Classifier
+from dfx.classify import Ensemble
 from dfx.crop import crop_track
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
@@ -64,30 +63,6 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def pipeline() -> Pipeline:
-    """The shipped networks, loaded."""
-    return Pipeline()
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 frames of 1080p, keyframes at 0 and 250."""
-    return challenge_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
-
-
-@pytest.fixture(scope="session")
-def info(clip: Path) -> VideoInfo:
-    """What its container says."""
-    return probe(clip)
-
-
-@pytest.fixture(scope="session")
-def chosen(pipeline: Pipeline, info: VideoInfo) -> Plan:
-    """The default plan."""
-    return pipeline._plan(info, pipeline.settings.windows)
-
-
-@pytest.fixture(scope="session")
 def frames(info: VideoInfo, chosen: Plan) -> Frames:
     """The first window."""
     return next(PyAVDecoder().read(info, chosen))
@@ -97,7 +72,7 @@ def frames(info: VideoInfo, chosen: Plan) -> Frames:
 def looked(pipeline: Pipeline, frames: Frames) -> dict[int, Faces]:
     """The faces of three of its pictures."""
     places = [0, len(frames) // 2, len(frames) - 1]
-    return dict(zip(places, pipeline.detector.detect([frames.pictures[i] for i in places]), strict=True))  # type: ignore[arg-type]
+    return dict(zip(places, pipeline.detector.watch([frames.pictures[i] for i in places]), strict=True))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +124,7 @@ def test_probe(benchmark: BenchmarkFixture, clip: Path) -> None:
 
 def test_plan(benchmark: BenchmarkFixture, info: VideoInfo) -> None:
     """The windows of the default plan."""
-    chosen = _time(benchmark, lambda: plan(info, windows=2, count=8, stride=2))
+    chosen = _time(benchmark, lambda: plan(info, windows=2, count=4, stride=4))
     assert [window.start for window in chosen.windows] == [0, 250]
 
 
@@ -160,9 +135,9 @@ def test_decode(benchmark: BenchmarkFixture, info: VideoInfo, chosen: Plan) -> N
 
 
 def test_detect_a_window(benchmark: BenchmarkFixture, pipeline: Pipeline, frames: Frames) -> None:
-    """Letterbox, network and decoding of boxes: three pictures of 1080p."""
+    """Letterbox, network and decoding of boxes: three pictures of 1080p, two of them near the face only."""
     pictures = [frames.pictures[i] for i in (0, len(frames) // 2, len(frames) - 1)]
-    found = _time(benchmark, lambda: pipeline.detector.detect(pictures))  # type: ignore[arg-type]
+    found = _time(benchmark, lambda: pipeline.detector.watch(pictures))  # type: ignore[arg-type]
     assert [len(faces) for faces in found] == [1] * LOOKS
 
 
@@ -228,16 +203,16 @@ def test_track(benchmark: BenchmarkFixture, frames: Frames, looked: dict[int, Fa
 
 
 def test_crop(benchmark: BenchmarkFixture, pipeline: Pipeline, frames: Frames, track: Track) -> None:
-    """Eight aligned faces from planes of 1080p."""
+    """A clip of aligned faces from planes of 1080p."""
     clip = _time(benchmark, lambda: crop_track(frames, track, pipeline.classifier.contract), rounds=50)
-    assert clip.shape == (8, 3, 160, 160)
+    assert clip.shape == (pipeline.classifier.contract.clip_length, 3, 160, 160)
     assert clip.std() > 10
 
 
 def test_classify(benchmark: BenchmarkFixture, pipeline: Pipeline, crop: Pixels) -> None:
     """The shipped classifier on one clip."""
-    logits = _time(benchmark, lambda: pipeline.classifier.score([crop]))
-    assert logits.shape == (1,)
+    logits = _time(benchmark, lambda: pipeline.classifier.score([[crop]]))
+    assert logits.shape == (1, 1)
     assert np.isfinite(logits).all()
 
 
@@ -268,6 +243,6 @@ def test_journal(benchmark: BenchmarkFixture, clip: Path, tmp_path: Path) -> Non
 def test_the_pipelines_networks_are_the_timed_ones(pipeline: Pipeline) -> None:
     """No timing: the shapes above are those of the shipped models."""
     assert isinstance(pipeline.detector, Detector)
-    assert isinstance(pipeline.classifier, Classifier)
+    assert isinstance(pipeline.classifier, Ensemble)
     assert pipeline.detector.contract.long_side == WIDTH
-    assert pipeline.classifier.contract.clip_length == 8
+    assert (pipeline.classifier.contract.clip_length, pipeline.classifier.contract.clip_stride) == (4, 4)

@@ -51,7 +51,7 @@ from dfx.values import Frames, Plan, Prediction, VideoInfo
 LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libcudnn.so.9")
 NETWORKS: dict[str, tuple[Path, type[Contract]]] = {
     "detector": (Settings().detector, DetectorContract),
-    "classifier": (Settings().model, ClassifierContract),
+    "classifier": (Settings().models[0], ClassifierContract),
 }
 LANES = (1, 2, 4, 8, 12)
 Figures = dict[str, Any]
@@ -181,13 +181,13 @@ def stages(clip: Path) -> Figures:
     lane, detector, classifier = pipeline._lane, pipeline.detector, pipeline.classifier
     with lane:
         frames = next(iter(pipeline.gpu_decoder.read(*_work(clip))))
-        track = pipeline._follow(frames)[0]
+        track = pipeline._follow(frames)[0].track
         canvas, crop = _inputs(frames, pipeline)
         found = {
             "detect_4_pictures": _timed(lambda: detector.run(canvas(), detector.contract.score_threshold), lane),
             "letterbox_4_pictures": _timed(canvas, lane),
             "crop_8_pictures": _timed(lambda: crop(track), lane),
-            "classify_a_clip": _timed(lambda: classifier.score([crop(track)]), lane),
+            "classify_a_clip": _timed(lambda: classifier.score([[crop(track)]]), lane),
         }
     return {name: round(1000 * seconds, 3) for name, seconds in found.items()} | _in_torch()
 
@@ -292,7 +292,7 @@ def decoding(clip: Path, count: int) -> Figures:
 
 
 def _work(clip: Path) -> Work:
-    info, contract = probe(clip), Classifier(Settings().model).contract
+    info, contract = probe(clip), Classifier(Settings().models[0]).contract
     return info, plan(info, windows=2, count=contract.clip_length, stride=contract.clip_stride)
 
 

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
-from dfx.audio import AudioChore
-from dfx.clip_cache import ClipsChore
 from dfx.errors import DfxError, VideoError
-from dfx.faces import FacesChore
-from dfx.facts import FactsChore
-from dfx.frames import FramesChore
 from dfx.messages import decode
+from dfx.serving import Replies, claim_stdout, limit_memory
 from dfx.settings import Limits
-from dfx.worker import Replies, claim_stdout, limit_memory
+from dfx.values import HOST
 
 Message = dict[str, Any]
 Chore = Callable[..., Message]
-CHORES: dict[str, Callable[..., Chore]] = {
-    "facts": FactsChore,
-    "frames": FramesChore,
-    "audio": AudioChore,
-    "faces": FacesChore,
-    "clips": ClipsChore,
+CHORES = {  # loaded by name, so that a cell starts with what its own chore needs
+    "facts": "dfx.examine:FactsChore",
+    "frames": "dfx.frames:FramesChore",
+    "audio": "dfx.audio:AudioChore",
+    "faces": "dfx.faces:FacesChore",
+    "clips": "dfx.clip_cache:ClipsChore",
 }
 
 
@@ -40,9 +37,10 @@ def main() -> None:
         return
     hello = decode(first)
     limits = Limits(**hello["limits"])
-    limit_memory(limits.memory)
+    if hello["options"].get("device", HOST) == HOST:  # a GPU's driver reserves far more than it uses
+        limit_memory(limits.memory)
     try:
-        chore = CHORES[hello["chore"]](limits, **hello["options"])
+        chore: Chore = resolve_name(CHORES[hello["chore"]])(limits, **hello["options"])
     except DfxError as error:
         replies.send(hello, {"error": type(error).__name__, "message": str(error)})
         return

@@ -1,25 +1,71 @@
-"""Charts: the numbers behind the report's drawings. The template draws them as SVG."""
+"""Charts: the numbers behind the drawings of the report and of notebooks. Templates draw them as SVG."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfx.table import text_of
+
 BINS = 20  # of a histogram of scores
 RELIABILITY_BINS = 10
+MOST_BARS = 10  # of one chart
+LONGEST_NAME = 18  # characters beside a bar; of a longer one the middle is left out
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Videos whose score is from `low` to `high`; height: count as a share of the highest bar's."""
+    """Videos whose value is from `low` to `high`; height: count as a share of the highest bar's."""
 
     low: float
     high: float
     count: int
     height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How a value is spread. axis: its name and unit; half: whether a line marks the middle."""
+
+    title: str
+    axis: str
+    bars: tuple[Bar, ...]
+    half: bool = False
+
+    @property
+    def ticks(self) -> list[str]:
+        """What stands below the axis, from its left end to its right one."""
+        low, high = self.bars[0].low, self.bars[-1].high
+        return [self.shown(low + (high - low) * part) for part in (0, 0.25, 0.5, 0.75, 1)]
+
+    @staticmethod
+    def shown(value: float) -> str:
+        """A value of the axis as text."""
+        return f"{value:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One bar that lies: its name, its value as text, and its length as a share of the longest."""
+
+    name: str
+    value: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A bar for each of several things."""
+
+    title: str
+    items: tuple[Item, ...]
+
+
+Chart = Histogram | Bars
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +77,34 @@ class Level:
     count: int
 
 
-def histogram(scores: Sequence[float]) -> list[Bar]:
+def scores_chart(scores: Sequence[float]) -> Histogram:
     """How many scores fall in each of 20 equal bins from 0 to 1."""
-    counts, edges = np.histogram(np.asarray(scores), bins=BINS, range=(0, 1))
+    return Histogram(f"Scores of {len(scores)} scored videos", "score", histogram(scores, (0, 1)), half=True)
+
+
+def spread_chart(title: str, axis: str, values: Sequence[float]) -> Histogram:
+    """How many of one value or more fall in each of 20 equal bins between whole numbers."""
+    low, high = math.floor(min(values)), math.ceil(max(values))
+    return Histogram(title, axis, histogram(values, (low, max(high, low + 1))))
+
+
+def bars_chart(title: str, values: Iterable[tuple[str, float]]) -> Bars:
+    """A bar for each named value, of 0 or more; behind the tenth they are left out, and the title says so."""
+    pairs = list(values)
+    shown = pairs[:MOST_BARS]
+    top = max((value for _, value in shown), default=0) or 1
+    items = tuple(Item(_short(text_of(name)), text_of(value), value / top) for name, value in shown)
+    return Bars(f"{title} ({MOST_BARS} of {len(pairs)})" if len(pairs) > MOST_BARS else title, items)
+
+
+def histogram(values: Sequence[float], span: tuple[float, float] = (0, 1)) -> tuple[Bar, ...]:
+    """How many values fall in each of 20 equal bins over the span."""
+    counts, edges = np.histogram(np.asarray(values), bins=BINS, range=span)
     top = max(1, int(counts.max(initial=0)))
-    return [
+    return tuple(
         Bar(low, high, count, count / top)
         for low, high, count in zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
-    ]
+    )
 
 
 def roc(y: NDArray[np.float64], p: NDArray[np.float64]) -> list[tuple[float, float]]:
@@ -62,3 +128,10 @@ def reliability(y: NDArray[np.float64], p: NDArray[np.float64]) -> list[Level]:
         Level(float(p[bins == number].mean()), float(y[bins == number].mean()), int((bins == number).sum()))
         for number in np.unique(bins)
     ]
+
+
+def _short(name: str) -> str:
+    if len(name) <= LONGEST_NAME:
+        return name
+    kept = LONGEST_NAME // 2
+    return f"{name[: LONGEST_NAME - kept - 1]}…{name[-kept:]}"

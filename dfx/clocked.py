@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from dfx.cards import Work
 from dfx.decode import Decoder
-from dfx.ops.cuda import DeviceArray
-from dfx.pipeline import Pipeline
+from dfx.pipeline import Pipeline, Seen
 from dfx.settings import Settings
-from dfx.values import Frames, Pixels, Plan, Prediction, Track, VideoInfo
+from dfx.values import Followed, Frames, Plan, Prediction, VideoInfo
 
 STAGES = ("probe", "decode", "detect", "track", "crop", "classify", "rest")
 
@@ -91,7 +90,7 @@ class ClockedPipeline(Pipeline):
         super().__init__(settings)
         self.clock, self._packets_pixels, self._frames_pixels = Clock(), 0, 0
         self.decoder = _ClockedDecoder(self.clock, self.decoder)
-        self.clock.timed(self.detector, "detect", "detect")
+        self.clock.timed(self.detector, "watch", "detect")
         self.clock.timed(self.classifier, "score", "classify")
 
     def measure(self, paths: Sequence[Path], windows: int, progress: bool = False) -> Measured:
@@ -118,11 +117,11 @@ class ClockedPipeline(Pipeline):
         self._frames_pixels += pixels * sum(window.count for window in chosen.windows)
         return chosen
 
-    def _follow(self, frames: Frames) -> list[Track]:
+    def _follow(self, frames: Frames) -> list[Followed]:
         with self.clock.on("track"):
             return super()._follow(frames)
 
-    def _cut(self, frames: Frames) -> list[tuple[Track, Pixels | DeviceArray]]:
+    def _cut(self, frames: Frames) -> list[Seen]:
         with self.clock.on("crop"):
             return super()._cut(frames)
 

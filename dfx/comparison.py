@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from dfx.agree import grouped, matched, overlaps
 from dfx.table import Row, Tabular, write_bytes
 from dfx.values import Float, Pixels
+
+if TYPE_CHECKING:
+    from dfx.charts import Chart
 
 DECILES = tuple(range(10, 100, 10))
 
@@ -176,7 +179,18 @@ class Comparison(Tabular, Sequence[Looked]):
         return "\n\n".join(repr(table) for table in (self.overview, self.sizes, self.pairs, self.votes))
 
     def _repr_html_(self) -> str:
-        return "".join(table._repr_html_() for table in (self.overview, self.sizes, self.pairs, self.votes))
+        tables = (self.overview, self.sizes, self.pairs, self.votes)
+        return "".join(table._repr_html_() for table in tables) + self._charts_html()
+
+    def charts(self) -> tuple[Chart, ...]:
+        """For each detector the faces that it finds and its time; for each pair how far the two agree."""
+        from dfx.charts import bars_chart
+
+        rows = list(self.overview.rows())
+        faces = bars_chart("Faces found", [(row[0], row[3]) for row in rows])
+        times = bars_chart("Processor time a picture, ms", [(row[0], row[6] or 0) for row in rows])
+        pairs = [(f"{first}, {second}", share) for first, second, *_, share, _ in self.pairs.rows() if share != ""]
+        return (faces, times, bars_chart("Agreement of a pair", pairs)) if pairs else (faces, times)
 
     def _boxes(self, number: int) -> Float:
         return np.concatenate([look.seen[number].boxes for look in self.looks] or [np.zeros((0, 4), np.float32)])

@@ -14,7 +14,7 @@ from typing import Any
 
 import dfx.errors
 from dfx.errors import DfxError, InputError
-from dfx.pool import START_SECONDS, Process, WorkerDied, default_workers
+from dfx.process import START_SECONDS, Process, WorkerDied, default_workers
 from dfx.settings import Limits
 
 COMMAND = [sys.executable, "-P", "-m", "dfx.cell"]

@@ -64,7 +64,8 @@ class Detector:
         if not pictures:
             return []
         box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
-        canvas = np.asarray(ops.letterbox(pictures, box.height, box.width))
+        canvas = ops.letterbox(pictures, box.height, box.width)
+        assert isinstance(canvas, np.ndarray), "of surfaces on a GPU no part is looked at"
         left, top, right, bottom = _around(faces.boxes * box.scale, box.width, box.height)
         part = np.ascontiguousarray(canvas[:, :, top:bottom, left:right])
         return [_scaled(_moved(each, left, top), 1 / box.scale) for each in self._run(part)]

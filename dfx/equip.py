@@ -13,7 +13,7 @@ from pathlib import Path
 from dfx.device import Choice, named
 from dfx.errors import DeviceError
 from dfx.infer.engines import cache_folder, engine_of
-from dfx.pool import environment
+from dfx.process import environment
 
 LOG = logging.getLogger("dfx")
 COMMAND = [sys.executable, "-P", "-m", "dfx.infer.build"]

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from dfx.device import Crew
 from dfx.errors import VideoError
 from dfx.infer.session import fingerprint
-from dfx.picture import FACE, brightness, sharpness, strip, webp
-from dfx.pool import Worker, WorkerDied, default_workers
+from dfx.picture import FACE, View, brightness, sharpness, strip, webp
+from dfx.pool import Worker
 from dfx.probe import probe
+from dfx.process import WorkerDied, default_workers
 from dfx.settings import Limits, Settings
-from dfx.values import ClipScore, Pixels, Prediction, Reason, Track, VideoInfo, View
+from dfx.values import ClipScore, Pixels, Prediction, Reason, Track, VideoInfo
 
 if TYPE_CHECKING:
     from dfx.pipeline import Pipeline
@@ -55,7 +56,7 @@ def gather(
 
     A video that its worker dies of, or that takes too long, has a `problem` and no pictures. done: called after each.
     """
-    models = {str(path): fingerprint(path) for path in (settings.detector, settings.model)}
+    models = {str(path): fingerprint(path) for path in (settings.detector, *settings.models)}
     hello = {"settings": settings.to_json(), "limits": asdict(limits), "models": models, **asdict(Crew())}
     crew = [Worker(hello) for _ in range(min(workers or default_workers(), len(requests)))]
     free: SimpleQueue[Worker] = SimpleQueue()

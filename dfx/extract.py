@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -15,6 +15,9 @@ from dfx.errors import OutputError
 from dfx.find import Found, find
 from dfx.settings import Limits
 from dfx.table import Row, Tabular
+
+if TYPE_CHECKING:
+    from dfx.charts import Chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,12 @@ class Extracted(Tabular):
     def rows(self) -> Iterator[Row]:
         """A row a video."""
         return ((item.filename, item.written, item.kept, item.note) for item in self.items)
+
+    def charts(self) -> tuple[Chart, ...]:
+        """The files that each video has now."""
+        from dfx.charts import bars_chart
+
+        return (bars_chart("Files of a video", [(item.filename, item.written + item.kept) for item in self.items]),)
 
     @property
     def written(self) -> int:

@@ -20,11 +20,11 @@ from dfx.errors import InputError
 from dfx.find import Found, find
 from dfx.frames import indices_of, plan_of
 from dfx.picture import scene
+from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.settings import Limits
 from dfx.values import Pixels, Planes
 
-PICTURES = 4  # of a video, unless told: enough to see a turned head, and few enough for a slow detector
 LIMITS = Limits(seconds=600.0, memory=8 * 2**30)  # a video's: torch and MediaPipe reserve more than they use
 SHOWN = 24  # pictures of a sheet
 SHOWN_EACH = 2  # of one video
@@ -34,7 +34,7 @@ def faces(
     source: str | Path | Sequence[str | Path],
     detectors: Sequence[str] = ("retinaface",),
     *,
-    pictures: int = PICTURES,
+    pictures: int | None = None,
     limits: Limits | None = None,
     workers: int | None = None,
     follow_symlinks: bool = False,
@@ -42,13 +42,14 @@ def faces(
 ) -> Comparison:
     """Runs face detectors side by side on the same pictures of videos, each decoded once, in a child process.
 
-    The pictures are spread evenly over each video, upright, RGB as BT.601, as in a prediction.
+    Unless told, the pictures are those in which a prediction looks for faces: what a detector misses there is not
+    scored, and what it invents there is. They are upright, RGB as BT.601, as in a prediction.
 
     Args:
         source: a folder, a file, a glob, or several of these.
         detectors: `retinaface` (dfx's own), `haar`, `mtcnn`, `blazeface`, `hog`, `yunet=FILE.onnx`, `yolo=FILE.onnx`.
             `dfx.detectors` says where each comes from, and what the ONNX files must look like.
-        pictures: of each video.
+        pictures: of each video, spread evenly over it, in place of those.
         limits: time, memory, pixels and duration a video; ten minutes and 8 GiB unless told.
         workers: processes, one a core unless told.
         follow_symlinks: also follow links that lead out of the folder.
@@ -60,7 +61,7 @@ def faces(
     Raises:
         MissingInputError, InputError, DependencyError, ModelError: before any video is opened.
     """
-    if pictures < 1:
+    if pictures is not None and pictures < 1:
         raise InputError(f"pictures is {pictures}; at least 1 is needed")
     names = tuple(one.name for one in choose(detectors))
     found = find(source, follow_symlinks=follow_symlinks)
@@ -78,16 +79,17 @@ def faces(
 class FacesChore:
     """Looks for faces in one video after the other, in a child process."""
 
-    def __init__(self, limits: Limits, detectors: list[str], pictures: int) -> None:
+    def __init__(self, limits: Limits, detectors: list[str], pictures: int | None) -> None:
         self._limits, self._pictures = limits, pictures
+        self._pipeline = Pipeline(limits=limits) if pictures is None else None
         self._detectors = open_detectors(choose(detectors))
 
     def __call__(self, path: str) -> dict[str, Any]:
         """What each detector found in each picture, and the most disputed pictures."""
         info = probe(path, limits=self._limits)
         looks, shown = list[Look](), list[tuple[int, int, Planes]]()
-        plan = plan_of(info, indices_of(info, count=self._pictures))
-        for window in PyAVDecoder(self._limits.pixels).read(info, plan):
+        indices = self._pipeline.looked_at(info) if self._pipeline else indices_of(info, count=self._pictures)
+        for window in PyAVDecoder(self._limits.pixels).read(info, plan_of(info, indices)):
             for index, seconds, planes in zip(window.index, window.seconds, window.pictures, strict=True):
                 assert isinstance(planes, Planes)
                 looks.append(look(int(index), float(seconds), rgb_of(planes), self._detectors))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from tqdm import tqdm
 
@@ -21,6 +21,9 @@ from dfx.find import Found, find
 from dfx.labels import UNKNOWN, Entry, entries_beside, original_of, read_entries
 from dfx.settings import Limits
 from dfx.table import SHOWN, Row, Tabular, write_bytes
+
+if TYPE_CHECKING:
+    from dfx.charts import Chart
 
 MOST_VALUES = 8  # of one fact that the summary counts apart
 BRIEF = ("filename", "codec", "size", "rate", "frames", "duration", "audio", "label", "problems")
@@ -135,7 +138,21 @@ class Inspection(Tabular, Sequence[Inspected]):
 
     def _repr_html_(self) -> str:
         rest = f"<p>... {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
-        return self.summary._repr_html_() + self.brief[:SHOWN]._repr_html_() + rest
+        return self.summary._repr_html_() + self._charts_html() + self.brief[:SHOWN]._repr_html_() + rest
+
+    def charts(self) -> tuple[Chart, ...]:
+        """How long the videos are; their codecs, sizes, labels and problems, where there are any."""
+        from dfx.charts import bars_chart, spread_chart
+
+        durations = [item.facts.duration for item in self.items if item.facts.duration is not None]
+        counts = {
+            "Codecs": Counter(item.facts.codec or "unknown" for item in self.items),
+            "Sizes": Counter(item.size or "unknown" for item in self.items),
+            "Labels": Counter(item.entry.label or "none" for item in self.items if self.labelled),
+            "Problems": Counter(problem.split(":")[0] for item in self.items for problem in item.problems),
+        }
+        bars = [bars_chart(title, found.most_common()) for title, found in counts.items() if found]
+        return (*([spread_chart("Durations", "seconds", durations)] if durations else []), *bars)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from dfx.errors import InputError, MissingInputError, OutputError
-from dfx.messages import from_prediction, to_prediction
+from dfx.record import from_prediction, to_prediction
 from dfx.values import Prediction
 
-VERSION = 2
+VERSION = 3
+READABLE = (2, 3)  # version 2 says nothing of dropped tracks
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS videos (
@@ -52,8 +53,9 @@ def read(path: Path) -> Remembered:
             f"{path} cannot be read as a journal of dfx ({error}): name the <CSV>.journal of a run"
         ) from error
     settings = json.loads(noted[0]) if noted else {}
-    if settings.get("journal") != VERSION:
-        raise InputError(f"{path} is of version {settings.get('journal')}; this dfx reads {VERSION}: score again")
+    if settings.get("journal") not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise InputError(f"{path} is of version {settings.get('journal')}; this dfx reads {known}: score again")
     return Remembered(settings, found)
 
 

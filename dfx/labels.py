@@ -12,9 +12,9 @@ from typing import Any
 
 from dfx.errors import InputError, MissingInputError
 from dfx.find import Found
-from dfx.score import WORDS
 
 LABELS = ("REAL", "FAKE")
+WORDS = {"FAKE": 1, "REAL": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
 
 
 @dataclass(frozen=True, slots=True)

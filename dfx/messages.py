@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
-
-from dfx.values import ClipScore, Prediction, Reason
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -20,14 +17,3 @@ def decode(line: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise ValueError(f"a message must be an object; got {line[:80]!r}")
     return message
-
-
-def from_prediction(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as plain values; floats survive to the bit."""
-    return asdict(prediction)
-
-
-def to_prediction(plain: dict[str, Any]) -> Prediction:
-    """The inverse of `from_prediction`."""
-    clips = tuple(ClipScore(**{**clip, "box": tuple(clip["box"])}) for clip in plain["clips"])
-    return Prediction(**{**plain, "reason": Reason(plain["reason"]), "clips": clips})

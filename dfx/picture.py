@@ -1,7 +1,8 @@
-"""Pictures for people: small ones of a frame, strips of a face clip, as WebP."""
+"""Pictures for people: what is shown of a window, small pictures of a frame, strips of a face clip, as WebP."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from dfx import ops
 from dfx.ops.geometry import fit
-from dfx.values import Pixels, Planes
+from dfx.values import Pixels, Planes, Track
 
 SCENE = 384  # pixels of a scene's longer side
 FACE = 128  # pixels of a face's side in a strip
@@ -18,6 +19,20 @@ MOST_BYTES = 18_000  # a picture: three a video, in base64, are 29 MB for 400 vi
 QUALITIES = (65, 40, 20, 5)  # WebP's, tried until a picture is small enough
 LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 """Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a person is shown of one window.
+
+    start, end: seconds of its first and last picture; scene: its middle picture, small, RGB uint8 [H, W, 3]; faces:
+    each track with its clip, uint8 [T, 3, S, S], as the classifier sees it.
+    """
+
+    start: float
+    end: float
+    scene: Pixels
+    faces: tuple[tuple[Track, Pixels], ...]
 
 
 def scene(planes: Planes) -> Pixels:

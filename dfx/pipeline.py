@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -14,7 +15,7 @@ import numpy as np
 
 from dfx import ops
 from dfx.aggregate import aggregate
-from dfx.classify import Classifier
+from dfx.classify import Ensemble
 from dfx.crop import crop_track
 from dfx.decode import Decoder
 from dfx.decode.dali import DALIDecoder
@@ -23,7 +24,7 @@ from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
 from dfx.errors import DeviceError, VideoError
 from dfx.ops.cuda import DeviceArray, Lane, compute_capability
-from dfx.picture import scene
+from dfx.picture import View, scene
 from dfx.plan import plan
 from dfx.probe import probe
 from dfx.settings import Limits, Settings
@@ -32,6 +33,7 @@ from dfx.track import join, sift
 from dfx.values import (
     HOST,
     ClipScore,
+    Dropped,
     Followed,
     Frames,
     Pixels,
@@ -41,10 +43,12 @@ from dfx.values import (
     Track,
     Verdict,
     VideoInfo,
-    View,
 )
 
 Found = TypeVar("Found")
+Cuts = list[Pixels | DeviceArray]  # a person's clip in one window, once for each way in which the classifiers want it
+Seen = tuple[Followed, Cuts]
+"""A track and its clips; none where it was dropped before they were cut."""
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
 
 
@@ -70,7 +74,7 @@ class Pipeline:
         self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
         self.gpu_decoder = DALIDecoder(device, self._lane.stream, self.limits.pixels) if self._lane else None
         self.detector = Detector(self.settings.detector, self._lane, engines)
-        self.classifier = Classifier(self.settings.model, self._lane, engines)
+        self.classifier = Ensemble(self.settings.models, self._lane, engines)
 
     def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
         """Scores one video. Whatever is wrong with it becomes a reason on its row; only DeviceError is raised.
@@ -100,15 +104,20 @@ class Pipeline:
         """The windows that a prediction looks at."""
         return self._plan(info, self.settings.windows)
 
+    def looked_at(self, info: VideoInfo) -> list[int]:
+        """The frames in which a prediction looks for faces, in order of presentation."""
+        windows = self.plan(info).windows
+        return sorted({window.frames[at] for window in windows for at in _looks(window.count, window.stride)})
+
     def clips(self, path: str | Path, chosen: Plan | None = None) -> list[tuple[Track, Pixels]]:
-        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them.
+        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the first classifier sees them.
 
         chosen: other windows than those of a prediction.
         """
         with self._on_device():
             info = probe(path, limits=self.limits)
-            pairs = _living(self._through(self._cut, info, chosen or self.plan(info)))
-            return [(track, np.asarray(clip)) for track, clip in pairs]
+            seen = _judged(self._through(self._cut, info, chosen or self.plan(info)))
+            return [(track, np.asarray(cuts[0])) for track, cuts in _living(seen)]
 
     def tracks(self, path: str | Path) -> list[Track]:
         """The people in a video: a track for each person and window, in order of time."""
@@ -118,10 +127,7 @@ class Pipeline:
         """What `tracks` says, with the tracks that were dropped and why, window by window."""
         with self._on_device():
             info = probe(path, limits=self.limits)
-            seen = self._through(self._cut_all, info, self._plan(info, self.settings.windows))
-        kept = [(each.track, clip) for each, clip in seen if each.verdict is None]
-        verdicts = iter(_pictures(kept))
-        return [replace(each, verdict=each.verdict or next(verdicts)) for each, _ in seen]
+            return [each for each, _ in _judged(self._through(self._cut, info, self.plan(info)))]
 
     def views(self, info: VideoInfo, windows: int) -> list[View]:
         """What a person is shown of a video, window by window: those that a prediction of so many windows looks at.
@@ -133,21 +139,26 @@ class Pipeline:
     def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
         info = probe(path, limits=self.limits)
         chosen = self._plan(info, windows)
-        row = replace(row, windows=len(chosen.windows))
-        pairs = _living(self._through(self._cut, info, chosen))
+        seen = _judged(self._through(self._cut, info, chosen))
+        dropped = tuple(_dropped(each.track, each.verdict) for each, _ in seen if each.verdict)
+        row = replace(row, windows=len(chosen.windows), dropped=dropped)
+        pairs = _living(seen)
         if not pairs:
-            return replace(row, reason=Reason.NO_FACE, detail="no face was found in the pictures that were looked at")
+            return replace(row, reason=Reason.NO_FACE, detail=_faceless(dropped))
         tracks = [track for track, _ in pairs]
-        logits = self.classifier.score([clip for _, clip in pairs])
-        people = join(tracks)
-        clips = tuple(_evidence(*item) for item in zip(people, tracks, logits.tolist(), strict=True))
-        settings, calibration = self.settings, self.classifier.contract.calibration
-        probability = aggregate(clips, calibration, settings.clip_range, settings.prevalence)
+        said = self.classifier.score([cuts for _, cuts in pairs])
+        people, settings = join(tracks), self.settings
+        clips = tuple(self._evidence(*item) for item in zip(people, tracks, said.tolist(), strict=True))
+        probability = aggregate(clips, self.classifier.calibration, settings.clip_range, settings.prevalence)
         return replace(row, probability=probability, reason=Reason.OK, faces=len(set(people)), clips=clips)
 
+    def _evidence(self, person: int, track: Track, said: list[float]) -> ClipScore:
+        """said: the logit of each classifier."""
+        return ClipScore(person, *_place(track), self.classifier.mean(said), self.classifier.opinions(said))
+
     def _plan(self, info: VideoInfo, windows: int) -> Plan:
-        contract = self.classifier.contract
-        return plan(info, windows=windows, count=contract.clip_length, stride=contract.clip_stride)
+        count, stride = self.classifier.window
+        return plan(info, windows=windows, count=count, stride=stride)
 
     def _through(self, stage: Callable[[Frames], list[Found]], info: VideoInfo, chosen: Plan) -> list[Found]:
         """What a stage finds in the decoded windows. What the GPU's decoder cannot read, the CPU's reads."""
@@ -161,37 +172,47 @@ class Pipeline:
     def _on_device(self) -> AbstractContextManager[object]:
         return self._lane or nullcontext()
 
-    def _cut(self, frames: Frames) -> list[tuple[Track, Pixels | DeviceArray]]:
-        return [(track, crop_track(frames, track, self.classifier.contract)) for track in self._follow(frames)]
+    def _cut(self, frames: Frames) -> list[Seen]:
+        return [(each, [] if each.verdict else self._cuts(frames, each.track)) for each in self._follow(frames)]
 
-    def _cut_all(self, frames: Frames) -> list[tuple[Followed, Pixels | DeviceArray]]:
-        contract = self.classifier.contract
-        return [(each, crop_track(frames, each.track, contract)) for each in self._sift(frames)]
+    def _cuts(self, frames: Frames, track: Track) -> Cuts:
+        return [crop_track(frames, track, contract) for contract in self.classifier.cuts]
 
     def _view(self, frames: Frames) -> list[View]:
-        faces = tuple((track, np.asarray(clip)) for track, clip in self._cut(frames))
+        faces = tuple((track, np.asarray(cuts[0])) for track, cuts in _living(self._cut(frames)))
         middle = scene(frames.pictures[len(frames) // 2])  # type: ignore[arg-type]
         return [View(float(frames.seconds[0]), float(frames.seconds[-1]), middle, faces)]
 
-    def _follow(self, frames: Frames) -> list[Track]:
-        return [each.track for each in self._sift(frames) if each.verdict is None]
-
-    def _sift(self, frames: Frames) -> list[Followed]:
-        step = max(1, DETECT_EVERY // frames.window.stride)
-        looked = sorted({*range(0, len(frames), step), len(frames) - 1})
-        faces = self.detector.watch([frames.pictures[i] for i in looked])
+    def _follow(self, frames: Frames) -> list[Followed]:
+        looked = _looks(len(frames), frames.window.stride)
+        faces = self.detector.watch([frames.pictures[i] for i in looked])  # type: ignore[arg-type]
         return sift(frames, dict(zip(looked, faces, strict=True)))
 
 
-def _pictures(pairs: Sequence[tuple[Track, Pixels | DeviceArray]]) -> list[Verdict | None]:
-    """The verdict that all windows together give on each track."""
+def _looks(count: int, stride: int) -> list[int]:
+    """The places in a window of so many frames where faces are looked for: its first, its last, and some between."""
+    return sorted({*range(0, count, max(1, DETECT_EVERY // stride)), count - 1})
+
+
+def _judged(seen: Sequence[Seen]) -> list[Seen]:
+    """With the verdicts that all windows together give: posters and prints."""
+    pairs = _living(seen)
     tracks = [track for track, _ in pairs]
-    return pictures(tracks, [clip for _, clip in pairs], join(tracks))
+    verdicts = iter(pictures(tracks, [cuts[0] for _, cuts in pairs], join(tracks)))
+    return [(each if each.verdict else replace(each, verdict=next(verdicts)), cuts) for each, cuts in seen]
 
 
-def _living(pairs: list[tuple[Track, Pixels | DeviceArray]]) -> list[tuple[Track, Pixels | DeviceArray]]:
-    """Without posters and prints."""
-    return [pair for pair, verdict in zip(pairs, _pictures(pairs), strict=True) if verdict is None]
+def _living(seen: Sequence[Seen]) -> list[tuple[Track, Cuts]]:
+    """Without what was dropped."""
+    return [(each.track, cuts) for each, cuts in seen if each.verdict is None]
+
+
+def _faceless(dropped: Sequence[Dropped]) -> str:
+    """Why no face was scored."""
+    if not dropped:
+        return "no face was found in the pictures that were looked at"
+    counts = Counter(track.verdict for track in dropped).most_common()
+    return f"no real face was found, only {', '.join(f'{verdict} ({count})' for verdict, count in counts)}"
 
 
 def _all(stage: Callable[[Frames], list[Found]], windows: Iterator[Frames]) -> list[Found]:
@@ -199,13 +220,12 @@ def _all(stage: Callable[[Frames], list[Found]], windows: Iterator[Frames]) -> l
     return list(chain.from_iterable(map(stage, windows)))
 
 
-def _evidence(person: int, track: Track, logit: float) -> ClipScore:
+def _dropped(track: Track, verdict: Verdict) -> Dropped:
+    return Dropped(verdict, *_place(track))
+
+
+def _place(track: Track) -> tuple[float, float, tuple[float, float, float, float], float]:
+    """Start, end, mean box and mean confidence."""
     left, top, right, bottom = track.boxes.mean(axis=0, dtype=np.float64).tolist()
-    return ClipScore(
-        track=person,
-        start=float(track.seconds[0]),
-        end=float(track.seconds[-1]),
-        box=(left, top, right, bottom),
-        confidence=float(track.scores.mean(dtype=np.float64)),
-        logit=logit,
-    )
+    confidence = float(track.scores.mean(dtype=np.float64))
+    return float(track.seconds[0]), float(track.seconds[-1]), (left, top, right, bottom), confidence

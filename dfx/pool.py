@@ -5,17 +5,12 @@ A worker that dies or outstays the limit costs the video that it died of that vi
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict
-from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,100 +19,14 @@ from dfx.device import Crew
 from dfx.errors import DfxError
 from dfx.govern import Job, Schedule
 from dfx.infer.session import fingerprint
-from dfx.messages import decode, encode, to_prediction
+from dfx.process import START_SECONDS, STOP_SECONDS, Process, WorkerDied
+from dfx.record import to_prediction
 from dfx.settings import Limits, Settings
 from dfx.values import HOST, Prediction, Reason
 
 COMMAND = [sys.executable, "-P", "-m", "dfx.worker"]
-START_SECONDS = 120.0  # a cold disk reads 100 MB of libraries in far less
-STOP_SECONDS = 1.0  # a killed process that is not gone by then hangs in the system, and is left to it
 RETRIES = (1.0, 10.0, 60.0)  # seconds to wait before a worker that could not start is started again
 FOREVER = 10.0 * 365 * 86400
-
-
-class WorkerDied(Exception):
-    """The process ended, or was ended, before it answered. expired: this very message had run out of time."""
-
-    def __init__(self, status: int | None, expired: bool = False) -> None:
-        super().__init__(f"exit status {status}")
-        self.status, self.expired = status, expired
-
-
-class Process:
-    """One process, the pipe to it, and the answers that are waited for, in any number of threads.
-
-    alive: whether it may still answer; command: what is started, a scoring worker unless told.
-    """
-
-    def __init__(self, command: Sequence[str] = ()) -> None:
-        self._popen = _spawn(command or COMMAND)
-        self._waiting: dict[int, Future[dict[str, Any]]] = {}
-        self._lock, self._numbers, self._ended = threading.Lock(), count(), False
-        self.alive = True
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        return self._popen.pid
-
-    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Sends a message and waits for its answer; raises WorkerDied, having killed the process if time ran out."""
-        number, answer = next(self._numbers), Future[dict[str, Any]]()
-        with self._lock:
-            self._waiting[number] = answer
-            if self._ended or not self._write(message | {"id": number}):
-                self.kill()
-                raise WorkerDied(self._popen.poll())
-        try:
-            return answer.result(seconds)
-        except TimeoutError:
-            self.kill()
-            raise WorkerDied(None, expired=True) from None
-
-    def kill(self) -> None:
-        """Ends the process at once, from any thread; what it has in hand is not answered."""
-        self.alive = False
-        self._popen.kill()
-
-    def bury(self) -> None:
-        """Kills it, and gives back what it held here. A process that hangs in the system is left to it."""
-        self.kill()
-        self._reader.join(STOP_SECONDS)
-        if not self._reader.is_alive():
-            for pipe in (self._popen.stdin, self._popen.stdout):
-                with contextlib.suppress(OSError):
-                    assert pipe is not None
-                    pipe.close()
-
-    def _write(self, message: dict[str, Any]) -> bool:
-        assert self._popen.stdin
-        try:
-            self._popen.stdin.write(encode(message))
-            self._popen.stdin.flush()
-        except (OSError, ValueError):
-            return False
-        return True
-
-    def _read(self) -> None:
-        assert self._popen.stdout
-        try:
-            for line in self._popen.stdout:
-                answer = decode(line)
-                self._waiting.pop(answer.pop("id")).set_result(answer)
-        except (OSError, ValueError, KeyError):  # what is no answer; it is not to be trusted any more
-            pass
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        self.kill()
-        status = self._popen.wait()
-        with self._lock:
-            self._ended = True
-            for answer in self._waiting.values():
-                answer.set_exception(WorkerDied(status))
 
 
 class Worker:
@@ -152,7 +61,7 @@ class Worker:
                 return
             if self._process is not None:
                 self._process.bury()
-            self._process = Process()
+            self._process = Process(COMMAND)
             if self._stopped:
                 self._process.kill()
             try:
@@ -185,16 +94,6 @@ class Worker:
             self._process.bury()
 
 
-def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment(),
-        start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
-    )
-
-
 def _epitaph(job: Job, prior: float, death: WorkerDied, took: float) -> Prediction:
     """The row of a video that its worker died of."""
     if death.expired:
@@ -216,7 +115,7 @@ class Pool:
         self, settings: Settings, limits: Limits, crews: Sequence[Crew], deadline: float | None = None
     ) -> None:
         self._prior, self._deadline = settings.prior, deadline
-        models = {str(path): fingerprint(path) for path in (settings.detector, settings.model)}
+        models = {str(path): fingerprint(path) for path in (settings.detector, *settings.models)}
         hello = {"settings": settings.to_json(), "limits": asdict(limits), "models": models}
         self._workers = [Worker(hello | asdict(crew)) for crew in crews]
         self._refuge, self._alone = Worker(hello | asdict(Crew())), threading.Lock()
@@ -312,15 +211,3 @@ class Pool:
             except DfxError:
                 if pause is None or self._closing.wait(pause):
                     raise
-
-
-def default_workers() -> int:
-    """One a core that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def environment() -> dict[str, str]:
-    """The parent's import path, so that a worker imports what its parent imports, wherever a notebook put it."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,8 @@ from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
 from dfx.journal import Journal
 from dfx.pipeline import Pipeline
-from dfx.pool import Pool, default_workers
+from dfx.pool import Pool
+from dfx.process import default_workers
 from dfx.results import FaceTracks, Predictions
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason
@@ -54,7 +56,7 @@ def predict_dir(
         source: what to score.
         out: the CSV to write.
         sample_submission: a CSV `filename,label` that fixes the rows and their order; a missing file keeps its row.
-        settings: models, windows a video, prior, clip range.
+        settings: models, windows a video, prior, clip range. Of several classifiers the calibrated logits are averaged.
         limits: time, memory, pixels and duration a video.
         budget: wall time for this call, as "8h30m", 90.0 seconds or a timedelta. It ends in time with a complete CSV:
             first every video is given a short look, then what is left buys more windows for those where they change the
@@ -83,7 +85,7 @@ def predict_dir(
         raise InputError(f"workers is {workers}; at least 1 is needed")
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
     folder = Path(engines) if engines is not None else None
-    choice = equip(choose(device), [settings.detector, settings.model], folder, deadline)
+    choice = equip(choose(device), [settings.detector, *settings.models], folder, deadline)
     crews = choice.crews(workers, default_workers())[: max(1, len(found))]
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(Path(out), settings, fresh)) if out is not None else None
@@ -98,7 +100,7 @@ def predict_dir(
             _drain(run, pool.run(schedule), schedule, progress)
         else:
             run.write()
-    return run.predictions()
+    return replace(run.predictions(), device=choice.why)
 
 
 def predict_video(path: str | Path, *, settings: Settings | None = None) -> Prediction:
@@ -162,7 +164,7 @@ class _Run:
 
     def predictions(self) -> Predictions:
         """A row for every video that was found or asked for."""
-        return Predictions(tuple(self._row(item) for item in self._found))
+        return Predictions(tuple(self._row(item) for item in self._found), self.paths)
 
     def _given(self, name: str) -> int:
         return self._known[name][1] if name in self._known else 0
@@ -198,7 +200,7 @@ def _less_margin(budget: float) -> float:
 def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:
     named = settings.to_json() | {
         "detector": fingerprint(settings.detector),
-        "model": fingerprint(settings.model),
+        "models": [fingerprint(path) for path in settings.models],
         "dfx": version("dfx"),
     }
     return Journal.open(out.with_name(out.name + ".journal"), named, fresh=fresh)

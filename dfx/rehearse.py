@@ -25,8 +25,8 @@ from dfx.errors import InputError
 from dfx.find import find
 from dfx.govern import LADDER, seconds_of
 from dfx.mix import made_clips
-from dfx.pool import default_workers
 from dfx.predict import predict_dir
+from dfx.process import default_workers
 from dfx.results import Predictions
 from dfx.settings import Settings
 from dfx.table import Row, Tabular

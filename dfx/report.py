@@ -5,40 +5,42 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from tqdm import tqdm
 
 from dfx.aggregate import aggregate
-from dfx.charts import histogram, reliability, roc
+from dfx.charts import reliability, roc, scores_chart
+from dfx.classify import Ensemble
 from dfx.doubts import doubts
+from dfx.draw import TEMPLATES, environment
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.evidence import Sight, gather, request
-from dfx.infer import ClassifierContract, open_session
 from dfx.infer.session import fingerprint
-from dfx.journal import read, state_of
+from dfx.journal import VERSION, read, state_of
 from dfx.results import Predictions
 from dfx.score import Report, log_loss, read_labels, score
 from dfx.settings import MODELS, Limits, Settings
 from dfx.table import _replacement as replacement
 from dfx.table import text_of as printable
-from dfx.values import ClipScore, Prediction, Reason
+from dfx.values import ClipScore, Prediction, Reason, Verdict
 
 PICTURES = 400  # videos with pictures, at most: about 11 MB of them
-TEMPLATES = Path(__file__).parent / "templates"
 SHIPPED = Settings()
 FALSE_ALARMS, ACCURACY = 0.35, 0.635  # of the shipped classifier, at 0.5: CLASSIFIER_CARD.md; a test compares them
 BASE_RATES = (0.5, 0.1, 0.01, 0.001)  # shares of fakes among videos
 EXAMPLE = 10_000  # videos that the base rates are told with
+LEFT_OUT = "Tracks left out as no real face"
 
 MEANINGS = {
     Reason.OK: "scored",
@@ -50,6 +52,14 @@ MEANINGS = {
     Reason.TIMEOUT: "took longer than the limit",
     Reason.CRASHED: "its worker died",
     Reason.OUT_OF_BUDGET: "the run ended before its turn came",
+}
+
+VERDICTS = {
+    Verdict.BLIP: "seen in fewer than half of the looks",
+    Verdict.NESTED: "a part of another face, or one that holds it",
+    Verdict.POSTER: "a picture on a wall or a screen: small, and still",
+    Verdict.PRINT: "a picture on clothes: below a face, and without life of its own",
+    Verdict.CROWD: "one more than the faces that are scored, which are the largest and surest",
 }
 
 
@@ -110,7 +120,7 @@ def from_journal(
     videos: str | Path | None = None,
     labels: str | Path | None = None,
     detector: Path = SHIPPED.detector,
-    model: Path = SHIPPED.model,
+    models: Sequence[Path] = SHIPPED.models,
     limits: Limits | None = None,
     workers: int | None = None,
     pictures: int = PICTURES,
@@ -124,7 +134,7 @@ def from_journal(
         videos: the folder that was scored; without it, or for a file that is missing or not the one that was scored
             (by size and date), a video has its row without pictures.
         labels: the challenge's metadata.json, or a CSV of filename,label.
-        detector, model: those of the run.
+        detector, models: those of the run.
         limits: what decoding a video again may cost.
         workers: processes that decode, one a core unless told.
         pictures: videos that get pictures, at most; those with the highest scores come first.
@@ -134,7 +144,7 @@ def from_journal(
         MissingInputError, InputError, ModelError, OutputError, DependencyError: each in one line.
     """
     remembered = read(Path(journal))
-    settings = _settings(remembered.settings, detector, model, Path(journal))
+    settings = _settings(remembered.settings, detector, models, Path(journal))
     rows = {name: row for name, (row, _, _) in remembered.rows.items()}
     states = {name: state for name, (_, _, state) in remembered.rows.items()}
     paths, absent = _files(Path(videos) if videos is not None else None, states)
@@ -145,7 +155,7 @@ def from_journal(
         settings=settings,
         absent=absent,
         labels=labels,
-        facts={"Device": "not noted in the journal", "dfx that scored": remembered.settings.get("dfx", "unknown")},
+        facts=_facts(remembered.settings),
         limits=limits,
         workers=workers,
         pictures=pictures,
@@ -200,16 +210,24 @@ def base_rates(false_alarms: float, accuracy: float) -> list[dict[str, float]]:
     return rows
 
 
-def _settings(noted: Mapping[str, Any], detector: Path, model: Path, journal: Path) -> Settings:
+def _settings(noted: Mapping[str, Any], detector: Path, models: Sequence[Path], journal: Path) -> Settings:
     """The settings of the run; refuses other models, whose faces and calibration would not be those of the scores."""
-    for option, path in (("detector", detector), ("model", model)):
-        if fingerprint(path) != noted.get(option):
+    noted_models = noted.get("models") or [noted["model"]]  # a journal of version 2 knows one
+    given = [("detector", detector, noted["detector"])]
+    given += [("model", *pair) for pair in zip_longest(models, noted_models)]
+    for option, path, wanted in given:
+        if path is None or fingerprint(path) != wanted:
             raise InputError(
-                f"{path} is not the {option} that the scores in {journal} come from (SHA-256 {noted.get(option)}): "
-                f"name that one with --{option}"
+                f"{path or 'nothing'} is not the {option} that the scores in {journal} come from (SHA-256 {wanted}): "
+                f"name that one with --{option}, as the run did"
             )
     plain = {name: noted[name] for name in ("windows", "prior", "prevalence", "clip_range")}
-    return Settings.from_json(plain | {"detector": detector, "model": model})
+    return Settings.from_json(plain | {"detector": detector, "models": models})
+
+
+def _facts(noted: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"Device": "not noted in the journal", "dfx that scored": noted.get("dfx", "unknown")}
+    return facts if noted.get("journal") == VERSION else facts | {LEFT_OUT: "not noted in this journal, which is older"}
 
 
 def _files(folder: Path | None, states: Mapping[str, tuple[int, int]]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -257,13 +275,8 @@ def _gathered(
 
 def _alone(settings: Settings) -> Callable[[ClipScore], float]:
     """What a clip would score if it were the only one of its video."""
-    calibration = _contract(settings).calibration
+    calibration = Ensemble(settings.models).calibration
     return lambda clip: aggregate([clip], calibration, settings.clip_range, settings.prevalence)
-
-
-def _contract(settings: Settings) -> ClassifierContract:
-    session = open_session(settings.model, ClassifierContract)
-    return ClassifierContract.read(session.metadata, str(settings.model))
 
 
 def _entry(
@@ -282,35 +295,44 @@ def _page(
     facts: Mapping[str, str],
 ) -> str:
     """The HTML. Its security policy lets nothing load, and no script or style run but its own two."""
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = printable
-    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
-    shipped = fingerprint(settings.model) == fingerprint(SHIPPED.model)
+    style, script = ((TEMPLATES / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    shipped = list(map(fingerprint, settings.models)) == list(map(fingerprint, SHIPPED.models))
     scores = [entry.row.probability for entry in entries if entry.scored]
-    return environment.get_template("report.html.j2").render(
-        entries=entries,
-        measures=measures,
-        truth=_truth(entries),
-        settings=settings,
-        facts={"Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s", **facts},
-        reasons=rows.reasons,
-        meanings={str(reason): meaning for reason, meaning in MEANINGS.items()},
-        histogram=histogram(scores),
-        scores=scores,
-        base_rates=base_rates(FALSE_ALARMS, ACCURACY) if shipped else [],
-        accuracy=ACCURACY,
-        example=EXAMPLE,
-        cards=_cards(settings),
-        created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-        version=version("dfx"),
-        style=Markup(style),
-        script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'",
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            entries=entries,
+            measures=measures,
+            truth=_truth(entries),
+            settings=settings,
+            facts={
+                "Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s",
+                LEFT_OUT: _left_out(rows),
+                **facts,
+            },
+            verdicts={str(verdict): meaning for verdict, meaning in VERDICTS.items()},
+            reasons=rows.reasons,
+            meanings={str(reason): meaning for reason, meaning in MEANINGS.items()},
+            chart=scores_chart(scores),
+            scores=scores,
+            base_rates=base_rates(FALSE_ALARMS, ACCURACY) if shipped else [],
+            accuracy=ACCURACY,
+            example=EXAMPLE,
+            cards=_cards(settings),
+            created=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+            version=version("dfx"),
+            style=Markup(style),
+            script=Markup(script),
+            policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'",
+        )
     )
+
+
+def _left_out(rows: Predictions) -> str:
+    counts = Counter(track.verdict for row in rows for track in row.dropped).most_common()
+    return ", ".join(f"{verdict} {count}" for verdict, count in counts) or "none"
 
 
 def _hash(text: str) -> str:
@@ -329,18 +351,17 @@ def _truth(entries: Sequence[Entry]) -> dict[str, Any] | None:
     return {"roc": roc(y, p), "levels": reliability(y, p), "confusion": confusion}
 
 
-def _cards(settings: Settings) -> dict[str, Markup]:
+def _cards(settings: Settings) -> list[tuple[str, Markup]]:
     """The shipped models' cards as HTML; for another model, what is known of it."""
-    cards = {}
-    for title, path, ours in (
-        ("Classifier", settings.model, SHIPPED.model),
-        ("Face detector", settings.detector, SHIPPED.detector),
-    ):
-        text = f"{path.name} is not the model that ships with dfx. dfx knows nothing of its training or its errors."
+    named = [("Classifier", path) for path in settings.models] + [("Face detector", settings.detector)]
+    return [(title, _html(_card(path))) for title, path in named]
+
+
+def _card(path: Path) -> str:
+    for ours in (*SHIPPED.models, SHIPPED.detector):
         if fingerprint(path) == fingerprint(ours):
-            text = (MODELS / f"{ours.stem.upper()}_CARD.md").read_text(encoding="utf-8")
-        cards[title] = _html(text)
-    return cards
+            return (MODELS / f"{ours.stem.upper()}_CARD.md").read_text(encoding="utf-8")
+    return f"{path.name} is not the model that ships with dfx. dfx knows nothing of its training or its errors."
 
 
 def _html(text: str) -> Markup:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from dfx.doubts import uncertain
 from dfx.table import Row, Tabular, write_csv
-from dfx.values import Prediction, Track
+from dfx.values import Prediction, Reason, Track
+
+if TYPE_CHECKING:
+    from dfx.charts import Chart
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Predictions(Tabular, Sequence[Prediction]):
-    """The rows of a run, in the order of the CSV."""
+    """The rows of a run, in the order of the CSV.
+
+    paths: where the videos lie, by name; device: what the run was done on, and why, in one line.
+    """
 
     items: tuple[Prediction, ...]
+    paths: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    device: str = field(default="", compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
     @overload
     def __getitem__(self, index: slice) -> Predictions: ...
     def __getitem__(self, index: int | slice) -> Prediction | Predictions:
-        return Predictions(self.items[index]) if isinstance(index, slice) else self.items[index]
+        return replace(self, items=self.items[index]) if isinstance(index, slice) else self.items[index]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -46,6 +54,14 @@ class Predictions(Tabular, Sequence[Prediction]):
         for row in self.items:
             unsure = uncertain(row)
             yield row.filename, row.probability, str(row.reason), unsure, row.faces, round(row.seconds, 3), row.detail
+
+    def charts(self) -> tuple[Chart, ...]:
+        """How the scores are spread, and the reasons."""
+        from dfx.charts import bars_chart, scores_chart
+
+        scores = [row.probability for row in self.items if row.reason == Reason.OK]
+        reasons = bars_chart("Videos by reason", self.reasons.items())
+        return (scores_chart(scores), reasons) if scores else (reasons,)
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the challenge's `filename,label`, atomically, with six decimals. Raises OutputError."""

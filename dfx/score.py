@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.errors import InputError, MissingInputError
+from dfx.labels import WORDS
 from dfx.results import Predictions
 from dfx.table import Row, Tabular
 
@@ -22,7 +23,6 @@ Ranks = NDArray[np.intp]
 SMALLEST = 1e-15  # the challenge's bound on a probability before its logarithm is taken
 RESAMPLES, SEED = 2000, 0
 BINS = 15  # equal bins of the expected calibration error, as in Guo et al., ICML 2017
-WORDS = {"FAKE": 1, "REAL": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

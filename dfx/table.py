@@ -17,6 +17,8 @@ from dfx.errors import DependencyError, OutputError
 if TYPE_CHECKING:
     import pandas
 
+    from dfx.charts import Chart
+
 SHOWN = 20  # rows in a terminal or a notebook
 Row = Sequence[Any]
 
@@ -59,7 +61,22 @@ class Tabular:
         ]
         return "\n".join([*lines, *_more(len(rows))])
 
+    def charts(self) -> Sequence[Chart]:
+        """What a notebook draws below the table."""
+        return ()
+
     def _repr_html_(self) -> str:
+        return self._table_html() + self._charts_html()
+
+    def _charts_html(self) -> str:
+        charts = self.charts()
+        if not charts:
+            return ""
+        from dfx.draw import charts_html
+
+        return charts_html(charts)
+
+    def _table_html(self) -> str:
         rows = list(self.rows())
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns())
         body = "".join(

@@ -278,26 +278,13 @@ class Followed:
     verdict: Verdict | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """What a person is shown of one window.
-
-    start, end: seconds of its first and last picture; scene: its middle picture, small, RGB uint8 [H, W, 3]; faces:
-    each track with its clip, uint8 [T, 3, S, S], as the classifier sees it.
-    """
-
-    start: float
-    end: float
-    scene: Pixels
-    faces: tuple[tuple[Track, Pixels], ...]
-
-
 @dataclass(frozen=True, slots=True)
 class ClipScore:
     """The evidence: what the classifier said of one face clip.
 
     track: number of the person in the video; seconds: the clip's first and last picture; box: xyxy, the track's mean
-    box; confidence: the mean detector score; logit: positive means fake.
+    box; confidence: the mean detector score; logit: positive means fake; opinions: where several classifiers scored,
+    the calibrated logit of each, in the order of the settings.
     """
 
     track: int
@@ -306,6 +293,18 @@ class ClipScore:
     box: tuple[float, float, float, float]
     confidence: float
     logit: float
+    opinions: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A track that was not scored. verdict: why; the rest as a `ClipScore` has it."""
+
+    verdict: Verdict
+    start: float
+    end: float
+    box: tuple[float, float, float, float]
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -362,7 +361,7 @@ class Prediction(Tabular):
 
     filename: as it stands in the CSV; probability: in [0, 1], the prior where the video could not be scored; detail:
     one sentence for people, empty when all is well; faces: people followed; clips: the evidence; windows: of frames
-    that were planned; seconds: time it took.
+    that were planned; seconds: time it took; dropped: tracks that are no real face, or one too many.
     """
 
     filename: str
@@ -373,6 +372,7 @@ class Prediction(Tabular):
     clips: tuple[ClipScore, ...] = ()
     windows: int = 0
     seconds: float = field(default=0.0, compare=False)
+    dropped: tuple[Dropped, ...] = ()
 
     def __repr__(self) -> str:
         said = f", {self.detail!r}" if self.detail else ""

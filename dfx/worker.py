@@ -15,13 +15,15 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any
 
 from dfx.errors import DfxError, ModelError
 from dfx.evidence import show
 from dfx.infer.session import fingerprint
-from dfx.messages import decode, encode, from_prediction
+from dfx.messages import decode
 from dfx.pipeline import Pipeline
+from dfx.record import from_prediction
+from dfx.serving import Replies, claim_stdout, limit_memory
 from dfx.settings import Limits, Settings
 from dfx.values import HOST
 
@@ -52,22 +54,6 @@ def main() -> None:
         _spread(lanes, jobs, replies)
     if hello["device"] != HOST:
         os._exit(0)  # the libraries of a GPU take each other down in no good order
-
-
-class Replies:
-    """The pipe to the parent, which several threads write to."""
-
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe, self._lock = pipe, threading.Lock()
-
-    def send(self, to: Message, message: Message) -> None:
-        """Answers a message."""
-        try:
-            with self._lock:
-                self._pipe.write(encode(message | {"id": to["id"]}))
-                self._pipe.flush()
-        except BrokenPipeError:  # the parent is gone, and with it whoever would read a traceback
-            os._exit(1)
 
 
 def _open(hello: Message) -> list[Pipeline]:
@@ -112,29 +98,11 @@ def _or_die(serve: Callable[[Pipeline], None], lane: Pipeline) -> None:
         os._exit(1)
 
 
-def claim_stdout() -> BinaryIO:
-    """The pipe that standard output was; what a library prints there from now on goes to standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return replies
-
-
 def _check_models(hashes: dict[str, str]) -> None:
     """The models must be those that the run began with: scores of two are never mixed."""
     for path, wanted in hashes.items():
         if fingerprint(Path(path)) != wanted:
             raise ModelError(f"{path} was changed while the run went on: put it back, or start over with --fresh")
-
-
-def limit_memory(limit: int) -> None:
-    """Private writable memory; an allocation beyond it raises MemoryError, which becomes the reason `too_large`."""
-    if sys.platform != "linux":
-        return
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 if __name__ == "__main__":

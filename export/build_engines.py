@@ -28,7 +28,7 @@ from dfx.infer.contract import Shapes
 from dfx.infer.engines import Engine, Fingerprint, engine_of, place
 from dfx.settings import Settings
 
-SHIPPED = (Settings().detector, Settings().model)
+SHIPPED = (Settings().detector, *Settings().models)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import hypothesis
 import pytest
@@ -16,6 +19,7 @@ hypothesis.settings.register_profile("dfx", derandomize=True, deadline=None, dat
 hypothesis.settings.load_profile("dfx")
 
 SHARED = Path(__file__).parents[2] / "shared"
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 def _has(module: str) -> bool:
@@ -62,6 +66,20 @@ def samples() -> Path:
     import dfx.demo
 
     return dfx.demo.SAMPLES
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium: DFX_BROWSER names another. playwright carries no browser, only what talks to one."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    names = [os.environ["DFX_BROWSER"]] if "DFX_BROWSER" in os.environ else BROWSERS
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium-headless-shell, or name one by DFX_BROWSER")
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 # Of the tests of engines. What a GPU is needed for, ONNX Runtime's call of TensorRT, is stood in for; all else is real.

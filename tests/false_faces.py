@@ -210,17 +210,15 @@ def _heads(folder: Path) -> list[Path]:
     return chosen
 
 
+def encoded(case: Case, path: Path) -> Path:
+    """Writes a case as a video whose two halves begin with keyframes."""
+    gop = str(HALF)
+    return encode(path, case.pictures, rate=RATE, g=gop, keyint_min=gop, sc_threshold="0", preset="fast")
+
+
 def judged(pipeline: Pipeline, case: Case, folder: Path) -> list[Outcome]:
     """Encodes a case, and says what became of each of its tracks."""
-    path = encode(
-        folder / "case.mp4",
-        case.pictures,
-        rate=RATE,
-        g=str(HALF),
-        keyint_min=str(HALF),
-        sc_threshold="0",
-        preset="fast",
-    )
+    path = encoded(case, folder / "case.mp4")
     seen = [(followed, _kind(case, followed.track)) for followed in pipeline.followed(path)]
     return [Outcome(case.name, _surest(each, kind, seen), each.verdict) for each, kind in seen]
 

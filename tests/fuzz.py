@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 import dfx
 from dfx.demo import SAMPLES
-from dfx.pool import default_workers
+from dfx.process import default_workers
 from dfx.values import Prediction, Reason
 
 LIMITS = dfx.Limits(seconds=10)

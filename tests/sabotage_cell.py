@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dfx.cell
-from dfx.facts import FactsChore
+from dfx.examine import FactsChore
 
 
 class Sabotaged(FactsChore):
@@ -23,5 +23,5 @@ class Sabotaged(FactsChore):
 
 
 if __name__ == "__main__":
-    dfx.cell.CHORES["facts"] = Sabotaged
+    dfx.cell.CHORES["facts"] = "__main__:Sabotaged"
     dfx.cell.main()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tolerances import NEARBY_LOOK
 
 from dfx.demo import SAMPLES
 from dfx.detect import Detector
@@ -14,7 +14,6 @@ from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.settings import Settings
 from dfx.values import Faces, Planes
-from tolerances import NEARBY_LOOK
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +45,12 @@ def placed(face: Planes, left: int, top: int) -> Planes:
 
 
 def blank(picture: Planes) -> Planes:
-    return replace(picture, y=np.full_like(picture.y, 120), u=np.full_like(picture.u, 128), v=np.full_like(picture.v, 128))
+    grey = {"y": np.full_like(picture.y, 120), "u": np.full_like(picture.u, 128), "v": np.full_like(picture.v, 128)}
+    return replace(picture, **grey)
 
 
 @pytest.fixture
-def looked(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
+def looked(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes that the network is run on."""
     shapes: list[tuple[int, ...]] = []
     run = detector.run
@@ -60,7 +60,7 @@ def looked(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
         return run(images, threshold)
 
     monkeypatch.setattr(detector, "run", noted)
-    yield shapes
+    return shapes
 
 
 def test_faces_near_the_middle_ones_are_those_of_whole_pictures(

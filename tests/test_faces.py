@@ -29,7 +29,7 @@ from dfx.faces import look, rgb_of
 from dfx.frames import plan_of
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
-from dfx.values import Faces, Pixels
+from dfx.values import Faces, Followed, Frames, Pixels
 
 Boxes = Sequence[Sequence[float]]
 GREY: Pixels = np.full((90, 160, 3), 128, np.uint8)
@@ -344,3 +344,20 @@ def test_python_gives_the_same(tmp_path: Path) -> None:
     assert found.detectors == ("retinaface",)
     assert [one.index for one in found[0].looks] == [3, 10, 16]
     assert found.overview.rows()[0][:4] == ("retinaface", 0, 0, 0)
+
+
+def test_unless_told_detectors_see_what_a_prediction_looks_at(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, path, looked = Pipeline(), samples / "real.mp4", list[int]()
+    follow = pipeline._follow
+
+    def noted(frames: Frames) -> list[Followed]:
+        followed = follow(frames)
+        looked.extend(frames.index[followed[0].track.detected].tolist())
+        return followed
+
+    monkeypatch.setattr(pipeline, "_follow", noted)
+    pipeline.predict(path)
+    assert len(looked) >= 6
+    assert pipeline.looked_at(probe(path)) == looked
+    (found,) = dfx.faces(path, ["retinaface"], workers=1)
+    assert [one.index for one in found.looks] == looked

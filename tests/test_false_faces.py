@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from false_faces import FALSE, TRUE, cases, dropped, judged, table
+from false_faces import FALSE, TRUE, cases, dropped, encoded, judged, table
 from numpy.typing import NDArray
 
 from dfx.pipeline import Pipeline
+from dfx.record import from_prediction, to_prediction
 from dfx.sift import change, pictures
 from dfx.values import Track, Verdict
 
@@ -88,6 +90,17 @@ def scored(tmp_path: Path, count: int, folder: Path | None, least: float) -> Non
 
 def test_the_clean_up_keeps_people_and_drops_false_faces(tmp_path: Path) -> None:
     scored(tmp_path, 2, None, 0.9)
+
+
+def test_a_prediction_notes_what_was_dropped_and_why(tmp_path: Path) -> None:
+    pipeline, case = Pipeline(), next(one for one in cases(1, None, seed=1) if "poster" in one.places)
+    path = encoded(case, tmp_path / "case.mp4")
+    row, followed = pipeline.predict(path), pipeline.followed(path)
+    wanted = [(each.verdict, float(each.track.seconds[0])) for each in followed if each.verdict]
+    assert [(track.verdict, track.start) for track in row.dropped] == wanted
+    assert Verdict.POSTER in {track.verdict for track in row.dropped}
+    assert len(row.clips) == sum(each.verdict is None for each in followed)
+    assert to_prediction(json.loads(json.dumps(from_prediction(row)))) == row
 
 
 @pytest.mark.shared

@@ -16,7 +16,7 @@ from dfx.infer.gpu import GRAPHS, GraphSession
 from dfx.ops.cuda import Lane
 from dfx.settings import Settings
 
-MODELS = [(Settings().detector, DetectorContract), (Settings().model, ClassifierContract)]
+MODELS = [(Settings().detector, DetectorContract), (Settings().models[0], ClassifierContract)]
 both = pytest.mark.parametrize(("model", "kind"), MODELS, ids=["detector", "classifier"])
 
 

@@ -173,7 +173,7 @@ def _on_device(pixels: np.ndarray, lane: Lane) -> Surface:
 
 
 def test_a_contract_is_told_by_its_task() -> None:
-    for path, kind in ((Settings().detector, DetectorContract), (Settings().model, ClassifierContract)):
+    for path, kind in ((Settings().detector, DetectorContract), (Settings().models[0], ClassifierContract)):
         metadata = OnnxSession(path, inputs=kind.inputs, outputs=kind.outputs).metadata
         assert type(contract_of(metadata, "m")) is kind
 

@@ -23,7 +23,8 @@ from test_hostile import bomb_of_packets, gif_that_claims
 import dfx
 from dfx import contain
 from dfx.errors import DependencyError, InputError, MissingInputError
-from dfx.facts import Facts, examine
+from dfx.examine import examine
+from dfx.facts import Facts
 from dfx.settings import Limits
 
 MARKUP = "<img src=x onerror=alert(1)> [bold red].mp4"

@@ -9,17 +9,19 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dfx.errors import InputError, OutputError
-from dfx.journal import Journal
-from dfx.values import ClipScore, Prediction, Reason
+from dfx.journal import VERSION, Journal, read
+from dfx.values import ClipScore, Dropped, Prediction, Reason, Verdict
 
 SETTINGS = {"model": "abc", "windows": 2, "clip_range": [0.01, 0.99]}
 EVIDENCE = ClipScore(1, 0.1, 0.2 + 0.1, (0.1, 1 / 3, 1e-300, 1e300), 0.9, -1 / 7)
-ROW = Prediction("odd \udcff\n'\".mp4", 1 / 3, Reason.OK, "detail", 2, (EVIDENCE, EVIDENCE), 0.25)
+DROPPED = Dropped(Verdict.POSTER, 0.1, 0.2 + 0.1, (0.1, 1 / 3, 1e-300, 1e300), 0.9)
+ROW = Prediction("odd \udcff\n'\".mp4", 1 / 3, Reason.OK, "detail", 2, (EVIDENCE, EVIDENCE), 2, 0.25, (DROPPED,))
 
 
 @pytest.fixture
@@ -37,6 +39,28 @@ def test_rows_come_back_to_the_bit(tmp_path: Path, video: Path) -> None:
     assert windows == 2
     assert back == ROW
     assert back.seconds == ROW.seconds
+
+
+@pytest.mark.parametrize("version", [1, 2, VERSION])
+def test_a_journal_from_before_dropped_tracks_is_read_but_not_gone_on_with(
+    tmp_path: Path, video: Path, version: int
+) -> None:
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        journal.add(video, ROW, 2)
+    with sqlite3.connect(tmp_path / "j") as old:
+        old.execute("UPDATE settings SET json = json_set(json, '$.journal', ?)", [version])
+        if version < VERSION:
+            old.execute("UPDATE videos SET row = json_remove(row, '$.dropped')")
+    old.close()
+    if version == 1:
+        with pytest.raises(InputError, match=r"of version 1; this dfx reads 2 and 3"):
+            read(tmp_path / "j")
+        return
+    ((row, _, _),) = read(tmp_path / "j").rows.values()
+    assert row == (ROW if version == VERSION else replace(ROW, dropped=()))
+    if version < VERSION:
+        with pytest.raises(InputError, match="journal was 2 and is 3"), Journal.open(tmp_path / "j", SETTINGS):
+            pass
 
 
 def test_a_changed_or_unknown_video_is_not_done(tmp_path: Path, video: Path) -> None:

@@ -122,7 +122,7 @@ def parse(gpu_python: tuple[str, Path], provider: str, options: dict[str, str]) 
     python, folder = gpu_python
     script = Path(__file__).with_name("parse_options.py")
     done = subprocess.run(
-        [python, str(script), str(Settings().model), provider, json.dumps(options)],
+        [python, str(script), str(Settings().models[0]), provider, json.dumps(options)],
         capture_output=True,
         text=True,
         check=False,

@@ -28,6 +28,16 @@ def test_the_output_of_the_demo_is_the_real_one(tmp_path: Path) -> None:
     assert numbers[0] == pytest.approx(numbers[1], abs=SCORE_BETWEEN_PROCESSORS)
 
 
+def test_the_output_of_probe_is_the_real_one(tmp_path: Path) -> None:
+    shown = re.search(r"<!-- output: dfx probe -->\n```\n(.*?)```", README, re.DOTALL)
+    assert shown
+    video = ROOT / "dfx" / "samples" / "real.mp4"
+    done = subprocess.run(
+        [sys.executable, "-m", "dfx", "probe", video], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert shown[1] == done.stdout.replace(f"{ROOT}/", "")
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
 def test_links_lead_somewhere(target: str) -> None:
     assert (ROOT / target).exists()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,16 @@ import pytest
 from click.testing import CliRunner
 
 import dfx
+import dfx.device
+import dfx.predict
 from dfx import report
-from dfx.charts import histogram, reliability, roc
 from dfx.cli import main
-from dfx.doubts import doubts
+from dfx.device import choose
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.picture import MOST_BYTES, sharpness, webp
 from dfx.results import Predictions
-from dfx.score import auc
 from dfx.settings import MODELS, Settings
-from dfx.values import ClipScore, Prediction, Reason
+from dfx.values import ClipScore, Dropped, Prediction, Reason, Verdict
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>.mp4".replace("/", "\u2215")
 SPOOFED = "harmless\u202e4pm.exe\n.mp4"
@@ -184,7 +182,8 @@ def test_a_journal_leads_to_no_file_outside_the_folder(run: Path, tmp_path: Path
 
 def test_a_video_that_breaks_its_worker_costs_only_its_pictures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dfx.evidence import gather, request
-    from dfx.pool import Worker, WorkerDied
+    from dfx.pool import Worker
+    from dfx.process import WorkerDied
 
     ask = Worker.ask
 
@@ -225,34 +224,6 @@ def test_labels_put_errors_first_and_agree_with_score(page: str, run: Path) -> N
     assert f"{measured.log_loss:.4f}" in page
 
 
-def test_the_roc_curve_has_the_area_of_the_auc() -> None:
-    rng = np.random.default_rng(0)
-    y, p = rng.integers(0, 2, 200).astype(float), rng.integers(0, 20, 200) / 20
-    x, height = np.array(roc(y, p)).T
-    assert (np.diff(x) * (height[1:] + height[:-1]) / 2).sum() == pytest.approx(auc(y, p))
-    assert roc(np.ones(3), np.ones(3)) == []
-
-
-def test_charts_count_every_video() -> None:
-    p = np.linspace(0, 1, 33)
-    assert sum(bar.count for bar in histogram(p.tolist())) == 33
-    assert sum(level.count for level in reliability((p > 0.5).astype(float), p)) == 33
-    assert [bar.count for bar in histogram([])] == [0] * 20
-
-
-def test_doubts_name_what_is_odd_and_only_that() -> None:
-    sound = Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP, replace(CLIP, start=5, end=5.5)))
-    clear = {"clips": [{"sharpness": 90.0, "brightness": 120.0}], "bits": 0.2}
-    assert doubts(sound, clear, lambda clip: 0.9) == ()
-    far = replace(CLIP, box=(0, 0, 30, 40), confidence=0.65)
-    poor = {"clips": [{"sharpness": 2.0, "brightness": 20.0}], "bits": 0.01}
-    said = " ".join(doubts(replace(sound, probability=0.52, faces=2, clips=(far,)), poor, lambda clip: clip.logit))
-    for word in ("close to 0.5", "Only one", "2 people", "35 pixels", "unsure (0.65", "blurred", "dark", "compressed"):
-        assert word in said, word
-    assert "disagree" in doubts(sound, clear, lambda clip: clip.start / 10)[0]
-    assert doubts(Prediction("b", 0.5, Reason.CORRUPT), None, lambda _: 0.5) == ()
-
-
 def test_sharpness_falls_with_blur() -> None:
     clip = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
     blurred = np.repeat(np.repeat(clip[:, :, ::4, ::4], 4, 2), 4, 3)
@@ -264,12 +235,36 @@ def test_another_models_scores_are_not_passed_off_as_ours(run: Path, tmp_path: P
 
     other = brightness_classifier(tmp_path / "other.onnx")
     with pytest.raises(InputError, match=r"other\.onnx is not the model .*--model"):
-        report.from_journal(run / "s.csv.journal", tmp_path / "r.html", model=other, progress=False)
+        report.from_journal(run / "s.csv.journal", tmp_path / "r.html", models=(other,), progress=False)
     rows = Predictions((Prediction("a", 0.9, Reason.OK, clips=(CLIP,)),))
-    report.write(rows, tmp_path / "r.html", paths={}, settings=Settings(model=other), progress=False)
+    report.write(rows, tmp_path / "r.html", paths={}, settings=Settings(models=(other,)), progress=False)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "35 % of real videos" not in page
     assert "knows nothing of its training or its errors" in page
+
+
+def test_what_was_dropped_is_shown_with_the_reason(tmp_path: Path) -> None:
+    tracks = tuple(Dropped(verdict, 0.0, 0.5, (200, 20, 240, 60), 0.8) for verdict in Verdict)
+    page = written(tmp_path / "r.html", Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP,), dropped=tracks))
+    for verdict, meaning in report.VERDICTS.items():
+        assert f"<td><code>{verdict}</code></td><td>{meaning}</td>" in page
+    assert "40 \u00d7 40 at 200, 20" in page
+    assert "poster 1" in page
+    assert "A face was left out as a picture of a face" in page
+    assert "There were more people than are scored" in page
+    nothing = written(tmp_path / "r.html", Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP,)))
+    assert "Left out: no real face" not in nothing
+    assert f"{report.LEFT_OUT}</dt><dd>none" in nothing
+
+
+def test_an_older_journal_says_that_it_knows_of_no_dropped_tracks(run: Path, tmp_path: Path) -> None:
+    journal = shutil.copy(run / "s.csv.journal", tmp_path)
+    with sqlite3.connect(journal) as old:
+        old.execute("UPDATE settings SET json = json_set(json, '$.journal', 2)")
+        old.execute("UPDATE videos SET row = json_remove(row, '$.dropped')")
+    old.close()
+    report.from_journal(journal, tmp_path / "r.html", progress=False)
+    assert "not noted in this journal" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 def test_what_stands_in_the_way_is_said(run: Path, tmp_path: Path) -> None:
@@ -294,33 +289,20 @@ def test_reading_changes_no_journal(run: Path, page: str) -> None:
     assert not list(run.glob("*.lock"))
 
 
-def test_predict_writes_it_too(run: Path, tmp_path: Path) -> None:
-    page = tmp_path / "r.html"
+def test_predict_writes_it_too(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, chosen = tmp_path / "r.html", list[str]()
+    for module in (dfx.device, dfx.predict):
+        monkeypatch.setattr(module, "choose", lambda wanted, choose=choose: chosen.append(wanted) or choose(wanted))
     arguments = ["predict", run / "videos" / "real.mp4", "--out", tmp_path / "s.csv", "--report", page]
     done = CliRunner().invoke(main, [*map(str, arguments), "--device", "cpu", "--quiet"])
     assert done.exit_code == 0, done.output
     text = page.read_text(encoding="utf-8")
     assert "the CPU, as asked for" in text
+    assert chosen == ["cpu"], "the device is chosen once, by the run"
     assert 'class="strip"' in text
 
 
 # In a browser.
-
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium: DFX_BROWSER names another. playwright carries no browser, only what talks to one."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    names = [os.environ["DFX_BROWSER"]] if "DFX_BROWSER" in os.environ else BROWSERS
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium: apt-get install chromium-headless-shell, or name one by DFX_BROWSER")
-    with sync_api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from dfx.cell import CHORES
-from dfx.clip_cache import CachedClips, packed, unpacked
+from dfx.clip_cache import CachedClips, ClipsChore, packed, unpacked
 from dfx.errors import InputError, ModelError
 from dfx.pipeline import Pipeline
 from dfx.settings import MODELS, Limits, Settings
@@ -47,7 +46,7 @@ def test_packing_loses_nothing() -> None:
 
 
 def test_the_cache_holds_what_a_prediction_sees(samples: Path, tmp_path: Path) -> None:
-    answer = CHORES["clips"](Limits(), windows=2)(str(samples / "real.mp4"), str(tmp_path / "real.npz"))
+    answer = ClipsChore(Limits(), windows=2)(str(samples / "real.mp4"), str(tmp_path / "real.npz"))
     clips = CachedClips.open(tmp_path / "real.npz")
     expected = np.stack([clip for _, clip in Pipeline().clips(samples / "real.mp4")])
     assert answer == {"clips": len(clips)}
@@ -132,7 +131,7 @@ def learned(truth: np.ndarray, told: np.ndarray) -> float:
 def test_the_shipped_file_gives_its_weights_back() -> None:
     pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
     from dfx.classify import Classifier
-    from dfx.torch.train import begin
+    from dfx.torch.start import begin
 
     clips = torch.randint(0, 256, (1, CLIP_LENGTH, 3, 160, 160), dtype=torch.uint8)
     with torch.no_grad():
@@ -173,7 +172,7 @@ def test_a_run_is_killed_and_goes_on_to_a_model(samples: Path, tmp_path: Path) -
     assert json.loads((out / "done.json").read_text())["epochs"] == 2
     assert "broken.mp4,corrupt" in (out / "skipped.csv").read_text()
     assert "from nothing" in (out / "card.md").read_text().replace("\n", " ")
-    assert Pipeline(Settings(model=out / "model.onnx")).predict(videos / "real0.mp4").reason == "ok"
+    assert Pipeline(Settings(models=(out / "model.onnx",))).predict(videos / "real0.mp4").reason == "ok"
     other = subprocess.run(
         [*command, "--seed", "5"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-import dfx
 from dfx.cli.looking import audio, faces, frames, inspect, probe
 from dfx.cli.machine import doctor, rehearse
 from dfx.cli.making import bundle, train
@@ -35,7 +34,7 @@ click.ClickException.exit_code = 2
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(dfx.__version__, prog_name="dfx")
+@click.version_option(package_name="dfx", prog_name="dfx")
 def main() -> None:
     """Screen videos for deepfakes, fast.
 

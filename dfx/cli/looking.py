@@ -5,18 +5,26 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import dfx
 from dfx.cli.shared import FOLDER, LINKS, OVERWRITE, QUIET, WORKERS, say, show
-from dfx.extract import Extracted
+
+if TYPE_CHECKING:
+    from dfx.extract import Extracted
 
 
 @click.command()
 @click.argument("video", nargs=-1, required=True, type=click.Path(path_type=Path))
 def probe(video: tuple[Path, ...]) -> None:
-    """Show what the container of each VIDEO says, without decoding a picture."""
+    """Show what the container of each VIDEO says, without decoding a picture.
+
+    \b
+    Example:
+        dfx probe clip.mp4
+    """
     for path in video:
         click.echo(repr(dfx.probe(path)))
 
@@ -176,7 +184,9 @@ def _account(result: Extracted, what: str, out: Path, quiet: bool) -> None:
     show_default=True,
     help="With commas: retinaface, haar, mtcnn, blazeface, hog, yunet=FILE.onnx, yolo=FILE.onnx.",
 )
-@click.option("--frames", "pictures", default=4, show_default=True, help="Pictures of each video, spread evenly.")
+@click.option(
+    "--frames", "pictures", type=int, help="Pictures of each video, spread evenly; else those a prediction looks at."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="CSV to write: a row a box.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="PNG to write: pictures that the detectors differ on.")
 @WORKERS
@@ -185,7 +195,7 @@ def _account(result: Extracted, what: str, out: Path, quiet: bool) -> None:
 def faces(
     source: tuple[str, ...],
     detectors: str,
-    pictures: int,
+    pictures: int | None,
     out: Path | None,
     sheet: Path | None,
     workers: int | None,
@@ -194,7 +204,8 @@ def faces(
 ) -> None:
     """Run face detectors side by side on the same pictures of SOURCE (a folder, a file, a glob, or several files).
 
-    What each finds, how large the faces are, how long it takes, where two of them differ, and what votes would drop.
+    The pictures are those in which a prediction looks for faces, or --frames spread over each video. What each finds,
+    how large the faces are, how long it takes, where two of them differ, and what votes would drop.
 
     \b
     Examples:

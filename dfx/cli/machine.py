@@ -7,13 +7,9 @@ import sys
 from pathlib import Path
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 import dfx
-from dfx.cli.shared import DEVICE
+from dfx.cli.shared import DEVICE, show
 from dfx.settings import Settings
 
 SETTINGS = Settings()
@@ -29,10 +25,7 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(health.to_json(), indent=2))
     else:
-        table = Table(*health.columns(), box=box.ASCII2)
-        for row in health.rows():
-            table.add_row(*map(Text, row))
-        Console().print(table)
+        show(health)
         click.echo(f"can serve: {', '.join(health.serves) or 'nothing'}")
     sys.exit(not health.serves)
 
@@ -80,9 +73,6 @@ def rehearse(
         progress=not quiet,
     )
     if not quiet:
-        table = Table(*found.columns(), box=box.ASCII2)
-        for row in found.rows():
-            table.add_row(*map(Text, map(str, row)))
-        Console().print(table)
+        show(found)
     click.echo(found.verdict)
     sys.exit(not found.fits)

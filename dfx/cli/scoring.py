@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 import dfx
-from dfx.cli.shared import DEVICE
-from dfx.results import Predictions
+from dfx.cli.shared import DEVICE, say, show_rows
 from dfx.settings import Limits, Settings
+
+if TYPE_CHECKING:
+    from dfx.results import Predictions
 
 SETTINGS = Settings()
 LIMITS = Limits()
@@ -26,7 +25,14 @@ LIMITS = Limits()
     "--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write."
 )
 @click.option("--sample-submission", type=click.Path(path_type=Path), help="CSV that fixes the rows and their order.")
-@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="Classifier, an ONNX file.")
+@click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=SETTINGS.models,
+    help="Classifier, an ONNX file; given several times, their calibrated logits are averaged.",
+)
 @click.option(
     "--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="Face detector, an ONNX file."
 )
@@ -65,7 +71,7 @@ def predict(
     source: tuple[str, ...],
     out: Path,
     sample_submission: Path | None,
-    model: Path,
+    models: tuple[Path, ...],
     detector: Path,
     windows: int,
     prior: float,
@@ -91,7 +97,7 @@ def predict(
         dfx predict test_videos --out submission.csv
     """
     started = time.monotonic()
-    settings = Settings(detector, model, windows, prior, prevalence, clip_range)
+    settings = Settings(detector, models, windows, prior, prevalence, clip_range)
     limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
     result = dfx.predict_dir(
         source[0] if len(source) == 1 else list(source),
@@ -115,28 +121,20 @@ def predict(
 
 def _summarise(result: Predictions, out: Path) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in result.reasons.items())
-    noted = Text(f"{len(result)} videos: {counts}. Scores are in {out}")
-    Console(stderr=True, highlight=False, soft_wrap=True).print(noted)
+    say(f"{len(result)} videos: {counts}. Scores are in {out}")
 
 
 def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:
     """Writes the report of the run that `dfx predict` was just asked for, and that took so many seconds."""
     from dfx import report
-    from dfx.device import choose
-    from dfx.equip import equip
-    from dfx.find import find
 
     asked = click.get_current_context().params
-    source = asked["source"][0] if len(asked["source"]) == 1 else list(asked["source"])
-    models = settings.detector, settings.model
-    ran = equip(choose(asked["device"]), models, asked["engines"], deadline=time.monotonic())  # nothing is built now
-    found = find(source, follow_symlinks=asked["follow_symlinks"], sample_submission=asked["sample_submission"])
     report.write(
         result,
         page,
-        paths={item.filename: item.path for item in found if item.path is not None},
+        paths=result.paths,
         settings=settings,
-        facts={"Device": ran.why, "Time": f"{seconds:.0f} s"},
+        facts={"Device": result.device, "Time": f"{seconds:.0f} s"},
         limits=limits,
         workers=asked["workers"],
         progress=not asked["quiet"],
@@ -149,7 +147,14 @@ def _report_run(result: Predictions, page: Path, settings: Settings, limits: Lim
 @click.option("--videos", type=click.Path(path_type=Path), help="The folder that was scored; without it, no pictures.")
 @click.option("--labels", type=click.Path(path_type=Path), help="metadata.json, or a CSV of filename,label.")
 @click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="Page to write.")
-@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="The run's classifier.")
+@click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=SETTINGS.models,
+    help="The run's classifier, or each of them.",
+)
 @click.option("--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="The run's face detector.")
 @click.option("--pictures", default=400, show_default=True, help="Videos that get pictures, the highest scores first.")
 @click.option("--workers", type=int, help="Processes that decode, one a core unless told.")
@@ -159,7 +164,7 @@ def report(
     videos: Path | None,
     labels: Path | None,
     out: Path,
-    model: Path,
+    models: tuple[Path, ...],
     detector: Path,
     pictures: int,
     workers: int | None,
@@ -179,7 +184,7 @@ def report(
         videos=videos,
         labels=labels,
         detector=detector,
-        model=model,
+        models=models,
         workers=workers,
         pictures=pictures,
         progress=not quiet,
@@ -207,7 +212,7 @@ def demo() -> None:
     from dfx.demo import demo as run
 
     result = run()
-    table = Table("clip", "what it is", "P(fake)", "reason", "faces", box=box.ASCII2)
-    for row in result:
-        table.add_row(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, str(row.faces))
-    Console().print(table)
+    show_rows(
+        ("clip", "what it is", "P(fake)", "reason", "faces"),
+        [(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, row.faces) for row in result],
+    )

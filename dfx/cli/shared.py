@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from dfx.table import Tabular, text_of
+from dfx.table import Row, Tabular, text_of
 
 ROWS = 40  # of a table in the terminal
 WORKERS = click.option("--workers", type=int, help="Processes, one a core unless told.")
@@ -27,17 +24,27 @@ FOLDER = click.option("--out", type=click.Path(path_type=Path), required=True, h
 
 
 def show(table: Tabular) -> None:
-    """Prints the first rows of a table; what comes from files is text, whatever markup it holds."""
-    rows = list(table.rows())
-    shown = Table(*table.columns(), box=box.ASCII2)
-    for row in rows[:ROWS]:
-        shown.add_row(*(Text(text_of(cell)) for cell in row))
-    if rows:
-        Console().print(shown)
-    if len(rows) > ROWS:
-        click.echo(f"... {len(rows) - ROWS} more")
+    """Prints the first rows of a table."""
+    show_rows(table.columns(), table.rows())
+
+
+def show_rows(columns: Iterable[str], rows: Iterable[Row]) -> None:
+    """Prints the first rows; what comes from files is text, whatever markup it holds."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[Text(text_of(cell)) for cell in row] for row in rows]
+    table = Table(*columns, box=box.ASCII2)
+    for row in cells[:ROWS]:
+        table.add_row(*row)
+    if cells:
+        Console().print(table)
+    if len(cells) > ROWS:
+        click.echo(f"... {len(cells) - ROWS} more")
 
 
 def say(words: str) -> None:
-    """Prints a line on standard error; it is text too."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text_of(words)))
+    """Prints a line on standard error, whatever it holds."""
+    click.echo(text_of(words), err=True)

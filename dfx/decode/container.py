@@ -29,8 +29,8 @@ OPTIONS = {
     "ignore_editlist": "1",  # every packet then has its picture, in one order
 }
 
-# For a file that was probed: FFmpeg then decodes no picture to learn of streams that the header describes. It took as long
-# as two pictures of a window, for each opening.
+# For a file that was probed: FFmpeg then decodes no picture to learn of streams that the header describes. It took as
+# long as two pictures of a window, for each opening.
 UNANALYSED = {"skip_frame": "all", "analyzeduration": "1", "fpsprobesize": "0"}
 DESCRIBED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}  # containers whose headers do
 

@@ -157,7 +157,7 @@ class _Pass:
     def _decode(self) -> Iterator[VideoFrame]:
         context = self._stream.codec_context
         context.thread_count = 1
-        context.options |= {"strict": "strict"}  # else the order of H.264's pictures is guessed from those to open the file
+        context.options |= {"strict": "strict"}  # else H.264's order is guessed from the pictures that open the file
         context.flags |= Flags.unaligned  # else FFmpeg leaves columns that the stream crops, for its own speed
         stop = self._windows[-1].stop + REORDER * self._counted
         for index, packet in packets_between(self._container, self._stream, self._info.packets, self._begin, stop):

@@ -27,6 +27,10 @@ class Calibration:
     scale: float = 1.0
     bias: float = 0.0
 
+    def of(self, logit: float) -> float:
+        """The calibrated logit."""
+        return self.scale * logit + self.bias
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorContract:
@@ -89,6 +93,16 @@ class ClassifierContract:
     task = "deepfake-clip"
     inputs = ("clips",)
     outputs = ("logits",)
+
+    @property
+    def span(self) -> int:
+        """Frames of the video from a clip's first to its last, both counted."""
+        return (self.clip_length - 1) * self.clip_stride + 1
+
+    @property
+    def cut(self) -> tuple[int, int, int, bytes]:
+        """Equal for two classifiers that take the very same clips."""
+        return self.clip_length, self.clip_stride, self.crop_size, self.crop_template.tobytes()
 
     @property
     def shapes(self) -> Shapes:

@@ -1,0 +1,125 @@
+"""A child process that is asked and answers, one JSON object a line, under a limit on time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from itertools import count
+from typing import Any
+
+from dfx.messages import decode, encode
+
+START_SECONDS = 120.0  # a cold disk reads 100 MB of libraries in far less
+STOP_SECONDS = 1.0  # a killed process that is not gone by then hangs in the system, and is left to it
+
+
+class WorkerDied(Exception):
+    """The process ended, or was ended, before it answered. expired: this very message had run out of time."""
+
+    def __init__(self, status: int | None, expired: bool = False) -> None:
+        super().__init__(f"exit status {status}")
+        self.status, self.expired = status, expired
+
+
+class Process:
+    """One process, the pipe to it, and the answers that are waited for, in any number of threads.
+
+    alive: whether it may still answer; command: what is started.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._popen = _spawn(command)
+        self._waiting: dict[int, Future[dict[str, Any]]] = {}
+        self._lock, self._numbers, self._ended = threading.Lock(), count(), False
+        self.alive = True
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._popen.pid
+
+    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Sends a message and waits for its answer; raises WorkerDied, having killed the process if time ran out."""
+        number, answer = next(self._numbers), Future[dict[str, Any]]()
+        with self._lock:
+            self._waiting[number] = answer
+            if self._ended or not self._write(message | {"id": number}):
+                self.kill()
+                raise WorkerDied(self._popen.poll())
+        try:
+            return answer.result(seconds)
+        except TimeoutError:
+            self.kill()
+            raise WorkerDied(None, expired=True) from None
+
+    def kill(self) -> None:
+        """Ends the process at once, from any thread; what it has in hand is not answered."""
+        self.alive = False
+        self._popen.kill()
+
+    def bury(self) -> None:
+        """Kills it, and gives back what it held here. A process that hangs in the system is left to it."""
+        self.kill()
+        self._reader.join(STOP_SECONDS)
+        if not self._reader.is_alive():
+            for pipe in (self._popen.stdin, self._popen.stdout):
+                with contextlib.suppress(OSError):
+                    assert pipe is not None
+                    pipe.close()
+
+    def _write(self, message: dict[str, Any]) -> bool:
+        assert self._popen.stdin
+        try:
+            self._popen.stdin.write(encode(message))
+            self._popen.stdin.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _read(self) -> None:
+        assert self._popen.stdout
+        try:
+            for line in self._popen.stdout:
+                answer = decode(line)
+                self._waiting.pop(answer.pop("id")).set_result(answer)
+        except (OSError, ValueError, KeyError):  # what is no answer; it is not to be trusted any more
+            pass
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self.kill()
+        status = self._popen.wait()
+        with self._lock:
+            self._ended = True
+            for answer in self._waiting.values():
+                answer.set_exception(WorkerDied(status))
+
+
+def default_workers() -> int:
+    """One a core that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+        start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
+    )
+
+
+def environment() -> dict[str, str]:
+    """The parent's import path, so that a worker imports what its parent imports, wherever a notebook put it."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
