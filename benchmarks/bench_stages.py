@@ -21,7 +21,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from dfx import ops
 from dfx.aggregate import aggregate
-from dfx.classify import Classifier
+from dfx.classify import Ensemble
 from dfx.crop import crop_track
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
@@ -211,8 +211,8 @@ def test_crop(benchmark: BenchmarkFixture, pipeline: Pipeline, frames: Frames, t
 
 def test_classify(benchmark: BenchmarkFixture, pipeline: Pipeline, crop: Pixels) -> None:
     """The shipped classifier on one clip."""
-    logits = _time(benchmark, lambda: pipeline.classifier.score([crop]))
-    assert logits.shape == (1,)
+    logits = _time(benchmark, lambda: pipeline.classifier.score([[crop]]))
+    assert logits.shape == (1, 1)
     assert np.isfinite(logits).all()
 
 
@@ -243,6 +243,6 @@ def test_journal(benchmark: BenchmarkFixture, clip: Path, tmp_path: Path) -> Non
 def test_the_pipelines_networks_are_the_timed_ones(pipeline: Pipeline) -> None:
     """No timing: the shapes above are those of the shipped models."""
     assert isinstance(pipeline.detector, Detector)
-    assert isinstance(pipeline.classifier, Classifier)
+    assert isinstance(pipeline.classifier, Ensemble)
     assert pipeline.detector.contract.long_side == WIDTH
     assert (pipeline.classifier.contract.clip_length, pipeline.classifier.contract.clip_stride) == (4, 4)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,11 @@ from dfx.decode.dali import DALIDecoder
 from dfx.decode.pyav import PyAVDecoder
 from dfx.demo import SAMPLES
 from dfx.device import Crew, choose
+from dfx.errors import DfxError
 from dfx.govern import Once
+from dfx.infer import ClassifierContract, DetectorContract, build, nvinfer, open_session
+from dfx.infer.contract import Contract
+from dfx.infer.gpu import GRAPHS
 from dfx.ops import cuda
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
@@ -43,7 +48,11 @@ from dfx.probe import probe
 from dfx.settings import Limits, Settings
 from dfx.values import Frames, Plan, Prediction, VideoInfo
 
-LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libnvinfer.so.10", "libcudnn.so.9")
+LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libcudnn.so.9")
+NETWORKS: dict[str, tuple[Path, type[Contract]]] = {
+    "detector": (Settings().detector, DetectorContract),
+    "classifier": (Settings().models[0], ClassifierContract),
+}
 LANES = (1, 2, 4, 8, 12)
 Figures = dict[str, Any]
 Work = tuple[VideoInfo, Plan]
@@ -65,6 +74,7 @@ def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...]) 
             "parity": lambda: parity(videos, Path(folder)),
             "colours": lambda: colours(Path(folder)),
             "stages": lambda: stages(clip),
+            "providers": lambda: providers(Path(folder)),
             "decode": lambda: decoding(clip, count),
             "whole": lambda: whole(clip, count),
             "memory": lambda: growth(clip, long),
@@ -89,9 +99,12 @@ def facts() -> Figures:
     """The card, its driver, and which of NVIDIA's libraries can be loaded."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"]
     card = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
-    return {"card": card, "choice": choose("cuda").why, "libraries": {name: _loads(name) for name in LIBRARIES}} | {
-        "machine": machine()
-    }
+    return {
+        "card": card,
+        "choice": choose("cuda").why,
+        "tensorrt": nvinfer.missing() or nvinfer.release(),
+        "libraries": {name: _loads(name) for name in LIBRARIES},
+    } | {"machine": machine()}
 
 
 def _loads(name: str) -> bool:
@@ -174,7 +187,7 @@ def stages(clip: Path) -> Figures:
             "detect_4_pictures": _timed(lambda: detector.run(canvas(), detector.contract.score_threshold), lane),
             "letterbox_4_pictures": _timed(canvas, lane),
             "crop_8_pictures": _timed(lambda: crop(track), lane),
-            "classify_a_clip": _timed(lambda: classifier.score([crop(track)]), lane),
+            "classify_a_clip": _timed(lambda: classifier.score([[crop(track)]]), lane),
         }
     return {name: round(1000 * seconds, 3) for name, seconds in found.items()} | _in_torch()
 
@@ -183,10 +196,10 @@ def _inputs(frames: Frames, pipeline: Pipeline) -> tuple[Callable[[], Any], Call
     from dfx import ops
     from dfx.crop import crop_track
 
-    pictures = list(frames.pictures[:4])
-    box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, pipeline.detector.contract.long_side)
+    count, _, height, width = pipeline.detector.contract.shapes["images"]
+    pictures = [frames.pictures[n % len(frames)] for n in range(count)]
     contract = pipeline.classifier.contract
-    return lambda: ops.letterbox(pictures, box.height, box.width), lambda track: crop_track(frames, track, contract)
+    return lambda: ops.letterbox(pictures, height, width), lambda track: crop_track(frames, track, contract)
 
 
 def _timed(work: Callable[[], Any], lane: cuda.Lane, repeats: int = 50) -> float:
@@ -216,6 +229,43 @@ def _in_torch() -> Figures:
     return found
 
 
+def providers(work: Path) -> Figures:
+    """Median milliseconds of each network alone, by CUDA's provider and TensorRT's, plainly and as a CUDA graph.
+
+    Building the engines takes minutes; where TensorRT is missing, its figures are the reason.
+    """
+    missing = nvinfer.missing()
+    found: Figures = {"tensorrt": missing or nvinfer.release()}
+    folders = {"cuda": None} if missing else {"cuda": None, "tensorrt": work / "engines"}
+    for name, (path, kind) in NETWORKS.items():
+        if not missing:
+            found[f"{name}_building_s"] = _building(path, work / "engines")
+        for provider, engines in folders.items():
+            for graphs in ("", "_graph"):
+                found[f"{name}_{provider}{graphs}_ms"] = _network(path, kind, engines, bool(graphs))
+    return found
+
+
+def _building(path: Path, engines: Path) -> float:
+    started = time.perf_counter()
+    build.build(path, engines, 0)
+    return round(time.perf_counter() - started, 1)
+
+
+def _network(path: Path, kind: type[Contract], engines: Path | None, graphs: bool) -> float | str:
+    os.environ[GRAPHS] = str(int(graphs))
+    try:
+        with cuda.Lane(0) as lane:
+            session = open_session(path, kind, lane=lane, engines=engines)
+            shapes = kind.read(session.metadata, str(path)).shapes
+            inputs = {name: cuda.upload(np.zeros(shape, np.uint8), lane) for name, shape in shapes.items()}
+            return round(1000 * _timed(lambda: session.run(inputs), lane, 200), 3)
+    except DfxError as error:  # the other figures are still worth their time
+        return str(error)
+    finally:
+        del os.environ[GRAPHS]
+
+
 def _eager(torch: Any, net: Any, pixels: Any, repeats: int = 50) -> float:
     seconds = []
     with torch.no_grad():
@@ -242,7 +292,7 @@ def decoding(clip: Path, count: int) -> Figures:
 
 
 def _work(clip: Path) -> Work:
-    info, contract = probe(clip), Classifier(Settings().model).contract
+    info, contract = probe(clip), Classifier(Settings().models[0]).contract
     return info, plan(info, windows=2, count=contract.clip_length, stride=contract.clip_stride)
 
 

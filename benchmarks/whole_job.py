@@ -39,13 +39,14 @@ FRAMES, RATE, WIDTH, HEIGHT = 300, 30, 1920, 1080
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--copies", default=4, show_default=True, help="Times that each video is scored in a run.")
 @click.option("--runs", default=3, show_default=True)
+@click.option("--model", "models", type=click.Path(path_type=Path, exists=True), multiple=True, help="As of predict.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
-def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None) -> None:
+def main(videos: tuple[Path, ...], copies: int, runs: int, models: tuple[Path, ...], out: Path | None) -> None:
     """Print seconds a video and the peak memory of all processes together."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         count = len(linked(videos, copies, work))
-        results = [measure(work / "in", work / "out.csv") for _ in range(runs)]
+        results = [measure(work / "in", work / "out.csv", models) for _ in range(runs)]
     seconds = [wall / count for wall, _ in results]
     figures = {
         "videos": count,
@@ -71,12 +72,13 @@ def linked(videos: Sequence[Path], copies: int, work: Path) -> list[Path]:
     return links
 
 
-def measure(folder: Path, out: Path) -> tuple[float, int]:
+def measure(folder: Path, out: Path, models: Sequence[Path] = ()) -> tuple[float, int]:
     """One run: wall seconds, and bytes of memory (PSS, every 50 ms): the sum of what each process had at most.
 
     No moment exceeds that sum; the largest sum of a moment depends on how often two processes peak at once.
     """
     command = [sys.executable, "-m", "dfx", "predict", str(folder), "--out", str(out), "--fresh", "--quiet"]
+    command += [word for path in models for word in ("--model", str(path))]
     started, peaks = time.monotonic(), Counter[int]()
     run = psutil.Popen([*command, "--follow-symlinks"])
     while run.poll() is None:

@@ -115,6 +115,7 @@ void bind_driver(nb::module_& module) {
         .def("wait_for", &Stream::wait_for, "other"_a, Unlocked())
         .def("allocate", &Stream::allocate, "bytes"_a, Unlocked())
         .def("release", &Stream::release, "memory"_a, Unlocked())
+        .def("copy", &Stream::copy, "to"_a, "from"_a, "bytes"_a, Unlocked())
         .def("clear", &Stream::clear, "memory"_a, "words"_a, Unlocked())
         .def("upload", upload, "to"_a, "array"_a, Unlocked())
         .def("download", download, "array"_a.noconvert(), "memory"_a, Unlocked());

@@ -40,7 +40,7 @@ def aggregate(
     logit = _soft_maximum([_person(person) for person in people.values()])
     low, high = clip_range
     expected = math.log(prevalence / (1 - prevalence))
-    return min(high, max(low, _sigmoid(calibration.scale * logit + calibration.bias + expected)))
+    return min(high, max(low, _sigmoid(calibration.of(logit) + expected)))
 
 
 def _person(clips: Sequence[ClipScore]) -> float:

@@ -16,6 +16,7 @@ from dfx.errors import DfxError, VideoError
 from dfx.messages import decode
 from dfx.serving import Replies, claim_stdout, limit_memory
 from dfx.settings import Limits
+from dfx.values import HOST
 
 Message = dict[str, Any]
 Chore = Callable[..., Message]
@@ -36,7 +37,8 @@ def main() -> None:
         return
     hello = decode(first)
     limits = Limits(**hello["limits"])
-    limit_memory(limits.memory)
+    if hello["options"].get("device", HOST) == HOST:  # a GPU's driver reserves far more than it uses
+        limit_memory(limits.memory)
     try:
         chore: Chore = resolve_name(CHORES[hello["chore"]])(limits, **hello["options"])
     except DfxError as error:

@@ -15,7 +15,7 @@ from dfx.find import sha256_of
 from dfx.pipeline import Pipeline
 from dfx.settings import Limits, Settings
 from dfx.track import join
-from dfx.values import Pixels
+from dfx.values import HOST, Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,13 @@ def unpacked(steps: Pixels) -> Pixels:
 
 
 class ClipsChore:
-    """Writes the clips of one video after the other, in a child process, cut as a prediction cuts them."""
+    """Writes the clips of one video after the other, in a child process, cut as a prediction cuts them.
 
-    def __init__(self, limits: Limits, windows: int) -> None:
-        self._pipeline = Pipeline(Settings(windows=windows), limits)
+    device: the ordinal of a GPU, or HOST; the crops come to the host there too.
+    """
+
+    def __init__(self, limits: Limits, windows: int, device: int = HOST) -> None:
+        self._pipeline = Pipeline(Settings(windows=windows), limits, device)
 
     def __call__(self, path: str, out: str) -> dict[str, Any]:
         """How many clips there are; 0 where no face was found, which is written down too."""

@@ -15,9 +15,11 @@ def crop_track(frames: Frames, track: Track, contract: ClassifierContract) -> Pi
     where the pictures are.
 
     Each picture is aligned by the similarity (Umeyama, 1991) that brings the track's landmarks to the contract's
-    template. A window of fewer than T frames is made up by holding its last one.
+    template. The window may hold frames for other classifiers between the contract's own; one that ends before the T
+    frames is made up by holding its last one.
     """
-    rows = np.minimum(np.arange(contract.clip_length), len(track) - 1)
+    step = max(1, contract.clip_stride // frames.window.stride)
+    rows = np.minimum(step * np.arange(contract.clip_length), len(track) - 1)
     where = {int(index): i for i, index in enumerate(frames.index)}
     pictures = [frames.pictures[where[int(track.index[row])]] for row in rows]
     return ops.crop(pictures, _matrices(track, contract)[rows], contract.crop_size)

@@ -9,37 +9,43 @@ import numpy as np
 
 from dfx import ops
 from dfx.infer import DetectorContract, open_session
+from dfx.infer.contract import PICTURES
 from dfx.ops.cuda import DeviceArray, Lane
 from dfx.values import Faces, Float, Pixels, Planes, Surface
 
-# Pictures in every run on a GPU, made up by the last one, on a square canvas: ONNX Runtime spends a second on the
-# choice of cuDNN's kernels for every shape that it has not seen yet.
-BATCH = 4
 REACH = 1.0  # sides of a face around it that are looked at again a quarter of a second later
 CELL = 32  # pixels, the network's coarsest stride: a part of the canvas that begins at a multiple has the same anchors
 
 
 class Detector:
-    """A face detector from an ONNX file that carries a `DetectorContract`."""
+    """A face detector from an ONNX file that carries a `DetectorContract`.
 
-    def __init__(self, path: str | Path, lane: Lane | None = None) -> None:
-        names = DetectorContract.inputs, DetectorContract.outputs
-        self._session = open_session(path, inputs=names[0], outputs=names[1], lane=lane)
-        self._batch, self._square = (BATCH, True) if lane else (1, False)
+    engines: the folder of the TensorRT engine that runs it on the lane's GPU; ONNX Runtime's CUDA provider runs it
+    where none is given.
+    """
+
+    def __init__(self, path: str | Path, lane: Lane | None = None, engines: Path | None = None) -> None:
+        self._session = open_session(path, DetectorContract, lane=lane, engines=engines)
+        self._fixed = lane is not None  # every run has the contract's shapes
         self.contract = DetectorContract.read(self._session.metadata, str(path))
 
     def detect(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
-        """Finds the faces in pictures of one size.
+        """Finds the faces in pictures of one size; on a GPU a few at a time, on canvases of one shape.
 
         Returns one `Faces` a picture, best first, in pixels of the upright picture.
         """
+        if not self._fixed:
+            return self._detect(pictures)
+        parts = [pictures[start : start + PICTURES] for start in range(0, len(pictures), PICTURES)]
+        filled = [[*part, *[part[-1]] * (PICTURES - len(part))] for part in parts]
+        return [faces for part in filled for faces in self._detect(part)][: len(pictures)]
+
+    def _detect(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         if not pictures:
             return []
         box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
-        full = [*pictures, *[pictures[-1]] * (-len(pictures) % self._batch)]
-        height, width = (self.contract.long_side,) * 2 if self._square else (box.height, box.width)
-        found = self._run(ops.letterbox(full, height, width))
-        return [_scaled(faces, 1 / box.scale) for faces in found[: len(pictures)]]
+        height, width = (self.contract.long_side,) * 2 if self._fixed else (box.height, box.width)
+        return [_scaled(faces, 1 / box.scale) for faces in self._run(ops.letterbox(pictures, height, width))]
 
     def watch(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """As `detect`, of pictures that are moments apart: the middle one whole, the others near the faces it shows.
@@ -47,7 +53,7 @@ class Detector:
         The others too are looked at whole where the middle one shows no face, and always on a GPU.
         """
         middle = len(pictures) // 2
-        (seen,) = self.detect(pictures[middle : middle + 1]) if pictures and not self._square else (None,)
+        (seen,) = self.detect(pictures[middle : middle + 1]) if pictures and not self._fixed else (None,)
         if not seen:
             return self.detect(pictures)
         others = self._near(seen, [*pictures[:middle], *pictures[middle + 1 :]])
@@ -67,9 +73,9 @@ class Detector:
     def _run(self, canvas: Pixels | DeviceArray) -> list[Faces]:
         """On a CPU a picture a run, whose maps stay in the core's cache: a sixth faster than three in one."""
         threshold = self.contract.score_threshold
-        if not isinstance(canvas, np.ndarray):
+        if self._fixed:
             return self.run(canvas, threshold)
-        return [faces for picture in canvas for faces in self.run(picture[None], threshold)]
+        return [faces for picture in np.asarray(canvas) for faces in self.run(picture[None], threshold)]
 
     def run(self, images: Pixels | DeviceArray, threshold: float) -> list[Faces]:
         """Finds the faces that score above `threshold` in canvases uint8 [N, 3, H, W], in pixels of the canvas."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from dfx.decode import dali
 from dfx.errors import DeviceError, InputError
-from dfx.infer.session import cuda_missing
+from dfx.infer import nvinfer
+from dfx.infer.gpu import cuda_missing
 from dfx.ops import cuda
 from dfx.values import HOST
 
@@ -17,24 +19,36 @@ MOST_LANES = 8  # a GPU; no card before Blackwell has more decoding engines
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """What one worker process is given: a GPU's ordinal or HOST, and how many videos it has in hand at a time."""
+    """What one worker process is given: a GPU's ordinal or HOST, and how many videos it has in hand at a time.
+
+    engines: the folder of TensorRT engines that run its networks; ONNX Runtime's CUDA or CPU provider without one.
+    """
 
     device: int = HOST
     lanes: int = 1
+    engines: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The GPUs that do the work, none for the CPU, and why, in one line."""
+    """The GPUs that do the work, none for the CPU, and why, in one line.
+
+    tensorrt: those of them that run the networks by TensorRT engines, of the folder `engines` once it is known.
+    """
 
     gpus: tuple[int, ...]
     why: str
+    tensorrt: tuple[int, ...] = ()
+    engines: Path | None = None
 
     def crews(self, workers: int | None, cores: int) -> list[Crew]:
         """The processes: one a GPU, else one a core. workers: videos in hand at a time, a GPU or in all."""
         if not self.gpus:
             return [Crew()] * (workers or cores)
-        return [Crew(gpu, workers or lanes_of(cuda.memory(gpu), cores)) for gpu in self.gpus]
+        return [Crew(gpu, workers or lanes_of(cuda.memory(gpu), cores), self._engines(gpu)) for gpu in self.gpus]
+
+    def _engines(self, gpu: int) -> str | None:
+        return str(self.engines) if self.engines is not None and gpu in self.tensorrt else None
 
 
 def lanes_of(memory: int, cores: int) -> int:
@@ -43,7 +57,10 @@ def lanes_of(memory: int, cores: int) -> int:
 
 
 def choose(wanted: str) -> Choice:
-    """Chooses among "auto" (GPUs where all is there for them, else the CPU), "cpu", "cuda" (all GPUs) and "cuda:N".
+    """Chooses among "auto" (GPUs where all is there for them, else the CPU), "cpu", "cuda" (all GPUs), "cuda:N" and,
+    for networks that run as TensorRT engines, "tensorrt" or "tensorrt:N".
+
+    `auto` takes ONNX Runtime's CUDA provider, since TensorRT has not run on a GPU yet.
 
     Raises:
         InputError: another word. DeviceError: a GPU was asked for and cannot serve.
@@ -52,20 +69,16 @@ def choose(wanted: str) -> Choice:
         return Choice((), "the CPU, as asked for")
     if wanted == "auto":
         lacking = missing()
-        return (
-            Choice((), f"the CPU, since no GPU can serve: {lacking}") if lacking else _gpus(range(cuda.device_count()))
+        why = f"the CPU, since no GPU can serve: {lacking}"
+        return Choice((), why) if lacking else _gpus("cuda", range(cuda.device_count()))
+    words = re.fullmatch(r"(cuda|tensorrt)(?::(\d+))?", wanted)
+    if words is None:
+        raise InputError(
+            f"device is {wanted!r}; auto, cpu, cuda (all GPUs), cuda:N (one of them), tensorrt or tensorrt:N is needed"
         )
-    named = re.fullmatch(r"cuda(?::(\d+))?", wanted)
-    if named is None:
-        raise InputError(f"device is {wanted!r}; auto, cpu, cuda (all GPUs) or cuda:N (one of them) is needed")
-    if lacking := missing():
+    if lacking := missing() or (nvinfer.missing() if words[1] == "tensorrt" else None):
         raise DeviceError(f"{wanted} cannot serve: {lacking}")
-    count = cuda.device_count()
-    if named[1] is None:
-        return _gpus(range(count))
-    if int(named[1]) >= count:
-        raise DeviceError(f"{wanted} is not there: this machine has {count} GPUs, counted from 0")
-    return _gpus(range(int(named[1]), int(named[1]) + 1))
+    return _gpus(words[1], _indices(wanted, words[2]))
 
 
 def missing() -> str | None:
@@ -73,6 +86,25 @@ def missing() -> str | None:
     return cuda.missing() or cuda_missing() or dali.missing()
 
 
-def _gpus(indices: range) -> Choice:
-    names = ", ".join(f"cuda:{index} ({cuda.device_name(index)})" for index in indices)
-    return Choice(tuple(indices), names)
+def named(kind: str, gpus: tuple[int, ...]) -> str:
+    """The GPUs as a person reads them: "cuda:0 (Tesla T4), cuda:1 (Tesla T4)"."""
+    return ", ".join(f"{kind}:{gpu} ({cuda.device_name(gpu)})" for gpu in gpus)
+
+
+def _indices(wanted: str, index: str | None) -> range:
+    count = cuda.device_count()
+    if index is None:
+        return range(count)
+    if int(index) >= count:
+        raise DeviceError(f"{wanted} is not there: this machine has {count} GPUs, counted from 0")
+    return range(int(index), int(index) + 1)
+
+
+def _gpus(kind: str, indices: range) -> Choice:
+    gpus = tuple(indices)
+    if kind == "cuda":
+        return Choice(gpus, named(kind, gpus))
+    for gpu in gpus:
+        if refused := nvinfer.refuses(cuda.device_name(gpu), cuda.compute_capability(gpu)):
+            raise DeviceError(f"tensorrt:{gpu} cannot serve: {refused}")
+    return Choice(gpus, named(kind, gpus), tensorrt=gpus)

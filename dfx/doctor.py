@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from csv import DictReader
 from dataclasses import asdict, dataclass
@@ -13,7 +12,8 @@ from dfx import ops
 from dfx.decode import dali
 from dfx.demo import SAMPLES
 from dfx.errors import DfxError
-from dfx.infer.session import cuda_missing
+from dfx.infer import nvinfer
+from dfx.infer.gpu import cuda_missing
 from dfx.ops import cuda
 from dfx.predict import predict_dir
 from dfx.table import Row, Tabular
@@ -108,12 +108,15 @@ def decoder() -> Finding:
 
 
 def tensorrt() -> Finding:
-    """TensorRT 10, which ONNX Runtime's provider links; without it the CUDA provider serves."""
-    try:
-        ctypes.CDLL("libnvinfer.so.10")
-    except OSError:
-        return Finding("TensorRT", False, "no libnvinfer.so.10", "not needed: the CUDA provider serves without it")
-    return Finding("TensorRT", True, "libnvinfer.so.10")
+    """TensorRT as ONNX Runtime's provider links it; without it the CUDA provider serves.
+
+    That an engine builds and runs is not tried: building takes minutes.
+    """
+    old = cuda.missing() is None and next(filter(None, map(_too_old, _cards())), None)
+    if lacking := nvinfer.missing() or old:
+        found, mend = _split(lacking)
+        return Finding("TensorRT", False, found, f"{mend}; not needed: the CUDA provider serves without it")
+    return Finding("TensorRT", True, f"{nvinfer.release()}, and a provider for it")
 
 
 def self_test(device: str) -> Finding:
@@ -131,6 +134,10 @@ def self_test(device: str) -> Finding:
 
 def _cards() -> range:
     return range(cuda.device_count())
+
+
+def _too_old(card: int) -> str | None:
+    return nvinfer.refuses(cuda.device_name(card), cuda.compute_capability(card))
 
 
 def _split(message: str) -> tuple[str, str]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from dfx.values import ClipScore, Prediction, Verdict
 
 # Where a measure begins to be unusual: about the lowest tenth of 298 clips of 150 labelled research videos, but for
@@ -16,7 +18,7 @@ SHARP = 10.0  # variance of the Laplacian of the crop
 DARK = 55.0  # mean grey level of the crop
 CONFIDENCE = 0.75  # the detector's; it keeps faces from 0.6 on
 BITS = 0.045  # a pixel and frame, of the file
-APART = 0.2  # between the scores of single clips
+APART = 0.2  # between the scores of single clips, and of classifiers
 NEAR = 0.1  # to 0.5
 PICTURES = (Verdict.POSTER, Verdict.PRINT)
 
@@ -49,6 +51,9 @@ def _of_scores(prediction: Prediction, scores: list[float]) -> Iterator[str]:
         yield "Only one face clip was scored, so nothing can confirm or contradict it."
     if max(scores) - min(scores) > APART:
         yield f"Its clips disagree: by themselves they score from {min(scores):.2f} to {max(scores):.2f}."
+    verdicts = _verdicts(prediction)
+    if verdicts and max(verdicts) - min(verdicts) > APART:
+        yield f"Its classifiers disagree: by themselves they say {', '.join(f'{verdict:.2f}' for verdict in verdicts)}."
     if prediction.faces > 1:
         yield f"{prediction.faces} people were followed; the score is mostly that of the most suspicious one."
     if any(track.verdict in PICTURES for track in prediction.dropped):
@@ -76,3 +81,9 @@ def _of_pictures(prediction: Prediction, sight: Mapping[str, Any]) -> Iterator[s
 def _side(clip: ClipScore) -> float:
     left, top, right, bottom = clip.box
     return math.sqrt(max(0.0, (right - left) * (bottom - top)))
+
+
+def _verdicts(prediction: Prediction) -> list[float]:
+    """What each of several classifiers says of the video by itself, without its people being told apart."""
+    logits = np.mean([clip.opinions for clip in prediction.clips], axis=0)
+    return [float(1 / (1 + np.exp(-logit))) for logit in logits]

@@ -56,7 +56,7 @@ def gather(
 
     A video that its worker dies of, or that takes too long, has a `problem` and no pictures. done: called after each.
     """
-    models = {str(path): fingerprint(path) for path in (settings.detector, settings.model)}
+    models = {str(path): fingerprint(path) for path in (settings.detector, *settings.models)}
     hello = {"settings": settings.to_json(), "limits": asdict(limits), "models": models, **asdict(Crew())}
     crew = [Worker(hello) for _ in range(min(workers or default_workers(), len(requests)))]
     free: SimpleQueue[Worker] = SimpleQueue()

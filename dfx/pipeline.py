@@ -15,7 +15,7 @@ import numpy as np
 
 from dfx import ops
 from dfx.aggregate import aggregate
-from dfx.classify import Classifier
+from dfx.classify import Ensemble
 from dfx.crop import crop_track
 from dfx.decode import Decoder
 from dfx.decode.dali import DALIDecoder
@@ -46,9 +46,9 @@ from dfx.values import (
 )
 
 Found = TypeVar("Found")
-Clip = Pixels | DeviceArray
-Seen = tuple[Followed, Clip | None]
-"""A track and its clip; None where it was dropped before one was cut."""
+Cuts = list[Pixels | DeviceArray]  # a person's clip in one window, once for each way in which the classifiers want it
+Seen = tuple[Followed, Cuts]
+"""A track and its clips; none where it was dropped before they were cut."""
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
 
 
@@ -57,17 +57,24 @@ class Pipeline:
 
     Serves one video at a time, on one core; with a `device`, the ordinal of a GPU, on one stream of it, which leaves
     the core to the videos of other threads. On a GPU, pictures stay there: boxes, matrices and logits come and go.
+    engines: a folder of TensorRT engines of both networks for this very GPU; without one the CUDA provider runs them.
     """
 
-    def __init__(self, settings: Settings | None = None, limits: Limits | None = None, device: int = HOST) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+        device: int = HOST,
+        engines: Path | None = None,
+    ) -> None:
         ops.require()
         self.settings, self.limits, self.device = settings or Settings(), limits or Limits(), device
         self._lane = Lane(device) if device != HOST else None
         self._capability = compute_capability(device) if self._lane else None
         self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
         self.gpu_decoder = DALIDecoder(device, self._lane.stream, self.limits.pixels) if self._lane else None
-        self.detector = Detector(self.settings.detector, self._lane)
-        self.classifier = Classifier(self.settings.model, self._lane)
+        self.detector = Detector(self.settings.detector, self._lane, engines)
+        self.classifier = Ensemble(self.settings.models, self._lane, engines)
 
     def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
         """Scores one video. Whatever is wrong with it becomes a reason on its row; only DeviceError is raised.
@@ -103,14 +110,14 @@ class Pipeline:
         return sorted({window.frames[at] for window in windows for at in _looks(window.count, window.stride)})
 
     def clips(self, path: str | Path, chosen: Plan | None = None) -> list[tuple[Track, Pixels]]:
-        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the classifier sees them.
+        """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the first classifier sees them.
 
         chosen: other windows than those of a prediction.
         """
         with self._on_device():
             info = probe(path, limits=self.limits)
             seen = _judged(self._through(self._cut, info, chosen or self.plan(info)))
-            return [(track, np.asarray(clip)) for track, clip in _living(seen)]
+            return [(track, np.asarray(cuts[0])) for track, cuts in _living(seen)]
 
     def tracks(self, path: str | Path) -> list[Track]:
         """The people in a video: a track for each person and window, in order of time."""
@@ -139,16 +146,19 @@ class Pipeline:
         if not pairs:
             return replace(row, reason=Reason.NO_FACE, detail=_faceless(dropped))
         tracks = [track for track, _ in pairs]
-        logits = self.classifier.score([clip for _, clip in pairs])
-        people = join(tracks)
-        clips = tuple(_evidence(*item) for item in zip(people, tracks, logits.tolist(), strict=True))
-        settings, calibration = self.settings, self.classifier.contract.calibration
-        probability = aggregate(clips, calibration, settings.clip_range, settings.prevalence)
+        said = self.classifier.score([cuts for _, cuts in pairs])
+        people, settings = join(tracks), self.settings
+        clips = tuple(self._evidence(*item) for item in zip(people, tracks, said.tolist(), strict=True))
+        probability = aggregate(clips, self.classifier.calibration, settings.clip_range, settings.prevalence)
         return replace(row, probability=probability, reason=Reason.OK, faces=len(set(people)), clips=clips)
 
+    def _evidence(self, person: int, track: Track, said: list[float]) -> ClipScore:
+        """said: the logit of each classifier."""
+        return ClipScore(person, *_place(track), self.classifier.mean(said), self.classifier.opinions(said))
+
     def _plan(self, info: VideoInfo, windows: int) -> Plan:
-        contract = self.classifier.contract
-        return plan(info, windows=windows, count=contract.clip_length, stride=contract.clip_stride)
+        count, stride = self.classifier.window
+        return plan(info, windows=windows, count=count, stride=stride)
 
     def _through(self, stage: Callable[[Frames], list[Found]], info: VideoInfo, chosen: Plan) -> list[Found]:
         """What a stage finds in the decoded windows. What the GPU's decoder cannot read, the CPU's reads."""
@@ -163,12 +173,13 @@ class Pipeline:
         return self._lane or nullcontext()
 
     def _cut(self, frames: Frames) -> list[Seen]:
-        contract = self.classifier.contract
-        followed = self._follow(frames)
-        return [(each, None if each.verdict else crop_track(frames, each.track, contract)) for each in followed]
+        return [(each, [] if each.verdict else self._cuts(frames, each.track)) for each in self._follow(frames)]
+
+    def _cuts(self, frames: Frames, track: Track) -> Cuts:
+        return [crop_track(frames, track, contract) for contract in self.classifier.cuts]
 
     def _view(self, frames: Frames) -> list[View]:
-        faces = tuple((track, np.asarray(clip)) for track, clip in _living(self._cut(frames)))
+        faces = tuple((track, np.asarray(cuts[0])) for track, cuts in _living(self._cut(frames)))
         middle = scene(frames.pictures[len(frames) // 2])  # type: ignore[arg-type]
         return [View(float(frames.seconds[0]), float(frames.seconds[-1]), middle, faces)]
 
@@ -187,13 +198,13 @@ def _judged(seen: Sequence[Seen]) -> list[Seen]:
     """With the verdicts that all windows together give: posters and prints."""
     pairs = _living(seen)
     tracks = [track for track, _ in pairs]
-    verdicts = iter(pictures(tracks, [clip for _, clip in pairs], join(tracks)))
-    return [(each if each.verdict else replace(each, verdict=next(verdicts)), clip) for each, clip in seen]
+    verdicts = iter(pictures(tracks, [cuts[0] for _, cuts in pairs], join(tracks)))
+    return [(each if each.verdict else replace(each, verdict=next(verdicts)), cuts) for each, cuts in seen]
 
 
-def _living(seen: Sequence[Seen]) -> list[tuple[Track, Clip]]:
+def _living(seen: Sequence[Seen]) -> list[tuple[Track, Cuts]]:
     """Without what was dropped."""
-    return [(each.track, clip) for each, clip in seen if each.verdict is None and clip is not None]
+    return [(each.track, cuts) for each, cuts in seen if each.verdict is None]
 
 
 def _faceless(dropped: Sequence[Dropped]) -> str:
@@ -207,10 +218,6 @@ def _faceless(dropped: Sequence[Dropped]) -> str:
 def _all(stage: Callable[[Frames], list[Found]], windows: Iterator[Frames]) -> list[Found]:
     """Maps over the windows: a loop's variable would keep one while the next is decoded."""
     return list(chain.from_iterable(map(stage, windows)))
-
-
-def _evidence(person: int, track: Track, logit: float) -> ClipScore:
-    return ClipScore(person, *_place(track), logit)
 
 
 def _dropped(track: Track, verdict: Verdict) -> Dropped:

@@ -115,7 +115,7 @@ class Pool:
         self, settings: Settings, limits: Limits, crews: Sequence[Crew], deadline: float | None = None
     ) -> None:
         self._prior, self._deadline = settings.prior, deadline
-        models = {str(path): fingerprint(path) for path in (settings.detector, settings.model)}
+        models = {str(path): fingerprint(path) for path in (settings.detector, *settings.models)}
         hello = {"settings": settings.to_json(), "limits": asdict(limits), "models": models}
         self._workers = [Worker(hello | asdict(crew)) for crew in crews]
         self._refuge, self._alone = Worker(hello | asdict(Crew())), threading.Lock()

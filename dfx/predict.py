@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dfx.device import choose
+from dfx.equip import equip
 from dfx.errors import InputError, MissingInputError
 from dfx.find import Found, find
 from dfx.govern import Governor, Job, Once, Schedule, seconds_of
@@ -39,6 +40,7 @@ def predict_dir(
     limits: Limits | None = None,
     budget: str | float | timedelta | None = None,
     device: str = "auto",
+    engines: str | Path | None = None,
     workers: int | None = None,
     fresh: bool = False,
     follow_symlinks: bool = False,
@@ -54,13 +56,16 @@ def predict_dir(
         source: what to score.
         out: the CSV to write.
         sample_submission: a CSV `filename,label` that fixes the rows and their order; a missing file keeps its row.
-        settings: models, windows a video, prior, clip range.
+        settings: models, windows a video, prior, clip range. Of several classifiers the calibrated logits are averaged.
         limits: time, memory, pixels and duration a video.
         budget: wall time for this call, as "8h30m", 90.0 seconds or a timedelta. It ends in time with a complete CSV:
             first every video is given a short look, then what is left buys more windows for those where they change the
             answer most, up to eight each; what did not fit has the prior and the reason `out_of_budget`, and is scored
             by the next call.
-        device: "auto" (GPUs where all is there for them, else the CPU), "cpu", "cuda" (all GPUs) or "cuda:N".
+        device: "auto" (GPUs where all is there for them, else the CPU), "cpu", "cuda" (all GPUs) or "cuda:N", and
+            "tensorrt" or "tensorrt:N" for networks that run as TensorRT engines.
+        engines: the folder of those engines ($XDG_CACHE_HOME/dfx/engines unless told). What does not fit this GPU, its
+            driver or a model is built first, where time allows; else the CUDA provider serves, and says so.
         workers: processes on a CPU, one a core unless told; videos in hand at a time on each GPU.
         fresh: forget the journal and start over.
         follow_symlinks: also follow links that lead out of the folder.
@@ -79,7 +84,8 @@ def predict_dir(
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least 1 is needed")
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
-    choice = choose(device)
+    folder = Path(engines) if engines is not None else None
+    choice = equip(choose(device), [settings.detector, *settings.models], folder, deadline)
     crews = choice.crews(workers, default_workers())[: max(1, len(found))]
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(Path(out), settings, fresh)) if out is not None else None
@@ -194,7 +200,7 @@ def _less_margin(budget: float) -> float:
 def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:
     named = settings.to_json() | {
         "detector": fingerprint(settings.detector),
-        "model": fingerprint(settings.model),
+        "models": [fingerprint(path) for path in settings.models],
         "dfx": version("dfx"),
     }
     return Journal.open(out.with_name(out.name + ".journal"), named, fresh=fresh)

@@ -115,11 +115,11 @@ def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=_environment(),
+        env=environment(),
         start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
     )
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The parent's import path, so that a worker imports what its parent imports, wherever a notebook put it."""
     return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}

@@ -15,9 +15,14 @@ def from_prediction(prediction: Prediction) -> dict[str, Any]:
 
 def to_prediction(plain: dict[str, Any]) -> Prediction:
     """The inverse of `from_prediction`."""
-    clips = tuple(ClipScore(**{**clip, "box": tuple(clip["box"])}) for clip in plain["clips"])
-    dropped = tuple(_dropped(track) for track in plain.get("dropped", ()))  # journals of version 2 have none
+    clips = tuple(map(to_clip, plain["clips"]))
+    dropped = tuple(map(_dropped, plain.get("dropped", ())))  # journals of version 2 have none
     return Prediction(**{**plain, "reason": Reason(plain["reason"]), "clips": clips, "dropped": dropped})
+
+
+def to_clip(plain: dict[str, Any]) -> ClipScore:
+    """A clip's score from plain values; journals of version 2 have no opinions."""
+    return ClipScore(**{**plain, "box": tuple(plain["box"]), "opinions": tuple(plain.get("opinions", ()))})
 
 
 def _dropped(plain: dict[str, Any]) -> Dropped:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from tqdm import tqdm
 
 from dfx.aggregate import aggregate
 from dfx.charts import reliability, roc, scores_chart
+from dfx.classify import Ensemble
 from dfx.doubts import doubts
 from dfx.draw import TEMPLATES, environment
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.evidence import Sight, gather, request
-from dfx.infer import ClassifierContract, open_session
 from dfx.infer.session import fingerprint
 from dfx.journal import VERSION, read, state_of
 from dfx.results import Predictions
@@ -119,7 +120,7 @@ def from_journal(
     videos: str | Path | None = None,
     labels: str | Path | None = None,
     detector: Path = SHIPPED.detector,
-    model: Path = SHIPPED.model,
+    models: Sequence[Path] = SHIPPED.models,
     limits: Limits | None = None,
     workers: int | None = None,
     pictures: int = PICTURES,
@@ -133,7 +134,7 @@ def from_journal(
         videos: the folder that was scored; without it, or for a file that is missing or not the one that was scored
             (by size and date), a video has its row without pictures.
         labels: the challenge's metadata.json, or a CSV of filename,label.
-        detector, model: those of the run.
+        detector, models: those of the run.
         limits: what decoding a video again may cost.
         workers: processes that decode, one a core unless told.
         pictures: videos that get pictures, at most; those with the highest scores come first.
@@ -143,7 +144,7 @@ def from_journal(
         MissingInputError, InputError, ModelError, OutputError, DependencyError: each in one line.
     """
     remembered = read(Path(journal))
-    settings = _settings(remembered.settings, detector, model, Path(journal))
+    settings = _settings(remembered.settings, detector, models, Path(journal))
     rows = {name: row for name, (row, _, _) in remembered.rows.items()}
     states = {name: state for name, (_, _, state) in remembered.rows.items()}
     paths, absent = _files(Path(videos) if videos is not None else None, states)
@@ -209,16 +210,19 @@ def base_rates(false_alarms: float, accuracy: float) -> list[dict[str, float]]:
     return rows
 
 
-def _settings(noted: Mapping[str, Any], detector: Path, model: Path, journal: Path) -> Settings:
+def _settings(noted: Mapping[str, Any], detector: Path, models: Sequence[Path], journal: Path) -> Settings:
     """The settings of the run; refuses other models, whose faces and calibration would not be those of the scores."""
-    for option, path in (("detector", detector), ("model", model)):
-        if fingerprint(path) != noted.get(option):
+    noted_models = noted.get("models") or [noted["model"]]  # a journal of version 2 knows one
+    given = [("detector", detector, noted["detector"])]
+    given += [("model", *pair) for pair in zip_longest(models, noted_models)]
+    for option, path, wanted in given:
+        if path is None or fingerprint(path) != wanted:
             raise InputError(
-                f"{path} is not the {option} that the scores in {journal} come from (SHA-256 {noted.get(option)}): "
-                f"name that one with --{option}"
+                f"{path or 'nothing'} is not the {option} that the scores in {journal} come from (SHA-256 {wanted}): "
+                f"name that one with --{option}, as the run did"
             )
     plain = {name: noted[name] for name in ("windows", "prior", "prevalence", "clip_range")}
-    return Settings.from_json(plain | {"detector": detector, "model": model})
+    return Settings.from_json(plain | {"detector": detector, "models": models})
 
 
 def _facts(noted: Mapping[str, Any]) -> dict[str, str]:
@@ -271,14 +275,8 @@ def _gathered(
 
 def _alone(settings: Settings) -> Callable[[ClipScore], float]:
     """What a clip would score if it were the only one of its video."""
-    calibration = _contract(settings).calibration
+    calibration = Ensemble(settings.models).calibration
     return lambda clip: aggregate([clip], calibration, settings.clip_range, settings.prevalence)
-
-
-def _contract(settings: Settings) -> ClassifierContract:
-    names = ClassifierContract.inputs, ClassifierContract.outputs
-    session = open_session(settings.model, inputs=names[0], outputs=names[1])
-    return ClassifierContract.read(session.metadata, str(settings.model))
 
 
 def _entry(
@@ -298,7 +296,7 @@ def _page(
 ) -> str:
     """The HTML. Its security policy lets nothing load, and no script or style run but its own two."""
     style, script = ((TEMPLATES / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    shipped = fingerprint(settings.model) == fingerprint(SHIPPED.model)
+    shipped = list(map(fingerprint, settings.models)) == list(map(fingerprint, SHIPPED.models))
     scores = [entry.row.probability for entry in entries if entry.scored]
     return (
         environment()
@@ -353,18 +351,17 @@ def _truth(entries: Sequence[Entry]) -> dict[str, Any] | None:
     return {"roc": roc(y, p), "levels": reliability(y, p), "confusion": confusion}
 
 
-def _cards(settings: Settings) -> dict[str, Markup]:
+def _cards(settings: Settings) -> list[tuple[str, Markup]]:
     """The shipped models' cards as HTML; for another model, what is known of it."""
-    cards = {}
-    for title, path, ours in (
-        ("Classifier", settings.model, SHIPPED.model),
-        ("Face detector", settings.detector, SHIPPED.detector),
-    ):
-        text = f"{path.name} is not the model that ships with dfx. dfx knows nothing of its training or its errors."
+    named = [("Classifier", path) for path in settings.models] + [("Face detector", settings.detector)]
+    return [(title, _html(_card(path))) for title, path in named]
+
+
+def _card(path: Path) -> str:
+    for ours in (*SHIPPED.models, SHIPPED.detector):
         if fingerprint(path) == fingerprint(ours):
-            text = (MODELS / f"{ours.stem.upper()}_CARD.md").read_text(encoding="utf-8")
-        cards[title] = _html(text)
-    return cards
+            return (MODELS / f"{ours.stem.upper()}_CARD.md").read_text(encoding="utf-8")
+    return f"{path.name} is not the model that ships with dfx. dfx knows nothing of its training or its errors."
 
 
 def _html(text: str) -> Markup:

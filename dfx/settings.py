@@ -16,20 +16,22 @@ MODELS = Path(__file__).parent / "models"
 class Settings:
     """Everything that the score of a video depends on, besides the video.
 
-    detector, model: ONNX files with their contracts; windows: clips of frames that are decoded a video, at most;
-    prior: the probability on the row of a video that cannot be scored; prevalence: the share of fakes that is expected
-    among the videos; clip_range: bounds on every probability, since one confident mistake costs a log loss of
-    -log(bound).
+    detector, models: ONNX files with their contracts, of several classifiers the calibrated logits are averaged;
+    windows: clips of frames that are decoded a video, at most; prior: the probability on the row of a video that cannot
+    be scored; prevalence: the share of fakes that is expected among the videos; clip_range: bounds on every
+    probability, since one confident mistake costs a log loss of -log(bound).
     """
 
     detector: Path = field(default=MODELS / "detector.onnx")
-    model: Path = field(default=MODELS / "classifier.onnx")
+    models: tuple[Path, ...] = (MODELS / "classifier.onnx",)
     windows: int = 2
     prior: float = 0.5
     prevalence: float = 0.5
     clip_range: tuple[float, float] = (0.01, 0.99)
 
     def __post_init__(self) -> None:
+        if not self.models:
+            raise InputError("models is empty; at least one classifier is needed")
         if self.windows < 1:
             raise InputError(f"windows is {self.windows}; a whole number of at least 1 is needed")
         if not 0 <= self.prior <= 1:
@@ -45,13 +47,14 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """As plain values, for a worker's first message."""
         plain = {item.name: getattr(self, item.name) for item in fields(self)}
-        return plain | {"detector": str(self.detector), "model": str(self.model), "clip_range": list(self.clip_range)}
+        models = [str(path) for path in self.models]
+        return plain | {"detector": str(self.detector), "models": models, "clip_range": list(self.clip_range)}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Settings:
         """The inverse of `to_json`."""
         low, high = plain["clip_range"]
-        paths = {"detector": Path(plain["detector"]), "model": Path(plain["model"])}
+        paths = {"detector": Path(plain["detector"]), "models": tuple(map(Path, plain["models"]))}
         return cls(**{**plain, **paths, "clip_range": (low, high)})
 
 

@@ -283,7 +283,8 @@ class ClipScore:
     """The evidence: what the classifier said of one face clip.
 
     track: number of the person in the video; seconds: the clip's first and last picture; box: xyxy, the track's mean
-    box; confidence: the mean detector score; logit: positive means fake.
+    box; confidence: the mean detector score; logit: positive means fake; opinions: where several classifiers scored,
+    the calibrated logit of each, in the order of the settings.
     """
 
     track: int
@@ -292,6 +293,7 @@ class ClipScore:
     box: tuple[float, float, float, float]
     confidence: float
     logit: float
+    opinions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

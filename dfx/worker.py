@@ -58,7 +58,9 @@ def main() -> None:
 
 def _open(hello: Message) -> list[Pipeline]:
     settings, limits = Settings.from_json(hello["settings"]), Limits(**hello["limits"])
-    return [Pipeline(settings, limits, hello["device"]) for _ in range(hello["lanes"])]
+    engines = Path(hello["engines"]) if hello["engines"] else None
+    # One after the other: while one lane captures a CUDA graph, no other may allocate memory.
+    return [Pipeline(settings, limits, hello["device"], engines) for _ in range(hello["lanes"])]
 
 
 def _score(lane: Pipeline, job: Message, replies: Replies) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -28,10 +29,21 @@ def _has(module: str) -> bool:
         return False
 
 
+def _no_tensorrt() -> str | None:
+    if os.environ.get("DFX_REQUIRE_TENSORRT") == "1":
+        return None
+    if not driver():
+        return "no NVIDIA GPU (DFX_REQUIRE_TENSORRT=1 makes that a failure)"
+    from dfx.infer import nvinfer
+
+    return nvinfer.missing()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     required = os.environ.get("DFX_REQUIRE_GPU") == "1"
     absent = {
         "gpu": None if required or driver() else "no NVIDIA GPU, or no driver (DFX_REQUIRE_GPU=1 makes that a failure)",
+        "tensorrt": _no_tensorrt(),
         "shared": None if SHARED.is_dir() else "the data folder ../shared is not beside this checkout",
         "dali": None if _has("nvidia.dali") else "DALI is not installed (pip install 'dfx[gpu-cu13]')",
         "torch": None if importlib.util.find_spec("torch") else "torch is not installed (pip install 'dfx[train]')",
@@ -68,3 +80,50 @@ def browser() -> Iterator[Any]:
         started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+# Of the tests of engines. What a GPU is needed for, ONNX Runtime's call of TensorRT, is stood in for; all else is real.
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with one H100 and TensorRT 10.13.3, as far as fingerprints go."""
+    from surfaces import pretended_kernels
+
+    from dfx.infer import engines, nvinfer
+    from dfx.ops import cuda
+
+    kernels = pretended_kernels()
+    kernels.gpu_name = lambda ordinal: "NVIDIA H100 80GB HBM3"
+    monkeypatch.setattr(cuda, "kernels", lambda: kernels)
+    monkeypatch.setattr(engines, "driver_version", lambda: "580.159.03")
+    monkeypatch.setattr(nvinfer, "release", lambda: "10.13.3")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A classifier whose logit is the brightness of a clip."""
+    from models import brightness_classifier
+
+    return brightness_classifier(tmp_path / "mine.onnx")
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What stands in for ONNX Runtime writes `file` where it is told to, and notes what it was given."""
+    import onnx
+    from engine_files import context
+
+    from dfx.infer import build, nvinfer
+
+    noted = SimpleNamespace(file=context(), told=None, content=b"")
+
+    def create(content: bytes, path: Path, provider: tuple[str, dict[str, str]]) -> None:
+        noted.content, noted.told = content, provider
+        onnx.save(noted.file, provider[1]["trt_ep_context_file_path"])
+
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    monkeypatch.setattr(build, "create", create)
+    monkeypatch.setattr(nvinfer, "load", lambda: None)
+    monkeypatch.setattr(build, "import_runtime", lambda: SimpleNamespace(preload_dlls=lambda directory: None))
+    return noted

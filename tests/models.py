@@ -36,7 +36,7 @@ def brightness_classifier(path: Path, **changes: str | None) -> Path:
     graph = helper.make_graph(
         nodes,
         "brightness",
-        [helper.make_tensor_value_info("clips", TensorProto.UINT8, ["n", 16, 3, 32, 32])],
+        [helper.make_tensor_value_info("clips", TensorProto.UINT8, ["n", "t", 3, "s", "s"])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n"])],
         [axes],
     )

@@ -69,6 +69,9 @@ class PretendedStream:
     def clear(self, memory: int, words: int) -> None:
         ctypes.memset(memory, 0, 4 * words)
 
+    def copy(self, to: int, origin: int, nbytes: int) -> None:
+        ctypes.memmove(to, origin, nbytes)
+
     def upload(self, to: int, array: np.ndarray) -> None:
         ctypes.memmove(to, array.ctypes.data, array.nbytes)
 

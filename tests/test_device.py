@@ -10,6 +10,7 @@ import dfx
 from dfx import device
 from dfx.device import Choice, Crew, choose, lanes_of
 from dfx.errors import DeviceError, InputError
+from dfx.infer import nvinfer
 from dfx.ops import cuda
 from dfx.values import HOST
 
@@ -41,7 +42,43 @@ def test_a_card_that_is_not_there_is_named() -> None:
         choose("cuda:2")
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cuda:", "cuda:-1", "", "CPU"])
+@pytest.fixture
+def tensorrt(monkeypatch: pytest.MonkeyPatch, two_gpus: None) -> None:
+    """TensorRT for the first of the two, which is newer than the second."""
+    monkeypatch.setattr(nvinfer, "missing", lambda: None)
+    monkeypatch.setattr(cuda, "compute_capability", lambda index: [(7, 5), (6, 0)][index])
+
+
+@pytest.mark.usefixtures("tensorrt")
+def test_tensorrt_is_taken_where_it_is_asked_for_alone() -> None:
+    assert choose("tensorrt:0") == Choice((0,), "tensorrt:0 (Card 0)", tensorrt=(0,))
+    assert choose("cuda:0").tensorrt == choose("auto").tensorrt == ()
+
+
+@pytest.mark.usefixtures("tensorrt")
+@pytest.mark.parametrize("wanted", ["tensorrt", "tensorrt:1"])
+def test_a_card_that_tensorrt_does_not_serve_is_named(wanted: str) -> None:
+    with pytest.raises(DeviceError, match=r"tensorrt:1 cannot serve: Card 1 has compute capability 6\.0, and TensorRT"):
+        choose(wanted)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_tensorrt_that_is_missing_is_said_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvinfer, "missing", lambda: "no libnvinfer.so.10: install it")
+    with pytest.raises(DeviceError, match=r"tensorrt:0 cannot serve: no libnvinfer\.so\.10: install it"):
+        choose("tensorrt:0")
+    with pytest.raises(DeviceError, match="tensorrt cannot serve"):
+        choose("tensorrt")
+
+
+@pytest.mark.usefixtures("tensorrt")
+def test_engines_go_to_the_gpus_that_run_them() -> None:
+    choice = Choice((0, 1), "", tensorrt=(0,), engines=Path("engines"))
+    assert choice.crews(2, cores=4) == [Crew(0, 2, "engines"), Crew(1, 2)]
+    assert Choice((0,), "", tensorrt=(0,)).crews(2, cores=4) == [Crew(0, 2)]
+
+
+@pytest.mark.parametrize("wanted", ["tensorrt:", "trt", "TensorRT", "gpu", "cuda:", "cuda:-1", "", "CPU"])
 def test_other_words_are_refused(wanted: str) -> None:
     with pytest.raises(InputError, match="auto, cpu, cuda"):
         choose(wanted)
@@ -54,10 +91,13 @@ def test_without_a_gpu_auto_says_why_and_cuda_says_what_is_missing(monkeypatch: 
         choose("cuda")
 
 
-def test_cuda_without_a_gpu_ends_at_once(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wanted", ["cuda", "cuda:0", "tensorrt", "tensorrt:0"])
+def test_without_a_gpu_it_ends_at_once(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
     monkeypatch.setattr(device, "missing", lambda: "no driver: install one")
-    with pytest.raises(DeviceError):
-        dfx.predict_dir(samples, tmp_path / "s.csv", device="cuda")
+    with pytest.raises(DeviceError, match=f"^{wanted} cannot serve: no driver: install one$"):
+        dfx.predict_dir(samples, tmp_path / "s.csv", device=wanted)
     assert not (tmp_path / "s.csv").exists()
 
 

@@ -16,6 +16,7 @@ from tolerances import SCORE_BETWEEN_PROCESSORS
 import dfx
 from dfx import doctor
 from dfx.decode import dali
+from dfx.infer import nvinfer
 from dfx.ops import cuda
 
 
@@ -73,6 +74,29 @@ def test_a_gpu_runtime_without_a_driver_is_told_apart(installed: Path, monkeypat
 def test_what_dali_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dali, "missing", lambda: "no libnvcuvid.so.1: mount the driver's video part")
     assert doctor.decoder() == doctor.Finding("DALI", False, "no libnvcuvid.so.1", "mount the driver's video part")
+
+
+def test_what_tensorrt_lacks_is_said_and_that_it_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvinfer, "missing", lambda: "no libnvinfer.so.10: install it")
+    assert doctor.tensorrt() == doctor.Finding(
+        "TensorRT", False, "no libnvinfer.so.10", "install it; not needed: the CUDA provider serves without it"
+    )
+
+
+@pytest.mark.parametrize(("capability", "sound"), [((7, 5), True), ((6, 0), False)])
+def test_tensorrt_serves_cards_from_turing_on(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], sound: bool
+) -> None:
+    monkeypatch.setattr(nvinfer, "missing", lambda: None)
+    monkeypatch.setattr(nvinfer, "release", lambda: "10.13.3")
+    monkeypatch.setattr(cuda, "missing", lambda: None)
+    monkeypatch.setattr(cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(cuda, "device_name", lambda index: "a card")
+    monkeypatch.setattr(cuda, "compute_capability", lambda index: capability)
+    found = doctor.tensorrt()
+    assert found.sound == sound
+    assert found.found.startswith("10.13.3" if sound else "a card has compute capability 6.0")
+    assert ("--device cuda" in found.mend) != sound
 
 
 def test_the_scores_that_ship_are_current(samples: Path) -> None:

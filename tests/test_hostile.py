@@ -162,9 +162,9 @@ def test_no_pickle_is_loaded(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_that_changes_during_a_run_is_noticed(folder: Path, tmp_path: Path) -> None:
-    settings = dfx.Settings(model=Path(shutil.copy(dfx.Settings().model, tmp_path / "model.onnx")))
+    settings = dfx.Settings(models=(Path(shutil.copy(dfx.Settings().models[0], tmp_path / "model.onnx")),))
     pool = pool_module.Pool(settings, Limits(), [Crew()])
-    with settings.model.open("ab") as file:
+    with settings.models[0].open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ModelError, match=r"model\.onnx was changed while the run went on"), pool:
         pass

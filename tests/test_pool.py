@@ -60,7 +60,7 @@ def test_what_stands_in_the_way_is_raised_as_itself(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
     with (
         pytest.raises(ModelError, match="not an ONNX model"),
-        Pool(Settings(model=tmp_path / "bad.onnx"), Limits(), [Crew()]),
+        Pool(Settings(models=(tmp_path / "bad.onnx",)), Limits(), [Crew()]),
     ):
         pass
 

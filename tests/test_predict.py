@@ -209,7 +209,9 @@ def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingInputError):
         dfx.predict_video(tmp_path / "nothing.mp4")
     with pytest.raises(ModelError):
-        dfx.predict_dir(samples, tmp_path / "s.csv", settings=dfx.Settings(model=tmp_path / "bad.onnx"), progress=False)
+        dfx.predict_dir(
+            samples, tmp_path / "s.csv", settings=dfx.Settings(models=(tmp_path / "bad.onnx",)), progress=False
+        )
     with pytest.raises(OutputError):
         dfx.predict_dir(samples, tmp_path / "no" / "such" / "folder" / "s.csv", progress=False)
     with pytest.raises(InputError, match="windows is 0"):

@@ -236,9 +236,9 @@ def test_another_models_scores_are_not_passed_off_as_ours(run: Path, tmp_path: P
 
     other = brightness_classifier(tmp_path / "other.onnx")
     with pytest.raises(InputError, match=r"other\.onnx is not the model .*--model"):
-        report.from_journal(run / "s.csv.journal", tmp_path / "r.html", model=other, progress=False)
+        report.from_journal(run / "s.csv.journal", tmp_path / "r.html", models=(other,), progress=False)
     rows = Predictions((Prediction("a", 0.9, Reason.OK, clips=(CLIP,)),))
-    report.write(rows, tmp_path / "r.html", paths={}, settings=Settings(model=other), progress=False)
+    report.write(rows, tmp_path / "r.html", paths={}, settings=Settings(models=(other,)), progress=False)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "35 % of real videos" not in page
     assert "knows nothing of its training or its errors" in page

@@ -19,7 +19,7 @@ from tolerances import EXPORT
 from dfx.classify import Classifier
 from dfx.infer import Calibration
 from dfx.settings import MODELS
-from dfx.torch import clip_data, clipnet, eval_classifier, train_classifier
+from dfx.torch import clip_data, clipnet, eval_classifier, eval_measures, train_classifier
 from dfx.torch.augment import Dice, augment, blur_matrix, compressed, quality_tables, shrink_matrix
 from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
 from dfx.torch.clipnet import (
@@ -39,6 +39,7 @@ from dfx.torch.dfdc_crops import Crops
 from dfx.torch.export_classifier import export_classifier
 from dfx.torch.pack_crops import main as pack_crops
 from dfx.torch.pseudo_fakes import self_blended, swapped
+from dfx.torch.subgroups import false_alarms, wilson
 from dfx.torch.train_backbone import Feed
 from dfx.torch.train_backbone import main as train_backbone
 
@@ -303,6 +304,35 @@ def test_swaps_are_compared_with_their_own_originals() -> None:
     assert eval_classifier.ranked(np.array([0.9, 0.1, 0.2, 0.3, 0.0, 1.0]), data) == (1, 2)
 
 
+def test_false_alarms_are_counted_where_they_fall() -> None:
+    """Twelve real videos: narrow faces are taken for fakes, wide ones are not; the fake ones do not count."""
+    data = []
+    for number in range(18):
+        pixels = np.full((1, 1, 3, 4, 4), 10 * number, np.uint8)
+        clips = VideoClips(pixels, np.zeros(1, np.int64), np.ones(1))
+        label = Labelled(str(number), number >= 12, "", "", "", source="abc"[number // 6], face_width=50 + number)
+        data.append(Sample(label, clips, torch.zeros(1, 1, FEATURES)))
+    table = false_alarms(data, np.array([0.9] * 4 + [0.1] * 8 + [0.9] * 6))
+    rows = list(zip(*(column._cells for column in table.columns[:3]), strict=True))
+    assert rows == [
+        ("all", "12", "4"),
+        ("face 50 to 54 pixels wide", "4", "4"),
+        ("face 54 to 57 pixels wide", "4", "0"),
+        ("face 57 to 61 pixels wide", "4", "0"),
+        ("mean of the crops 0 to 37 of 255", "4", "4"),
+        ("mean of the crops 37 to 73 of 255", "4", "0"),
+        ("mean of the crops 73 to 110 of 255", "4", "0"),
+        ("a", "6", "4"),
+        ("b", "6", "0"),
+    ]
+
+
+def test_wilson_s_interval_is_the_textbook_s() -> None:
+    """Newcombe (Statistics in Medicine, 1998), table I: 81 of 263, and none of 20."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
 def test_a_video_counts_its_most_suspect_person() -> None:
     clips = VideoClips(np.zeros((3, 1, 1, 1, 1), np.uint8), np.array([0, 0, 1]), np.ones(3))
     assert clips.main.tolist() == [True, True, False]
@@ -350,3 +380,33 @@ def test_a_batch_holds_every_kind_of_fake(store: CropStore) -> None:
     real, fake = feed.couples()
     assert torch.equal(real[:5], fake[:5]), "the fakes of this folder are copies"
     assert all((a != b).any() for a, b in zip(real[5:], fake[5:], strict=True))
+
+
+def test_a_measure_that_knows_more_is_seen_to_gain() -> None:
+    """Forty videos, two of each group: a strong vote in one frame that a mean of frames drowns; the mean against itself
+    changes nothing."""
+    rng = np.random.default_rng(0)
+    data, votes = [], []
+    for number in range(40):
+        fake, one = bool(number % 2), sample(str(number // 2), bool(number % 2), "ab"[number // 2 % 2])
+        data.append(one)
+        votes.append(rng.normal(0, 1, (2, CLIP_LENGTH)))
+        votes[-1][:, eval_classifier.MIDDLE] += 3.0 * fake - 1.5
+    middle, mean = (eval_measures.measures()[name] for name in ("middle frame of a clip", eval_measures.SHIPPED))
+    better, base = (eval_measures.left_out(each, data, votes) for each in (middle, mean))
+    gained = eval_measures.changes_of(better, base, data)
+    assert np.quantile(gained[:, 0], 0.025) > 0
+    assert np.quantile(gained[:, 1], 0.975) < 0
+    assert not eval_measures.changes_of(base, base, data).any()
+
+
+def test_every_measure_takes_the_main_person_or_all() -> None:
+    clips = VideoClips(np.zeros((3, 1, 1, 1, 1), np.uint8), np.array([0, 0, 1]), np.array([1.0, 0.5, 1.0]))
+    one = Sample(Labelled("a", True, "", "", ""), clips, torch.zeros(3, 1, FEATURES))
+    votes = np.array([[1.0] * 4, [3.0] * 4, [-9.0] * 4])
+    found = {name: measure(one, votes) for name, measure in eval_measures.measures().items()}
+    assert found["main person only"] == found["main person, median of clips"] == 2
+    assert found["main person, strongest clip"] == 3
+    assert found["main person, first clip"] == 1
+    assert found["main person, clips by quality"] == pytest.approx((1 + 3 / 16) / (1 + 1 / 16))
+    assert found[eval_measures.SHIPPED] == found["median of frames"] == found["strongest frame"]

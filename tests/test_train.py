@@ -131,7 +131,7 @@ def learned(truth: np.ndarray, told: np.ndarray) -> float:
 def test_the_shipped_file_gives_its_weights_back() -> None:
     pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
     from dfx.classify import Classifier
-    from dfx.torch.train import begin
+    from dfx.torch.start import begin
 
     clips = torch.randint(0, 256, (1, CLIP_LENGTH, 3, 160, 160), dtype=torch.uint8)
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_a_run_is_killed_and_goes_on_to_a_model(samples: Path, tmp_path: Path) -
     assert json.loads((out / "done.json").read_text())["epochs"] == 2
     assert "broken.mp4,corrupt" in (out / "skipped.csv").read_text()
     assert "from nothing" in (out / "card.md").read_text().replace("\n", " ")
-    assert Pipeline(Settings(model=out / "model.onnx")).predict(videos / "real0.mp4").reason == "ok"
+    assert Pipeline(Settings(models=(out / "model.onnx",))).predict(videos / "real0.mp4").reason == "ok"
     other = subprocess.run(
         [*command, "--seed", "5"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -53,6 +53,7 @@ constexpr unsigned kNoTiming = 2;                                // CUevent_flag
     CALL(cuMemPoolSetAttribute, (Pool, int, void*))                                             \
     CALL(cuMemcpyHtoDAsync_v2, (Address, const void*, Bytes, StreamHandle))                     \
     CALL(cuMemcpyDtoHAsync_v2, (void*, Address, Bytes, StreamHandle))                           \
+    CALL(cuMemcpyDtoDAsync_v2, (Address, Address, Bytes, StreamHandle))                         \
     CALL(cuMemsetD32Async, (Address, unsigned, Bytes, StreamHandle))                            \
     CALL(cuLaunchKernel, (Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
                           unsigned, StreamHandle, void**, void**))
@@ -288,6 +289,12 @@ void Stream::download(void* to, Address from, std::size_t bytes) const {
     const Current current(gpu_.context_);
     DFX_CALL(cuMemcpyDtoHAsync_v2, to, from, bytes, stream_);
     DFX_CALL(cuStreamSynchronize, stream_);
+}
+
+void Stream::copy(Address to, Address from, std::size_t bytes) const {
+    if (bytes == 0) return;
+    const Current current(gpu_.context_);
+    DFX_CALL(cuMemcpyDtoDAsync_v2, to, from, bytes, stream_);
 }
 
 void Stream::clear(Address memory, std::size_t words) const {

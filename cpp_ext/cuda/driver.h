@@ -70,6 +70,7 @@ public:
     void release(Address memory) const noexcept;  // once all that is queued has ended
     void upload(Address to, const void* from, std::size_t bytes) const;    // waits
     void download(void* to, Address from, std::size_t bytes) const;        // waits
+    void copy(Address to, Address from, std::size_t bytes) const;          // on the GPU; is queued
     void clear(Address memory, std::size_t words) const;                   // 32 bits each
     // `parameter` is the kernel's only one; it is copied before this returns.
     void launch(const std::string& kernel, const Grid& grid, void* parameter) const;

@@ -34,6 +34,13 @@ SETTINGS = Settings()
 @click.option("--windows", default=2, show_default=True, help="Clips of frames cut from a video, at most.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N: what trains.")
+@click.option(
+    "--cut", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True, help="Where clips are cut."
+)
+@click.option(
+    "--pseudo", default=0.0, show_default=True, help="Share of fakes that are made of real clips on the spot."
+)
+@click.option("--h264", default=0.3, show_default=True, help="Share of clips that are encoded anew by x264.")
 @click.option("--loaders", default=0, show_default=True, help="Processes that read clips; a GPU wants a few.")
 @WORKERS
 def train(folder: tuple[Path, ...], out: Path, labels: Path | None, start: str, **given: Any) -> None:
@@ -52,7 +59,7 @@ def train(folder: tuple[Path, ...], out: Path, labels: Path | None, start: str, 
     except ImportError as error:
         raise DependencyError(f"training needs more than prediction ({error}): pip install 'dfx[train]'") from error
 
-    begun = {"shipped": SETTINGS.model, "nothing": None}.get(start, Path(start))
+    begun = {"shipped": SETTINGS.models[0], "nothing": None}.get(start, Path(start))
     run(folder, labels, out, Options(start=begun, **given))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 import dfx
-from dfx.cli.shared import say, show_rows
+from dfx.cli.shared import DEVICE, say, show_rows
 from dfx.settings import Limits, Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,14 @@ LIMITS = Limits()
     "--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write."
 )
 @click.option("--sample-submission", type=click.Path(path_type=Path), help="CSV that fixes the rows and their order.")
-@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="Classifier, an ONNX file.")
+@click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=SETTINGS.models,
+    help="Classifier, an ONNX file; given several times, their calibrated logits are averaged.",
+)
 @click.option(
     "--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="Face detector, an ONNX file."
 )
@@ -51,7 +58,8 @@ LIMITS = Limits()
 )
 @click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
 @click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda (all GPUs) or cuda:N (one).")
+@DEVICE
+@click.option("--engines", type=click.Path(path_type=Path), help="Folder of TensorRT engines; a cache unless told.")
 @click.option("--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU.")
 @click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
 @click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
@@ -63,7 +71,7 @@ def predict(
     source: tuple[str, ...],
     out: Path,
     sample_submission: Path | None,
-    model: Path,
+    models: tuple[Path, ...],
     detector: Path,
     windows: int,
     prior: float,
@@ -71,6 +79,7 @@ def predict(
     clip_range: tuple[float, float],
     budget: str | None,
     device: str,
+    engines: Path | None,
     timeout: float,
     memory: float,
     max_pixels: int,
@@ -88,7 +97,7 @@ def predict(
         dfx predict test_videos --out submission.csv
     """
     started = time.monotonic()
-    settings = Settings(detector, model, windows, prior, prevalence, clip_range)
+    settings = Settings(detector, models, windows, prior, prevalence, clip_range)
     limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
     result = dfx.predict_dir(
         source[0] if len(source) == 1 else list(source),
@@ -98,6 +107,7 @@ def predict(
         limits=limits,
         budget=budget,
         device=device,
+        engines=engines,
         workers=workers,
         fresh=fresh,
         follow_symlinks=follow_symlinks,
@@ -137,7 +147,14 @@ def _report_run(result: Predictions, page: Path, settings: Settings, limits: Lim
 @click.option("--videos", type=click.Path(path_type=Path), help="The folder that was scored; without it, no pictures.")
 @click.option("--labels", type=click.Path(path_type=Path), help="metadata.json, or a CSV of filename,label.")
 @click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="Page to write.")
-@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="The run's classifier.")
+@click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=SETTINGS.models,
+    help="The run's classifier, or each of them.",
+)
 @click.option("--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="The run's face detector.")
 @click.option("--pictures", default=400, show_default=True, help="Videos that get pictures, the highest scores first.")
 @click.option("--workers", type=int, help="Processes that decode, one a core unless told.")
@@ -147,7 +164,7 @@ def report(
     videos: Path | None,
     labels: Path | None,
     out: Path,
-    model: Path,
+    models: tuple[Path, ...],
     detector: Path,
     pictures: int,
     workers: int | None,
@@ -167,7 +184,7 @@ def report(
         videos=videos,
         labels=labels,
         detector=detector,
-        model=model,
+        models=models,
         workers=workers,
         pictures=pictures,
         progress=not quiet,

@@ -11,6 +11,12 @@ from dfx.table import Row, Tabular, text_of
 
 ROWS = 40  # of a table in the terminal
 WORKERS = click.option("--workers", type=int, help="Processes, one a core unless told.")
+DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda (all GPUs), cuda:N (one), tensorrt or tensorrt:N.",
+)
 LINKS = click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
 QUIET = click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Write files anew that are there already.")

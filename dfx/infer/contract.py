@@ -14,6 +14,10 @@ from dfx.values import Float
 
 VERSION = "1"
 COLOUR = "RGB BT.601"
+PICTURES = 4  # a run of the detector on a GPU, made up by the last one: a window of the default plan has three
+Shapes = Mapping[str, tuple[int, ...]]
+"""Inputs by name: what a session on a GPU is fed, always the same, so that cuDNN's choice of kernels (a second for
+every new shape), TensorRT's optimisation profile and CUDA graphs hold for all of it. The CPU takes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,10 @@ class Calibration:
 
     scale: float = 1.0
     bias: float = 0.0
+
+    def of(self, logit: float) -> float:
+        """The calibrated logit."""
+        return self.scale * logit + self.bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,11 @@ class DetectorContract:
     task = "face-detector"
     inputs = ("images",)
     outputs = ("scores", "boxes", "landmarks")
+
+    @property
+    def shapes(self) -> Shapes:
+        """What a GPU is fed: PICTURES canvases, square, so that upright and wide videos have one shape."""
+        return {"images": (PICTURES, 3, self.long_side, self.long_side)}
 
     @classmethod
     def read(cls, metadata: Mapping[str, str], source: str) -> Self:
@@ -81,6 +94,21 @@ class ClassifierContract:
     inputs = ("clips",)
     outputs = ("logits",)
 
+    @property
+    def span(self) -> int:
+        """Frames of the video from a clip's first to its last, both counted."""
+        return (self.clip_length - 1) * self.clip_stride + 1
+
+    @property
+    def cut(self) -> tuple[int, int, int, bytes]:
+        """Equal for two classifiers that take the very same clips."""
+        return self.clip_length, self.clip_stride, self.crop_size, self.crop_template.tobytes()
+
+    @property
+    def shapes(self) -> Shapes:
+        """What a GPU is fed: one clip a run."""
+        return {"clips": (1, self.clip_length, 3, self.crop_size, self.crop_size)}
+
     @classmethod
     def read(cls, metadata: Mapping[str, str], source: str) -> Self:
         """Reads it from `metadata_props`; raises ModelError, naming `source`, for a key that is absent or odd."""
@@ -96,6 +124,18 @@ class ClassifierContract:
                 "calibration", lambda value: Calibration(float(value["scale"]), float(value["bias"]))
             ),
         )
+
+
+Contract = DetectorContract | ClassifierContract
+
+
+def contract_of(metadata: Mapping[str, str], source: str) -> Contract:
+    """The contract of the task that the metadata names; raises ModelError where it names none of dfx's."""
+    kinds: dict[str, type[Contract]] = {kind.task: kind for kind in (DetectorContract, ClassifierContract)}
+    task = metadata.get("dfx.task", "")
+    if task not in kinds:
+        raise ModelError(f"{source}: its task is {task!r}; dfx runs models for {' or '.join(map(repr, kinds))}")
+    return kinds[task].read(metadata, source)
 
 
 class _Reader:

@@ -1,9 +1,10 @@
-"""Runs an ONNX file. The one place that knows ONNX Runtime; its errors are mapped here."""
+"""Runs an ONNX file on the CPU, and what all sessions share. ONNX Runtime's errors are mapped here."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,18 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.errors import DependencyError, DeviceError, MissingInputError, ModelError
-from dfx.ops.cuda import DeviceArray, Lane
+from dfx.ops.cuda import DeviceArray
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Array = NDArray[Any]
+Provider = tuple[str, dict[str, str]]
 SUMS = "SHA256SUMS"
-CUDA = "CUDAExecutionProvider"
-GPU_MEND = (
-    'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "dfx[gpu-cu13]" '
-    '("dfx[gpu-cu12]" with a driver before 580, or a card before Turing)'
-)
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
 class Session(Protocol):
@@ -36,15 +34,6 @@ class Session(Protocol):
         """Runs once. Arrays have the shapes and dtypes of the model's contract."""
 
 
-def open_session(
-    path: str | Path, *, inputs: tuple[str, ...], outputs: tuple[str, ...], lane: Lane | None = None
-) -> Session:
-    """A session on the GPU and the stream of a lane; on the CPU without one."""
-    if lane is None:
-        return OnnxSession(path, inputs=inputs, outputs=outputs)
-    return CudaSession(path, lane, inputs=inputs, outputs=outputs)
-
-
 class OnnxSession:
     """An ONNX file on ONNX Runtime's CPU provider, on one thread: dfx runs one process a core.
 
@@ -55,11 +44,11 @@ class OnnxSession:
         DependencyError: ONNX Runtime is not installed.
     """
 
-    provider: str | tuple[str, dict[str, str]] = "CPUExecutionProvider"
+    provider: Provider = (CPU, {})
 
     def __init__(self, path: str | Path, *, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         self.path = Path(path)
-        self._session = _create(read_model(self.path), self.path, self.provider)
+        self._session = create(read_model(self.path), self.path, self.provider)
         self._outputs = list(outputs)
         self._check_names("input", inputs, {node.name for node in self._session.get_inputs()}, exact=True)
         self._check_names("output", outputs, {node.name for node in self._session.get_outputs()}, exact=False)
@@ -76,10 +65,16 @@ class OnnxSession:
 
     def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Runs once; raises ModelError where the file does not take what its contract says it takes."""
-        try:
+        with self.mapped(inputs):
             return dict(zip(self._outputs, self._values(inputs), strict=True))
+
+    @contextmanager
+    def mapped(self, inputs: Mapping[str, Any]) -> Iterator[None]:
+        """Turns ONNX Runtime's errors in a run into dfx's own."""
+        try:
+            yield
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
-            broken = DeviceError if self.provider != "CPUExecutionProvider" else ModelError
+            broken = ModelError if self.provider[0] == CPU else DeviceError
             shapes = {name: (np.dtype(array.dtype).name, array.shape) for name, array in inputs.items()}
             raise broken(f"{self.path.name}: ONNX Runtime could not run it on {shapes}: {error}") from error
 
@@ -90,66 +85,6 @@ class OnnxSession:
         missing = set(wanted) - found
         if missing or (exact and found - set(wanted)):
             raise ModelError(f"{self.path}: its {kind}s are {sorted(found)}; dfx needs {sorted(wanted)}")
-
-
-class CudaSession(OnnxSession):
-    """An ONNX file on ONNX Runtime's CUDA provider, queued on the lane's stream; no node of it runs on the CPU.
-
-    Outputs stay on the GPU as `DeviceArray`, and hold good once the stream has come to them. TF32 is off: scores
-    must be the CPU's within the tolerance.
-
-    Raises, besides what `OnnxSession` raises:
-        DeviceError: this ONNX Runtime has no CUDA provider, or the provider cannot serve; the message has its reason.
-    """
-
-    def __init__(self, path: str | Path, lane: Lane, *, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-        self.provider = (CUDA, cuda_options(lane))
-        super().__init__(path, inputs=inputs, outputs=outputs)
-        self._lane = lane  # last, so that the stream outlives what works on it
-        self._options = _runtime().RunOptions()
-        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-
-    def _values(self, inputs: Mapping[str, Any]) -> list[Any]:
-        binding, device = self._session.io_binding(), self._lane.device
-        for name, array in inputs.items():
-            if isinstance(array, DeviceArray):
-                binding.bind_input(name, "cuda", device, array.dtype, array.shape, array.pointer)
-            else:
-                binding.bind_cpu_input(name, np.ascontiguousarray(array))
-        for name in self._outputs:
-            binding.bind_output(name, "cuda", device)
-        self._session.run_with_iobinding(binding, self._options)
-        alive = (binding, inputs)  # what the stream still reads
-        return [self._on_device(value, alive) for value in binding.get_outputs()]
-
-    def _on_device(self, value: Any, alive: object) -> DeviceArray:
-        return DeviceArray.over(value.data_ptr(), tuple(value.shape()), np.float32, self._lane, (value, alive))
-
-
-def cuda_options(lane: Lane) -> dict[str, str]:
-    """Options of the CUDA provider, by the names of ONNX Runtime 1.23 to 1.31.
-
-    Heuristic choice of cuDNN's algorithms, so that a new size of picture costs no search; an arena that takes what it
-    needs and no powers of two, since many lanes share a card.
-    """
-    return {
-        "device_id": str(lane.device),
-        "user_compute_stream": str(lane.stream),
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "arena_extend_strategy": "kSameAsRequested",
-        "use_tf32": "0",
-    }
-
-
-def cuda_missing() -> str | None:
-    """Why ONNX Runtime cannot serve a GPU here, with the mend; None where its CUDA provider is there."""
-    try:
-        runtime = _runtime()
-    except DependencyError as error:
-        return f"{str(error).partition(':')[0]}: {GPU_MEND}"
-    if CUDA in runtime.get_available_providers():
-        return None
-    return f"ONNX Runtime {runtime.__version__} is the CPU's build: {GPU_MEND}"
 
 
 def read_model(path: Path) -> bytes:
@@ -184,33 +119,66 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(read_model(path)).hexdigest()
 
 
-def _create(content: bytes, path: Path, provider: str | tuple[str, dict[str, str]]) -> onnxruntime.InferenceSession:
-    runtime = _runtime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only; they come as exceptions too
-    name = provider if isinstance(provider, str) else provider[0]
-    if name == CUDA:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        runtime.preload_dlls(directory="")  # those of the nvidia-* packages, where the system has none
+def create(content: bytes, path: Path, provider: Provider) -> onnxruntime.InferenceSession:
+    """ONNX Runtime's session of a model on one provider and no other.
+
+    Raises:
+        ModelError: no ONNX model. DeviceError: a GPU's provider cannot serve, or a part of the model would run on the
+            CPU; `path` stands in the message.
+    """
+    runtime, (name, _) = import_runtime(), provider
     try:
-        session = runtime.InferenceSession(content, options, providers=[provider])
+        session = runtime.InferenceSession(content, _options(runtime, name), providers=[provider], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
-        if name == CUDA:
-            raise DeviceError(f"{path.name}: ONNX Runtime's CUDA provider cannot serve: {error}") from error
-        raise ModelError(f"{path}: not an ONNX model that ONNX Runtime can load ({str(error)[:200]})") from error
-    if name not in session.get_providers():
-        raise DeviceError(
-            f"ONNX Runtime fell back to {session.get_providers()}: its CUDA provider could not be loaded; "
-            "see what it printed above, and check that CUDA and cuDNN of its major version are installed"
-        )
+        if name == CPU:
+            raise ModelError(f"{path}: not an ONNX model that ONNX Runtime can load ({str(error)[:200]})") from error
+        raise DeviceError(f"{path.name}: ONNX Runtime's {_short(name)} provider cannot serve: {error}") from error
+    if name != CPU:
+        check_assignment(session, path, name)
     return session
 
 
-def _runtime() -> Any:
+def check_assignment(session: onnxruntime.InferenceSession, path: Path, name: str) -> None:
+    """Raises DeviceError where ONNX Runtime fell back by itself, as a whole or by a node.
+
+    Nodes are told since ONNX Runtime 1.26 alone; `session.disable_cpu_ep_fallback` stands guard in older ones.
+    """
+    if name not in session.get_providers():
+        raise DeviceError(
+            f"{path.name}: ONNX Runtime fell back to {session.get_providers()}: its {_short(name)} provider could not "
+            "be loaded; see what it printed above, and `dfx doctor`"
+        )
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return
+    parts = session.get_provider_graph_assignment_info()
+    others = [(part.ep_name, node) for part in parts if part.ep_name != name for node in part.get_nodes()]
+    if others:
+        strays = [f"{node.name or node.op_type} on {provider}" for provider, node in others]
+        raise DeviceError(
+            f"{path.name}: {len(strays)} of its nodes are not run by ONNX Runtime's {_short(name)} provider "
+            f"({', '.join(strays[:3])}); the whole graph must be: write it in other operators, or choose another device"
+        )
+
+
+def import_runtime() -> Any:
+    """The module onnxruntime; raises DependencyError where it cannot be imported."""
     try:
         import onnxruntime
     except ImportError as error:
         raise DependencyError(f'ONNX Runtime cannot be imported ({error}): run pip install "dfx[cpu]"') from error
     return onnxruntime
+
+
+def _options(runtime: Any, name: str) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only; they come as exceptions too
+    if name != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("ExecutionProvider").replace("Tensorrt", "TensorRT")

@@ -155,6 +155,26 @@ class DeviceArray:
             raise InputError(f"{self} cannot be {list(shape)}: as many numbers are needed")
         return DeviceArray(self.pointer, shape, self.dtype, self.lane, self.owner)
 
+    def fill(self, source: DeviceArray | NDArray[Any]) -> None:
+        """Copies an array into this one's memory, on the lane's stream; waits only where it comes from the host.
+
+        Raises:
+            InputError: it has another shape or other numbers, or is on another GPU.
+        """
+        elsewhere = isinstance(source, DeviceArray) and source.device != self.device
+        if elsewhere or (source.shape, source.dtype) != (self.shape, self.dtype):
+            raise InputError(f"{self} cannot be filled from {source!r:.80}: the same shape and numbers are needed")
+        if isinstance(source, DeviceArray):
+            self.lane.queue.copy(self.pointer, source.pointer, self.nbytes)
+        else:
+            self.lane.queue.upload(self.pointer, np.ascontiguousarray(source))
+
+    def copy(self) -> DeviceArray:
+        """The same numbers in memory of their own, copied on the lane's stream."""
+        twin = empty(self.shape, self.dtype, self.lane)
+        twin.fill(self)
+        return twin
+
     def row(self, index: int) -> DeviceArray:
         """Row `index` of the first axis, as an array with that axis of length 1, in the same memory."""
         step = self.nbytes // self.shape[0]

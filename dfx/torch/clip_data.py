@@ -34,7 +34,8 @@ class Labelled:
     """A row of labels.csv.
 
     family: of generators; group: of videos that share people; fold: the family whose fold it is in, its people's other
-    videos with it; scene: equal for a swap and its original, empty where there is none.
+    videos with it; scene: equal for a swap and its original, empty where there is none; source: the repository that it
+    comes from; face_width: median width of its largest face, pixels of the video, NaN where unknown.
     """
 
     filename: str
@@ -43,6 +44,8 @@ class Labelled:
     group: str
     fold: str
     scene: str = ""
+    source: str = ""
+    face_width: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +97,8 @@ def read_labels(folder: Path) -> list[Labelled]:
             group=row["identity_group"],
             fold=folds[row["identity_group"]],
             scene=scene,
+            source=row.get("source_repo", ""),
+            face_width=float(row.get("face_width_px") or "nan"),
         )
         for row, scene in zip(rows, _scenes(rows), strict=True)
     ]
@@ -151,16 +156,19 @@ class Sample:
     features: Tensor
 
 
-def samples(folder: Path, weights: Path, out: Path) -> list[Sample]:
+def samples(folder: Path, weights: Path, out: Path, *, mirrored: bool = False) -> list[Sample]:
     """The labelled videos under `folder` that show a face, seen by the FrameNet in `weights`; clips and features are
-    cached under `out`."""
+    cached under `out`. mirrored: the features are of the crops' mirror images."""
     videos = read_labels(folder)
     clips = cut(folder, videos, out / "clips")
-    cache = out / f"features-{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}.pt"
+    kind = "mirrored-features" if mirrored else "features"
+    cache = out / f"{kind}-{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}.pt"
     if not cache.exists():
         net = FrameNet.load(weights)
         names = tqdm(clips, "computing features")
-        torch.save({name: frame_features(net.backbone.eval(), clips[name].pixels) for name in names}, cache)
+        step = -1 if mirrored else 1
+        pixels = ((name, clips[name].pixels[..., ::step]) for name in names)
+        torch.save({name: frame_features(net.backbone.eval(), own) for name, own in pixels}, cache)
     features = torch.load(cache, weights_only=True)
     return [
         Sample(video, clips[video.filename], features[video.filename]) for video in videos if video.filename in clips
@@ -170,4 +178,4 @@ def samples(folder: Path, weights: Path, out: Path) -> list[Sample]:
 @torch.no_grad()
 def frame_features(backbone: Backbone, clips: NDArray[np.uint8]) -> Tensor:
     """The backbone's features of every frame: uint8 [K, T, 3, S, S] -> float [K, T, F]."""
-    return torch.stack([backbone(torch.from_numpy(clip)) for clip in clips])
+    return torch.stack([backbone(torch.from_numpy(np.ascontiguousarray(clip))) for clip in clips])

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import cv2
 import numpy as np
+import torch
 
 from dfx.ops import similarity
+from dfx.torch.augment import Dice
 from dfx.torch.clipnet import CROP_TEMPLATE
 from dfx.torch.crop_store import Shard
 from dfx.torch.detector_data import portraits
 from dfx.torch.dfdc_crops import Crops, Entry
+from dfx.torch.h264 import Coding, recoded_still
 
 SIDE = 224  # pixels, as the DFDC crops have it
 QUALITY = 85  # of the JPEGs that are made here: the photographs are enlarged, and have nothing finer to keep
+RECODED_QUALITY = 95  # of the JPEGs that hold what x264 left: they should add nothing of their own
 ENTRY_BYTES = 64  # more than an entry of a shard takes beside its JPEG
 
 
@@ -48,6 +52,7 @@ class Item:
 @click.option("--shards", default=4, show_default=True, help="At most so many.")
 @click.option("--size", default=52.0, show_default=True, help="Of a shard, at most, in MiB.")
 @click.option("--held-out", default=1000, show_default=True, help="Originals to measure on, with a fake of each.")
+@click.option("--h264", default=0.0, show_default=True, help="Share of originals that x264 recodes, their fakes alike.")
 @click.option("--seed", default=0, show_default=True)
 def main(
     crops: Path,
@@ -58,6 +63,7 @@ def main(
     shards: int,
     size: float,
     held_out: int,
+    h264: float,
     seed: int,
 ) -> None:
     r"""Write OUT/shard_0.npz and so on: what is measured on and the photographs first, then a fake of every original,
@@ -68,7 +74,8 @@ def main(
         python -m dfx.torch.pack_crops --crops crops --exclude exclude.txt --out shards
     """
     out.mkdir(parents=True, exist_ok=True)
-    items = _items(Crops(crops, exclude, labels), faces, held_out, np.random.default_rng(seed))
+    packed = _items(Crops(crops, exclude, labels), faces, held_out, np.random.default_rng(seed))
+    items = (through(item, coding_of(item, h264)) for item in packed)
     for number, shard in zip(range(shards), _shards(items, int(size * 2**20)), strict=False):
         path = out / f"shard_{number}.npz"
         shard.write(path)
@@ -90,6 +97,24 @@ def _items(crops: Crops, faces: Path | None, held_out: int, rng: np.random.Gener
 
 def _item(crops: Crops, entry: Entry) -> Item:
     return Item(crops.jpeg(entry).read_bytes(), entry.original, entry.fake, entry.held_out)
+
+
+def coding_of(item: Item, share: float) -> Coding | None:
+    """How a picture to train on is encoded anew, None for not at all: drawn by the name of its original, so that an
+    original and its fakes are encoded alike, in every run."""
+    dice = Dice(1, torch.Generator().manual_seed(item.group))
+    return Coding.drawn(dice) if bool(dice.chance(share)) and not item.held_out else None
+
+
+def through(item: Item, coding: Coding | None) -> Item:
+    """The picture as x264 leaves it."""
+    if coding is None:
+        return item
+    picture = cv2.imdecode(np.frombuffer(item.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert picture is not None, "the crops are JPEGs, or were made as such"
+    coded = recoded_still(picture.transpose(2, 0, 1), coding).transpose(1, 2, 0)
+    jpeg = cv2.imencode(".jpg", np.ascontiguousarray(coded[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, RECODED_QUALITY])[1]
+    return replace(item, jpeg=jpeg.tobytes())
 
 
 def photographs(folder: Path) -> Iterator[Item]:

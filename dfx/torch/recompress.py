@@ -55,7 +55,7 @@ class Pair:
 
 @click.command()
 @click.argument("videos", type=click.Path(path_type=Path, exists=True))
-@click.option("--model", type=click.Path(path_type=Path, exists=True), default=Settings().model, help="Classifier.")
+@click.option("--model", type=click.Path(path_type=Path, exists=True), default=Settings().models[0], help="Classifier.")
 @click.option("--minutes", default=8.0, show_default=True, help="No further video is begun after so long.")
 @click.option("--crf", default=CRF, show_default=True, help="x264's rate factor; more is coarser.")
 @click.option("--height", default=HEIGHT, show_default=True, help="Pixels of the shorter side.")
@@ -68,7 +68,7 @@ def main(videos: Path, model: Path, minutes: float, crf: int, height: int, out: 
         python -m dfx.torch.recompress ../shared/data/videos --minutes 8
     """
     started, pairs = time.monotonic(), list[Pair]()
-    pipeline, labelled = Pipeline(Settings(model=model)), by_turns(read_labels(videos))
+    pipeline, labelled = Pipeline(Settings(models=(model,))), by_turns(read_labels(videos))
     with tempfile.TemporaryDirectory() as folder:
         for video in labelled:
             if time.monotonic() - started > 60 * minutes:

@@ -20,12 +20,13 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from dfx.clip_cache import CachedClips
 from dfx.torch.augment import Dice, augment
 from dfx.torch.clip_data import VideoClips
 from dfx.torch.clipnet import ClipNet
+from dfx.torch.draws import Draws, Example, Whole, together
 
 MONITOR = "val_log_loss"
 SAVE_MINUTES = 5.0  # between checkpoints within an epoch
@@ -33,17 +34,10 @@ MOST = 30.0  # a logit beyond it is as sure as a float can say
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A labelled video with its cached clips, at least one."""
-
-    filename: str
-    fake: bool
-    clips: CachedClips
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """How to train. patience: epochs without a better validation log loss; minutes: of training, over all runs."""
+    """How to train. patience: epochs without a better validation log loss; minutes: of training, over all runs; pseudo,
+    h264: as of `Draws`.
+    """
 
     epochs: int
     minutes: float
@@ -53,38 +47,8 @@ class Plan:
     seed: int
     device: str
     loaders: int
-
-
-class Draws(Dataset[tuple[Tensor, Tensor]]):
-    """A random clip of each video's main person: uint8 [T, 3, S, S], and 1.0 for fake.
-
-    A fake video may show real people beside the fake one, who is mostly the one seen most.
-    """
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
-        example = self._examples[place]
-        own = example.clips.main
-        chosen = int(own[torch.randint(len(own), ())])
-        return torch.from_numpy(example.clips.clip(chosen)), torch.tensor(float(example.fake))
-
-
-class Whole(Dataset[tuple[Tensor, int]]):
-    """All clips of a video: uint8 [K, T, 3, S, S], and its place."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        return torch.from_numpy(self._examples[place].clips.all()), place
+    pseudo: float
+    h264: float
 
 
 class FineTuning(LightningModule):
@@ -98,13 +62,18 @@ class FineTuning(LightningModule):
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Made anew each epoch, so that an epoch draws the same videos whether the run was interrupted or not.
 
-        REAL and FAKE are drawn as often as each other.
+        Real and fake clips come as often as each other.
         """
-        weights = compute_sample_weight("balanced", [example.fake for example in self._train])
+        draws = Draws(self._train, self._plan.pseudo, self._plan.h264)
         generator = torch.Generator().manual_seed(self._plan.seed + self.current_epoch)
-        sampler = WeightedRandomSampler(weights.tolist(), len(weights), generator=generator)
+        sampler = WeightedRandomSampler(draws.weights(), len(draws), generator=generator)
         return DataLoader(
-            Draws(self._train), self._plan.batch, sampler=sampler, num_workers=self._plan.loaders, generator=generator
+            draws,
+            self._plan.batch,
+            sampler=sampler,
+            num_workers=self._plan.loaders,
+            generator=generator,
+            collate_fn=together,
         )
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:

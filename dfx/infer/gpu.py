@@ -1,0 +1,158 @@
+"""Sessions on a GPU: ONNX Runtime's providers for CUDA and TensorRT, on a lane's stream; arrays stay there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfx.errors import DependencyError
+from dfx.infer import engines as store
+from dfx.infer import nvinfer
+from dfx.infer.contract import Contract, Shapes
+from dfx.infer.options import cuda_options, tensorrt_options
+from dfx.infer.session import CUDA, TENSORRT, Array, OnnxSession, Provider, Session, import_runtime
+from dfx.ops import cuda
+from dfx.ops.cuda import DeviceArray, Lane
+
+GRAPHS = "DFX_CUDA_GRAPHS"
+"""Set to 1 to replay the networks as CUDA graphs. Not the default, since it has not run on a GPU yet."""
+
+WARM_UPS = 3  # runs until a graph is surely captured: ONNX Runtime's first runs allocate memory and capture nothing
+NO_GRAPH = "-1"  # as the run option `gpu_graph_id`: neither capture nor replay; TensorRT's provider counts it as a run
+GPU_MEND = (
+    'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "dfx[gpu-cu13]" '
+    '("dfx[gpu-cu12]" with a driver before 580, or a card before Turing)'
+)
+
+
+def open_session(
+    path: str | Path, contract: type[Contract], *, lane: Lane | None = None, engines: Path | None = None
+) -> Session:
+    """A session of a model with that contract: on the CPU, or on the GPU and the stream of a lane.
+
+    engines: a folder that holds a TensorRT engine of this model for this GPU; without one the CUDA provider serves.
+
+    Raises, besides what the sessions raise:
+        DeviceError: the engine in the folder is not one of this very model, GPU, driver and libraries.
+    """
+    names = contract.inputs, contract.outputs
+    if lane is None:
+        return OnnxSession(path, inputs=names[0], outputs=names[1])
+    graphs = os.environ.get(GRAPHS) == "1"
+    if engines is None:
+        session = CudaSession(path, (CUDA, cuda_options(lane, graphs=graphs)), lane, names)
+    else:
+        nvinfer.load()
+        engine = store.engine_of(Path(path), engines, lane.device)
+        session = CudaSession(engine.path, (TENSORRT, tensorrt_options(lane, graphs=graphs)), lane, names)
+        engine.check_shapes(contract.read(session.metadata, str(path)).shapes)
+    if not graphs:
+        return session
+    return GraphSession(session, contract.read(session.metadata, str(path)).shapes)
+
+
+class CudaSession(OnnxSession):
+    """An ONNX file on a provider for NVIDIA's GPUs, queued on the lane's stream; no node of it runs on the CPU.
+
+    Outputs stay on the GPU as `DeviceArray`, and hold good once the stream has come to them.
+
+    Raises, besides what `OnnxSession` raises:
+        DeviceError: this ONNX Runtime has no such provider, or it cannot serve; the message has its reason.
+    """
+
+    memory = "cuda"  # where its arrays are, as ONNX Runtime calls it
+
+    def __init__(
+        self, path: str | Path, provider: Provider, lane: Lane, names: tuple[tuple[str, ...], tuple[str, ...]]
+    ) -> None:
+        self.provider, self.lane = provider, lane
+        if self.memory == "cuda":
+            import_runtime().preload_dlls(directory="")  # those of the nvidia-* packages, where the system has none
+        super().__init__(path, inputs=names[0], outputs=names[1])
+
+    def bind(self, inputs: Mapping[str, Any], outputs: Mapping[str, DeviceArray] | None = None) -> Any:
+        """Ties the session's inputs to arrays of the GPU or the host, and its outputs to arrays of the GPU.
+
+        outputs: where they are to be written; ONNX Runtime allocates them where none are given.
+        """
+        binding, device = self._session.io_binding(), self.lane.device
+        for name, array in inputs.items():
+            if isinstance(array, DeviceArray):
+                binding.bind_input(name, self.memory, device, array.dtype, array.shape, array.pointer)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        for name in self._outputs:
+            if outputs is None:
+                binding.bind_output(name, self.memory, device)
+            else:
+                array = outputs[name]
+                binding.bind_output(name, self.memory, device, array.dtype, array.shape, array.pointer)
+        return binding
+
+    def queue(self, binding: Any, **words: str) -> None:
+        """Runs what is bound, and does not wait for it. words: entries of ONNX Runtime's run options."""
+        options = import_runtime().RunOptions()
+        for key, word in {"disable_synchronize_execution_providers": "1", **words}.items():
+            options.add_run_config_entry(key, word)
+        self._session.run_with_iobinding(binding, options)
+
+    def _values(self, inputs: Mapping[str, Any], **words: str) -> list[DeviceArray]:
+        binding = self.bind(inputs)
+        self.queue(binding, **words)
+        alive = (binding, inputs)  # what the stream still reads
+        return [self._on_device(value, alive) for value in binding.get_outputs()]
+
+    def _on_device(self, value: Any, alive: object) -> DeviceArray:
+        return DeviceArray.over(value.data_ptr(), tuple(value.shape()), np.float32, self.lane, (value, alive))
+
+
+class GraphSession:
+    """A session that replays one CUDA graph, which reads and writes at fixed addresses.
+
+    Inputs are copied to them on the GPU (5 MB at most) and outputs from them, on the lane's stream, so that what it
+    gives is not overwritten by the next run. The graph is captured here, while nothing else works on the GPU: ONNX
+    Runtime captures in the mode that forbids every other thread to allocate.
+
+    shapes: of the inputs, uint8; every run must have them.
+    """
+
+    def __init__(self, session: CudaSession, shapes: Shapes) -> None:
+        self._session, lane = session, session.lane
+        self._inputs = {name: cuda.empty(shape, np.uint8, lane) for name, shape in shapes.items()}
+        found = session._values(self._inputs, gpu_graph_id=NO_GRAPH)
+        self._outputs = {
+            name: cuda.empty(array.shape, array.dtype, lane)
+            for name, array in zip(session._outputs, found, strict=True)
+        }
+        self._binding = session.bind(self._inputs, self._outputs)
+        for _ in range(WARM_UPS):
+            session.queue(self._binding)
+        lane.synchronize()
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The file's `metadata_props`."""
+        return self._session.metadata
+
+    def run(self, inputs: Mapping[str, Array | DeviceArray]) -> Mapping[str, Array | DeviceArray]:
+        """Replays the graph once; raises InputError where an input has another shape than the graph's."""
+        for name, place in self._inputs.items():
+            place.fill(inputs[name])
+        with self._session.mapped(inputs):
+            self._session.queue(self._binding)
+        return {name: array.copy() for name, array in self._outputs.items()}
+
+
+def cuda_missing() -> str | None:
+    """Why ONNX Runtime cannot serve a GPU here, with the mend; None where its CUDA provider is there."""
+    try:
+        runtime = import_runtime()
+    except DependencyError as error:
+        return f"{str(error).partition(':')[0]}: {GPU_MEND}"
+    if CUDA in runtime.get_available_providers():
+        return None
+    return f"ONNX Runtime {runtime.__version__} is the CPU's build: {GPU_MEND}"

@@ -1,0 +1,139 @@
+"""Where `dfx train` cuts its clips: on a GPU that is pretended, but for its decoder and networks dfx's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed (pip install 'dfx[train]')")
+pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
+
+from surfaces import pretended_kernels
+from tolerances import GREY_LEVEL
+
+import dfx.classify
+import dfx.detect
+import dfx.pipeline
+from dfx import ops
+from dfx.cell import CHORES
+from dfx.clip_cache import CachedClips
+from dfx.decode.pyav import PyAVDecoder
+from dfx.errors import InputError
+from dfx.find import Found
+from dfx.infer.session import OnnxSession
+from dfx.ops import cuda
+from dfx.ops.cuda import Lane
+from dfx.settings import Limits
+from dfx.torch import train
+from dfx.torch.train import Options, cached, cutters
+from dfx.values import HOST, Frames, Plan, Surface, VideoInfo
+
+pytestmark = pytest.mark.torch
+
+
+class StandInDecoder:
+    """Pictures where a GPU's decoder leaves them: RGB in the lane's memory."""
+
+    used = 0
+
+    def __init__(self, device: int, stream: int, pixels: int) -> None:
+        self._decoder = PyAVDecoder(pixels)
+
+    def read(self, info: VideoInfo, plan: Plan) -> Iterator[Frames]:
+        for frames in self._decoder.read(info, plan):
+            StandInDecoder.used += 1
+            pictures = tuple(self._surface(picture) for picture in frames.pictures)
+            yield Frames(frames.window, frames.index, frames.seconds, pictures)
+
+    def _surface(self, picture: Any) -> Surface:
+        rgb = ops.letterbox([picture], picture.height, picture.width)[0].transpose(1, 2, 0)
+        array = cuda.upload(rgb)
+        return Surface(array.pointer, picture.width, picture.height, 0, array.lane.device, array)
+
+
+class StandInSession(OnnxSession):
+    """A GPU's session: takes what lies on the GPU, and leaves its outputs there."""
+
+    def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        found = super().run({name: np.asarray(array) for name, array in inputs.items()})
+        return {name: cuda.upload(array) for name, array in found.items()}
+
+
+def open_session(path: Path, *, inputs: tuple[str, ...], outputs: tuple[str, ...], lane: Lane) -> StandInSession:
+    assert lane.device == 0
+    return StandInSession(path, inputs=inputs, outputs=outputs)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One GPU, whose kernels run on the CPU."""
+    kernels = pretended_kernels()
+    monkeypatch.setattr(cuda, "kernels", lambda: kernels)
+    monkeypatch.setattr(dfx.pipeline, "DALIDecoder", StandInDecoder)
+    monkeypatch.setattr(dfx.detect, "open_session", open_session)
+    monkeypatch.setattr(dfx.classify, "open_session", open_session)
+    monkeypatch.setattr(train, "missing", lambda: None)
+    StandInDecoder.used = 0
+
+
+def test_a_gpu_cuts_what_the_cpu_cuts(samples: Path, tmp_path: Path, gpu: None) -> None:
+    there = CHORES["clips"](Limits(), windows=2, device=0)
+    assert there(str(samples / "real.mp4"), str(tmp_path / "there.npz"))["clips"] > 0
+    assert StandInDecoder.used == 2
+    clips = CachedClips.open(tmp_path / "there.npz")
+    expected = [clip for _, clip in _host_pipeline().clips(samples / "real.mp4")]
+    assert len(clips) == len(expected)
+    for ours, theirs in zip(clips.all(), expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert np.abs(ours.astype(np.float32) - theirs).mean() < GREY_LEVEL
+
+
+def _host_pipeline() -> dfx.pipeline.Pipeline:
+    with pytest.MonkeyPatch.context() as patch:
+        from dfx.infer import session
+
+        patch.setattr(dfx.detect, "open_session", session.open_session)
+        patch.setattr(dfx.classify, "open_session", session.open_session)
+        return dfx.pipeline.Pipeline()
+
+
+def test_the_gpu_that_trains_cuts_and_the_cpu_has_the_rest(gpu: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cutters(Options(device="cuda:0", workers=3)) == [(0, 3), (HOST, 3)]
+    assert "cuts on cuda:0 (pretended)" in capsys.readouterr().err
+    assert cutters(Options(device="cuda"))[0][1] >= 1
+    assert cutters(Options(device="cuda", cut="cpu")) == cutters(Options(device="cpu")) == [(HOST, None)]
+    with pytest.raises(InputError, match="cut is 'gpu'; auto or cpu"):
+        cutters(Options(cut="gpu"))
+
+
+def test_without_a_gpu_it_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(train, "missing", lambda: "DALI is not there")
+    assert cutters(Options(device="cuda", workers=2)) == [(HOST, 2)]
+    assert "no GPU can: DALI is not there" in capsys.readouterr().err
+
+
+def test_what_a_gpu_cannot_cut_the_cpu_cuts(
+    samples: Path, tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its child dies of every video; the broken file fails on both, and its reason is the CPU's."""
+    broken, asked = tmp_path / "broken.mp4", []
+
+    def contained(chore: str, options: dict[str, Any], jobs: Any, limits: Limits, workers: int | None) -> Iterator[Any]:
+        asked.append((options["device"], len(jobs)))
+        if options["device"] != HOST:
+            yield from ((place, {"reason": "crashed", "detail": "of the GPU"}) for place in range(len(jobs)))
+            return
+        yield from real_contained(chore, options, jobs, limits, workers)
+
+    broken.write_bytes(b"no video")
+    real_contained = train.contained
+    monkeypatch.setattr(train, "contained", contained)
+    found = [Found("real.mp4", samples / "real.mp4"), Found("broken.mp4", broken)]
+    clips, skipped = cached(found, tmp_path / "clips", Options(device="cuda", workers=1))
+    assert asked == [(0, 2), (HOST, 2)]
+    assert list(clips) == ["real.mp4"]
+    assert skipped["broken.mp4"].startswith("corrupt")
