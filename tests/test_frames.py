@@ -139,7 +139,7 @@ def test_face_crops_are_the_classifiers_to_the_bit(samples: Path, tmp_path: Path
     clips = Pipeline().clips(samples / "real.mp4")
     wanted = [crop for track, clip in clips for crop in clip[: len(track)]]
     written = [picture(path).transpose(2, 0, 1) for path in sorted(tmp_path.iterdir())]
-    assert len(written) == len(wanted) > 8
+    assert len(written) == len(wanted) == 8
     assert all((one == other).all() for one, other in zip(written, wanted, strict=True))
     assert all("_p0.png" in name for name in names(tmp_path))
 

@@ -22,13 +22,14 @@ from dfx import report
 from dfx.cli import main
 from dfx.device import choose
 from dfx.errors import InputError, MissingInputError, OutputError
-from dfx.picture import MOST_BYTES, sharpness, webp
+from dfx.picture import FACE, MOST_BYTES, sharpness, webp
 from dfx.results import Predictions
 from dfx.settings import MODELS, Settings
 from dfx.values import ClipScore, Dropped, Prediction, Reason, Verdict
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>.mp4".replace("/", "\u2215")
 SPOOFED = "harmless\u202e4pm.exe\n.mp4"
+FRAMES = report._contract(Settings()).clip_length
 CLIP = ClipScore(0, 0.0, 0.5, (10.0, 20.0, 110.0, 140.0), 0.95, 1.5)
 
 
@@ -133,7 +134,7 @@ def test_pictures_show_the_face_that_was_scored(page: str) -> None:
     image = pytest.importorskip("PIL.Image")
     strip = re.search(r'class="strip".*?base64,([A-Za-z0-9+/=]+)', page, re.DOTALL)
     assert strip
-    assert image.open(io.BytesIO(base64.b64decode(strip[1]))).size == (8 * 128, 128)
+    assert image.open(io.BytesIO(base64.b64decode(strip[1]))).size == (FRAMES * FACE, FACE)
 
 
 def test_every_reason_has_its_row(tmp_path: Path) -> None:
@@ -368,7 +369,7 @@ def test_a_name_opens_its_evidence(opened: Any) -> None:
     assert button.get_attribute("aria-expanded") == "true"
     assert row.get_by_text("The clips that drove it").is_visible()
     width = row.locator(".strip img").first.evaluate("async image => (await image.decode(), image.naturalWidth)")
-    assert width == 8 * 128
+    assert width == FRAMES * FACE
     assert row.locator(".scene rect").count() >= 1
     opened.keyboard.press("Enter")
     assert button.get_attribute("aria-expanded") == "false"
