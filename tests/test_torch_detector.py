@@ -185,14 +185,15 @@ def test_average_precision_of_known_cases() -> None:
     far, tiny = box + 100, np.array([[0, 0, 10, 10]], np.float32)
     picture = ("a", np.zeros((200, 200, 3), np.uint8), np.concatenate([box, far]), ["face", "face_masked"], None)
 
-    def ap(*rows: tuple[np.ndarray, float]) -> tuple[float, float]:
+    def ap(*rows: tuple[np.ndarray, float], smallest: float = SMALLEST) -> tuple[float, float]:
         boxes, scores = np.concatenate([row[0] for row in rows]), np.array([row[1] for row in rows], np.float32)
         found = Faces(boxes, scores, np.zeros((len(rows), 5, 2), np.float32))
-        return precision([picture], [found], {"face"}, 0.5)  # type: ignore[list-item]
+        return precision([picture], [found], {"face"}, 0.5, smallest)  # type: ignore[list-item]
 
     assert ap((box, 0.9)) == (1.0, 1.0)
     assert ap((box, 0.3)) == (1.0, 0.0)
     assert ap((far, 0.95), (box, 0.9), (tiny, 0.99)) == (1.0, 1.0), "masked and tiny ones neither count nor harm"
+    assert ap((box, 0.9), (tiny, 0.99), smallest=8)[0] == pytest.approx(0.5), "what is small is the caller's choice"
     assert ap((box + 60, 0.95), (box, 0.9))[0] == pytest.approx(0.5)
     assert SMALLEST == 32
     assert encode(*faces((8, 8, 16)), torch.tensor([[8.0, 8.0, 16.0]]))[0].abs().max() == 0
