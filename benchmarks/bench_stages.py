@@ -148,7 +148,7 @@ def test_probe(benchmark: BenchmarkFixture, clip: Path) -> None:
 
 
 def test_plan(benchmark: BenchmarkFixture, info: VideoInfo) -> None:
-    """Two windows of eight frames."""
+    """The windows of the default plan."""
     chosen = _time(benchmark, lambda: plan(info, windows=2, count=8, stride=2))
     assert [window.start for window in chosen.windows] == [0, 250]
 

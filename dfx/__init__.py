@@ -3,8 +3,9 @@
 from importlib.metadata import version
 
 from dfx.audio import audio
+from dfx.comparison import Comparison
 from dfx.extract import Extracted
-from dfx.faces import Comparison, faces
+from dfx.faces import faces
 from dfx.frames import frames
 from dfx.inspect import Inspection, inspect
 from dfx.predict import find_faces, predict_dir, predict_video

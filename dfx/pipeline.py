@@ -172,7 +172,7 @@ class Pipeline:
     def _sift(self, frames: Frames) -> list[Followed]:
         step = max(1, DETECT_EVERY // frames.window.stride)
         looked = sorted({*range(0, len(frames), step), len(frames) - 1})
-        faces = self.detector.detect([frames.pictures[i] for i in looked])
+        faces = self.detector.watch([frames.pictures[i] for i in looked])
         return sift(frames, dict(zip(looked, faces, strict=True)))
 
 

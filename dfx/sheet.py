@@ -14,7 +14,7 @@ from dfx.table import text_of
 from dfx.values import Pixels
 
 if TYPE_CHECKING:
-    from dfx.faces import Shown
+    from dfx.comparison import Shown
 
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 200, 140), (240, 228, 66), (213, 94, 0), (204, 121, 167), (255, 255, 255))
 """Told apart by the colour-blind (Okabe and Ito), the green lighter and the blue left out for a dark ground."""

@@ -19,6 +19,7 @@ bends and whose shading moves, by 0.013 to 0.064; of living faces 95 % by more t
 The looser bound holds on a chest only, where a living face is rare."""
 CHEST = (1.5, 0.8, 4.0)  # a chest: at most so far to the side of a face's middle, and so far below, in its sides
 MARGIN, BLOCK = 0.3, 3  # of the crop: the share cut off at each edge, which is background; pixels that are averaged
+LOOKS = 4  # frames of a clip that are compared
 SHIFT = 3  # blocks, both ways, that two frames are slid over each other: a small face's landmarks err by a pixel
 
 
@@ -50,10 +51,10 @@ def change(clips: Sequence[Pixels]) -> float:
     """How much an aligned face changes over its clips, uint8 [T, 3, S, S] each: 0 for a picture, about 0.15 alive.
 
     One less the correlation of two frames' green samples where they match best, the 90th percentile over all pairs of
-    every second frame. Correlation is blind to exposure; averages over blocks are to noise, and sliding is to
+    LOOKS frames a clip. Correlation is blind to exposure; averages over blocks are to noise, and sliding is to
     landmarks that err. It takes about one millisecond.
     """
-    faces = np.concatenate([_blocks(clip[::2, 1]) for clip in clips])
+    faces = np.concatenate([_blocks(clip[:: -(-len(clip) // LOOKS), 1]) for clip in clips])
     high, wide = (side - 2 * SHIFT for side in faces.shape[1:])
     slid = np.lib.stride_tricks.sliding_window_view(faces, (high, wide), axis=(1, 2))  # [T, shifts, shifts, high, wide]
     normed = _normed(slid.reshape(-1, high * wide)).reshape(len(faces), -1, high * wide)

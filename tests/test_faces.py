@@ -21,10 +21,11 @@ from test_cli import dfx as run
 import dfx
 from dfx import ops
 from dfx.agree import grouped, matched, overlaps
+from dfx.comparison import Comparison, Looked, Shown
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detectors import KINDS, LONG_SIDE, FaceDetector, choose, faces_of, open_detectors, shrunk, suppressed
 from dfx.errors import DependencyError, DfxError, InputError, MissingInputError, ModelError
-from dfx.faces import Comparison, Looked, Shown, look, rgb_of
+from dfx.faces import look, rgb_of
 from dfx.frames import plan_of
 from dfx.pipeline import Pipeline
 from dfx.probe import probe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -68,6 +69,13 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
     _kernels.use_level(request.param)
     yield request.param
     _kernels.use_level(best)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux lists what its processor can do there")
+def test_the_best_instruction_set_is_chosen() -> None:
+    there = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    needs = {"avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}, "avx2": {"avx2"}, "portable": set()}
+    assert _kernels.levels() == [name for name, flags in needs.items() if flags <= set(there)]
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)

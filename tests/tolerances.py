@@ -52,3 +52,6 @@ BACKEND_SCORE = 0.02
 
 RGB_LEVEL = 3
 """Levels: Y, U and V are whole numbers, and BT.709's blue magnifies half a level of U by 1.9 x 255/224."""
+
+NEARBY_LOOK = 0.05
+"""Sides of a face: what a network sees of a face changes a little with what is cut off a side and more around it."""

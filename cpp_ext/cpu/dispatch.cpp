@@ -6,10 +6,18 @@
 namespace dfx {
 namespace {
 
+#ifdef DFX_HAVE_X86
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 std::vector<const Kernels*> supported() {
     std::vector<const Kernels*> all;
-#ifdef DFX_HAVE_AVX2
+#ifdef DFX_HAVE_X86
     __builtin_cpu_init();
+    if (has_avx512()) all.push_back(&kAvx512Kernels);
     if (__builtin_cpu_supports("avx2")) all.push_back(&kAvx2Kernels);
 #endif
     all.push_back(&kPortableKernels);

@@ -60,8 +60,8 @@ struct Kernels {
 
 
 extern const Kernels kPortableKernels;
-#ifdef DFX_HAVE_AVX2
-extern const Kernels kAvx2Kernels;
+#ifdef DFX_HAVE_X86
+extern const Kernels kAvx2Kernels, kAvx512Kernels;
 #endif
 
 }  // namespace dfx

@@ -29,6 +29,11 @@ OPTIONS = {
     "ignore_editlist": "1",  # every packet then has its picture, in one order
 }
 
+# For a file that was probed: FFmpeg then decodes no picture to learn of streams that the header describes. It took as long
+# as two pictures of a window, for each opening.
+UNANALYSED = {"skip_frame": "all", "analyzeduration": "1", "fpsprobesize": "0"}
+DESCRIBED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}  # containers whose headers do
+
 # As players and ffprobe see a file: an mp4 trimmed and shifted by its edit list, a transport stream read past its first
 # table of programs.
 AS_PLAYED = {"ignore_editlist": "0", "scan_all_pmts": "1"}

@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfx.decode.container import mapped, open_video, packets_between
+from dfx.decode.container import DESCRIBED, UNANALYSED, mapped, open_video, packets_between
 from dfx.decode.planes import planes_of
 from dfx.errors import CorruptVideoError, TooLargeVideoError
 from dfx.ops import LARGEST_SIDE
@@ -48,9 +48,10 @@ class PyAVDecoder:
             CorruptVideoError: not one picture of the plan could be decoded.
         """
         found, size = 0, None
+        options = UNANALYSED if info.container in DESCRIBED else {}
         for windows in _passes(plan.windows):
             for begin in _beginnings(windows[0].seek):
-                with open_video(info.path, self._pixels) as (container, stream), mapped(info.path):
+                with open_video(info.path, self._pixels, options) as (container, stream), mapped(info.path):
                     run = _Pass(info, windows, begin, size, container, stream)
                     yield from run  # no loop of our own, whose variable would keep a window while the next is decoded
                 found, size = found + run.found, run.size
@@ -156,6 +157,7 @@ class _Pass:
     def _decode(self) -> Iterator[VideoFrame]:
         context = self._stream.codec_context
         context.thread_count = 1
+        context.options |= {"strict": "strict"}  # else the order of H.264's pictures is guessed from those to open the file
         context.flags |= Flags.unaligned  # else FFmpeg leaves columns that the stream crops, for its own speed
         stop = self._windows[-1].stop + REORDER * self._counted
         for index, packet in packets_between(self._container, self._stream, self._info.packets, self._begin, stop):

@@ -207,7 +207,7 @@ def require() -> None:
 
 
 def level() -> str:
-    """The instruction set in use: "avx2", "portable", or "numpy" for the reference."""
+    """The instruction set in use: "avx512", "avx2", "portable", or "numpy" for the reference."""
     return "numpy" if _wants_reference() else str(kernels().level())
 
 

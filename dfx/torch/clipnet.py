@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 CROP_SIZE = 160  # pixels
-CLIP_LENGTH = 8  # frames
-CLIP_STRIDE = 2  # frames of the video from one to the next: x264 refers to few of those between, and they are skipped
+CLIP_LENGTH = 4  # frames: eight over the same half second score no better, see CLASSIFIER_CARD.md
+CLIP_STRIDE = 4  # frames of the video from one to the next: x264 refers to few of those between, and they are skipped
 CROP_TEMPLATE = ((0.302, 0.281), (0.698, 0.281), (0.5, 0.516), (0.334, 0.712), (0.666, 0.712))
 """Where the five landmarks lie in a crop, in units of its side: their mean in the DFDC crops (`crop_template.py`)."""
 Stage = tuple[int, int, int, int, int]  # side of the kernel, stride, expansion, channels, blocks

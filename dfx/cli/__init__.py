@@ -1,0 +1,52 @@
+"""The command `dfx`: each command mirrors a function of the library."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import click
+
+import dfx
+from dfx.cli.looking import audio, faces, frames, inspect, probe
+from dfx.cli.machine import doctor, rehearse
+from dfx.cli.making import bundle, train
+from dfx.cli.scoring import demo, predict, report, score
+from dfx.errors import DfxError
+
+__all__ = ["main"]
+
+
+class OneLineErrors(click.Group):
+    """Turns dfx's own errors into one line and exit status 2, and an interruption into a word on how to go on."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DfxError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; run the same command again to go on", err=True)
+            sys.exit(130)
+
+
+click.ClickException.exit_code = 2
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(dfx.__version__, prog_name="dfx")
+def main() -> None:
+    """Screen videos for deepfakes, fast.
+
+    A score is a hint for a person who looks, never proof: see 'What the scores can and cannot do' in the README.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+for command in (predict, report, score, demo, doctor, rehearse, probe, inspect, frames, audio, faces, train, bundle):
+    main.add_command(command)

@@ -1,0 +1,206 @@
+"""Commands that score videos, and what is made of the scores: predict, report, score, demo."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import dfx
+from dfx.results import Predictions
+from dfx.settings import Limits, Settings
+
+SETTINGS = Settings()
+LIMITS = Limits()
+
+
+@click.command()
+@click.argument("source", nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write."
+)
+@click.option("--sample-submission", type=click.Path(path_type=Path), help="CSV that fixes the rows and their order.")
+@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="Classifier, an ONNX file.")
+@click.option(
+    "--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="Face detector, an ONNX file."
+)
+@click.option(
+    "--windows", default=SETTINGS.windows, show_default=True, help="Clips of frames looked at in a video, at most."
+)
+@click.option("--prior", default=SETTINGS.prior, show_default=True, help="Probability where a video cannot be scored.")
+@click.option(
+    "--prevalence", default=SETTINGS.prevalence, show_default=True, help="Share of fakes expected among the videos."
+)
+@click.option(
+    "--clip-range",
+    nargs=2,
+    type=float,
+    default=SETTINGS.clip_range,
+    show_default=True,
+    help="Bounds on every probability.",
+)
+@click.option("--budget", help="Time for the whole run, as 8h30m, 90m or seconds: it ends in time with a complete CSV.")
+@click.option("--timeout", default=LIMITS.seconds, show_default=True, help="Seconds that one video may take.")
+@click.option(
+    "--memory", default=LIMITS.memory / 2**30, show_default=True, help="GiB of memory that a worker may take."
+)
+@click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
+@click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda (all GPUs) or cuda:N (one).")
+@click.option("--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU.")
+@click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
+@click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
+@click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Also write an HTML page of the evidence, after the budget."
+)
+def predict(
+    source: tuple[str, ...],
+    out: Path,
+    sample_submission: Path | None,
+    model: Path,
+    detector: Path,
+    windows: int,
+    prior: float,
+    prevalence: float,
+    clip_range: tuple[float, float],
+    budget: str | None,
+    device: str,
+    timeout: float,
+    memory: float,
+    max_pixels: int,
+    max_duration: float,
+    workers: int | None,
+    fresh: bool,
+    follow_symlinks: bool,
+    quiet: bool,
+    report: Path | None,
+) -> None:
+    """Score every video of SOURCE (a folder, a file, a glob, or several files).
+
+    \b
+    Example:
+        dfx predict test_videos --out submission.csv
+    """
+    started = time.monotonic()
+    settings = Settings(detector, model, windows, prior, prevalence, clip_range)
+    limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
+    result = dfx.predict_dir(
+        source[0] if len(source) == 1 else list(source),
+        out,
+        sample_submission=sample_submission,
+        settings=settings,
+        limits=limits,
+        budget=budget,
+        device=device,
+        workers=workers,
+        fresh=fresh,
+        follow_symlinks=follow_symlinks,
+        progress=not quiet,
+    )
+    if not quiet:
+        _summarise(result, out)
+    if report is not None:
+        _report_run(result, report, settings, limits, time.monotonic() - started)
+
+
+def _summarise(result: Predictions, out: Path) -> None:
+    counts = ", ".join(f"{count} {reason}" for reason, count in result.reasons.items())
+    noted = Text(f"{len(result)} videos: {counts}. Scores are in {out}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(noted)
+
+
+def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:
+    """Writes the report of the run that `dfx predict` was just asked for, and that took so many seconds."""
+    from dfx import report
+    from dfx.device import choose
+    from dfx.find import find
+
+    asked = click.get_current_context().params
+    source = asked["source"][0] if len(asked["source"]) == 1 else list(asked["source"])
+    found = find(source, follow_symlinks=asked["follow_symlinks"], sample_submission=asked["sample_submission"])
+    report.write(
+        result,
+        page,
+        paths={item.filename: item.path for item in found if item.path is not None},
+        settings=settings,
+        facts={"Device": choose(asked["device"]).why, "Time": f"{seconds:.0f} s"},
+        limits=limits,
+        workers=asked["workers"],
+        progress=not asked["quiet"],
+    )
+    click.echo(f"The report is in {page}", err=True)
+
+
+@click.command()
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.option("--videos", type=click.Path(path_type=Path), help="The folder that was scored; without it, no pictures.")
+@click.option("--labels", type=click.Path(path_type=Path), help="metadata.json, or a CSV of filename,label.")
+@click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="Page to write.")
+@click.option("--model", type=click.Path(path_type=Path), default=SETTINGS.model, help="The run's classifier.")
+@click.option("--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="The run's face detector.")
+@click.option("--pictures", default=400, show_default=True, help="Videos that get pictures, the highest scores first.")
+@click.option("--workers", type=int, help="Processes that decode, one a core unless told.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def report(
+    journal: Path,
+    videos: Path | None,
+    labels: Path | None,
+    out: Path,
+    model: Path,
+    detector: Path,
+    pictures: int,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Write the run of JOURNAL (<CSV>.journal, beside its CSV) as one HTML page with the evidence for each score.
+
+    \b
+    Example:
+        dfx report submission.csv.journal --videos test_videos --out report.html
+    """
+    from dfx.report import from_journal
+
+    from_journal(
+        journal,
+        out,
+        videos=videos,
+        labels=labels,
+        detector=detector,
+        model=model,
+        workers=workers,
+        pictures=pictures,
+        progress=not quiet,
+    )
+    click.echo(f"The report is in {out}", err=True)
+
+
+@click.command()
+@click.argument("submission", type=click.Path(path_type=Path))
+@click.argument("labels", type=click.Path(path_type=Path))
+def score(submission: Path, labels: Path) -> None:
+    """Measure SUBMISSION (a CSV of filename,label) against LABELS (metadata.json, or a CSV of filename,label).
+
+    \b
+    Example:
+        dfx score submission.csv train_sample_videos/metadata.json
+    """
+    click.echo(repr(dfx.score(submission, labels)))
+
+
+@click.command()
+def demo() -> None:
+    """Score three short clips that ship with dfx."""
+    from dfx.demo import TRUTH
+    from dfx.demo import demo as run
+
+    result = run()
+    table = Table("clip", "what it is", "P(fake)", "reason", "faces", box=box.ASCII2)
+    for row in result:
+        table.add_row(row.filename, TRUTH[row.filename], f"{row.probability:.3f}", row.reason, str(row.faces))
+    Console().print(table)
