@@ -122,7 +122,7 @@ def _focused(picture: Labelled, rng: np.random.Generator) -> Float:
         box = picture.boxes[rng.choice(bare if len(bare) and rng.random() < 0.5 else known)]
         focus = (box[:2] + box[2:]) / 2
         scale = min(_octaves(SIZES, rng) / max(8.0, float((box[2:] - box[:2]).max())), 3.0)
-    return _turned(focus, CANVAS * rng.uniform(0.1, 0.9, 2), scale, rng)
+    return _turned(focus, floats(CANVAS * rng.uniform(0.1, 0.9, 2)), scale, rng)
 
 
 def _octaves(sizes: tuple[float, float], rng: np.random.Generator) -> float:
