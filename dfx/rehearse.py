@@ -205,7 +205,7 @@ def rehearse(
         raise InputError(f"videos is {videos}; at least 1 is needed")
     settings, seconds = settings or Settings(), seconds_of(budget)
     wanted = card_named(card) if card is not None else None
-    choice = equip(choose(device), [settings.detector, *settings.models])  # builds engines before anything is timed
+    choice = equip(choose(device), [settings.detector, *settings.models])  # builds before anything is timed
     paths = drawn(made_clips(progress=progress) if source is None else source, sample)
     lanes = min(len(paths), sum(crew.lanes for crew in choice.crews(workers, default_workers())))
 

@@ -84,7 +84,7 @@ def build_standalone(model: Path, folder: Path) -> Engine:
     shapes = shapes_of(source, model)
     content = plan_of(cast_first(source, model).SerializeToString(), shapes, model)
     folder.mkdir(parents=True, exist_ok=True)
-    return store(content, place(model, folder, here.gpu).with_suffix(".engine"), here, shapes)
+    return store(content, place(model, folder, here).with_suffix(".engine"), here, shapes)
 
 
 def plan_of(content: bytes, shapes: Shapes, model: Path) -> bytes:

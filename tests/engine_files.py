@@ -37,4 +37,4 @@ def store(model: Path, folder: Path, **changes: str) -> Engine:
     here = Fingerprint.here(model, 0)
     folder.mkdir(exist_ok=True)
     shapes = {"clips": (1, 16, 3, 32, 32)}
-    return build.store(PLAN, place(model, folder, here.gpu), replace(here, **changes), shapes)
+    return build.store(PLAN, place(model, folder, here), replace(here, **changes), shapes)

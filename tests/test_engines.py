@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 from engine_files import PLAN, context, store
+from models import brightness_classifier
 from onnx import TensorProto, helper
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
@@ -46,7 +48,7 @@ def test_an_engine_carries_the_models_metadata_and_its_manifest(
     model: Path, tmp_path: Path, written: SimpleNamespace
 ) -> None:
     built = build.build(model, tmp_path / "engines", 0)
-    assert built.path.name == "mine.nvidia-h100-80gb-hbm3.onnx"
+    assert re.fullmatch(r"mine-[0-9a-f]{8}\.nvidia-h100-80gb-hbm3\.onnx", built.path.name)
     file = onnx.load(str(built.path))
     assert [node.op_type for node in file.graph.node] == ["EPContext"]
     assert build.shapes_of(file, model) == {"clips": (1, 16, 3, 32, 32)}
@@ -205,8 +207,15 @@ def test_an_odd_manifest_is_refused(model: Path, tmp_path: Path, text: str) -> N
         engine_of(model, tmp_path, 0)
 
 
+def test_models_of_one_name_have_engines_of_their_own(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = brightness_classifier(tmp_path / "other" / model.name, version="2")
+    kept = store(model, tmp_path), store(other, tmp_path)
+    assert (engine_of(model, tmp_path, 0), engine_of(other, tmp_path, 0)) == kept
+
+
 def test_no_engine_and_no_model_are_told_apart(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match=r"there is no mine\.nvidia-h100-80gb-hbm3\.onnx\.json: run python export"):
+    with pytest.raises(DeviceError, match=r"there is no mine-[0-9a-f]{8}\.nvidia-h100-80gb-hbm3\.onnx\.json: run python export"):
         engine_of(model, tmp_path, 0)
     with pytest.raises(MissingInputError):
         engine_of(tmp_path / "nothing.onnx", tmp_path, 0)

@@ -43,7 +43,7 @@ def build(model: Path, folder: Path, gpu: int) -> Engine:
         context = Path(work) / "context.onnx"
         _compile(cast_first(source, model).SerializeToString(), model, building_options(gpu, shapes, context))
         content = finished(load(context), source, model).SerializeToString()
-    return store(content, place(model, folder, here.gpu), here, shapes)
+    return store(content, place(model, folder, here), here, shapes)
 
 
 def store(content: bytes, path: Path, here: Fingerprint, shapes: Shapes) -> Engine:

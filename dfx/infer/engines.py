@@ -108,7 +108,7 @@ def engine_of(model: Path, folder: Path, gpu: int) -> Engine:
         DeviceError: there is none that fits; the message says why. MissingInputError: no such model.
     """
     here = Fingerprint.here(model, gpu)
-    engine = Engine.read(place(model, folder, here.gpu))
+    engine = Engine.read(place(model, folder, here))
     engine.check(here)
     return engine
 
@@ -118,9 +118,10 @@ def manifest_of(engine: Path) -> Path:
     return engine.with_name(engine.name + ".json")
 
 
-def place(model: Path, folder: Path, gpu: str) -> Path:
-    """Where the engine of a model for GPUs of a name stands: one file a model and kind of GPU."""
-    return folder / f"{model.stem}.{re.sub('[^a-z0-9]+', '-', gpu.lower()).strip('-')}.onnx"
+def place(model: Path, folder: Path, here: Fingerprint) -> Path:
+    """Where the engine of a model stands: one file a model (several may be called model.onnx) and kind of GPU."""
+    gpu = re.sub("[^a-z0-9]+", "-", here.gpu.lower()).strip("-")
+    return folder / f"{model.stem}-{here.source[:8]}.{gpu}.onnx"
 
 
 def cache_folder() -> Path:
