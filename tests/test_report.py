@@ -19,6 +19,7 @@ import dfx
 import dfx.device
 import dfx.predict
 from dfx import report
+from dfx.classify import Classifier
 from dfx.cli import main
 from dfx.device import choose
 from dfx.errors import InputError, MissingInputError, OutputError
@@ -29,7 +30,7 @@ from dfx.values import ClipScore, Dropped, Prediction, Reason, Verdict
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>.mp4".replace("/", "\u2215")
 SPOOFED = "harmless\u202e4pm.exe\n.mp4"
-FRAMES = report._contract(Settings()).clip_length
+FRAMES = Classifier(Settings().models[0]).contract.clip_length
 CLIP = ClipScore(0, 0.0, 0.5, (10.0, 20.0, 110.0, 140.0), 0.95, 1.5)
 
 
