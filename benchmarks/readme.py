@@ -74,6 +74,17 @@ def notebook(figures: Figures) -> str:
     )
 
 
+def precision(figures: Figures) -> str:
+    """The table on what each precision costs."""
+    rows = [
+        f"| {name.upper()} | {form['megabytes']:.2f} | {form['auc']:.3f} | {form['log_loss']:.3f} | "
+        f"{form['largest']:.3f} | {'yes' if form['holds'] else '**no**'} |"
+        for name, form in figures["forms"].items()
+    ]
+    head = "| precision | MB | AUC | log loss | largest change of a logit | `check.py` holds |"
+    return "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
+
+
 def gpu(figures: Figures) -> str:
     """The sentence on scores and decoding on a GPU."""
     parity, decode = figures["parity"], figures["decode"]
@@ -94,7 +105,7 @@ def _results(name: str) -> Figures:
     return figures
 
 
-SENTENCES = {"whole_job": whole_job, "supervision": supervision, "inspect": inspect, "notebook": notebook, "gpu": gpu}
+SENTENCES = {sentence.__name__: sentence for sentence in (whole_job, supervision, inspect, notebook, precision, gpu)}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ BUILD_SHARE = 0.1  # of the time that is left, for one engine, where there is a 
 BUILD_LEAST = 60.0  # seconds below which building is not begun: TensorRT times every kernel that it might use
 
 
-def equip(choice: Choice, models: Sequence[Path], engines: Path | None, deadline: float | None = None) -> Choice:
+def equip(choice: Choice, models: Sequence[Path], engines: Path | None = None, deadline: float | None = None) -> Choice:
     """The choice, with an engine of every model for each GPU that is to run TensorRT.
 
     A GPU that has not all of them, and for which they cannot be built in time, runs the CUDA provider instead: the

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from dfx import ops
 from dfx.aggregate import aggregate
 from dfx.classify import Ensemble
-from dfx.crop import crop_track
+from dfx.crop import crop_around, crop_track
 from dfx.decode import Decoder
 from dfx.decode.dali import DALIDecoder
 from dfx.decode.nvdec import suits
@@ -47,8 +47,16 @@ from dfx.values import (
 
 Found = TypeVar("Found")
 Cuts = list[Pixels | DeviceArray]  # a person's clip in one window, once for each way in which the classifiers want it
-Seen = tuple[Followed, Cuts]
-"""A track and its clips; none where it was dropped before they were cut."""
+
+
+class Seen(NamedTuple):
+    """A track, its clips, none where it was dropped before they were cut, and what is around it, where others are."""
+
+    followed: Followed
+    cuts: Cuts
+    around: Pixels | DeviceArray | None
+
+
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
 
 
@@ -127,7 +135,7 @@ class Pipeline:
         """What `tracks` says, with the tracks that were dropped and why, window by window."""
         with self._on_device():
             info = probe(path, limits=self.limits)
-            return [each for each, _ in _judged(self._through(self._cut, info, self.plan(info)))]
+            return [each.followed for each in _judged(self._through(self._cut, info, self.plan(info)))]
 
     def views(self, info: VideoInfo, windows: int) -> list[View]:
         """What a person is shown of a video, window by window: those that a prediction of so many windows looks at.
@@ -140,7 +148,7 @@ class Pipeline:
         info = probe(path, limits=self.limits)
         chosen = self._plan(info, windows)
         seen = _judged(self._through(self._cut, info, chosen))
-        dropped = tuple(_dropped(each.track, each.verdict) for each, _ in seen if each.verdict)
+        dropped = tuple(_dropped(each.track, each.verdict) for each, *_ in seen if each.verdict)
         row = replace(row, windows=len(chosen.windows), dropped=dropped)
         pairs = _living(seen)
         if not pairs:
@@ -173,10 +181,14 @@ class Pipeline:
         return self._lane or nullcontext()
 
     def _cut(self, frames: Frames) -> list[Seen]:
-        return [(each, [] if each.verdict else self._cuts(frames, each.track)) for each in self._follow(frames)]
+        followed = self._follow(frames)
+        several = sum(each.verdict is None for each in followed) > 1
+        return [Seen(each, [], None) if each.verdict else self._seen(frames, each, several) for each in followed]
 
-    def _cuts(self, frames: Frames, track: Track) -> Cuts:
-        return [crop_track(frames, track, contract) for contract in self.classifier.cuts]
+    def _seen(self, frames: Frames, followed: Followed, several: bool) -> Seen:
+        track = followed.track
+        cuts = [crop_track(frames, track, contract) for contract in self.classifier.cuts]
+        return Seen(followed, cuts, crop_around(frames, track) if several else None)
 
     def _view(self, frames: Frames) -> list[View]:
         faces = tuple((track, np.asarray(cuts[0])) for track, cuts in _living(self._cut(frames)))
@@ -196,15 +208,19 @@ def _looks(count: int, stride: int) -> list[int]:
 
 def _judged(seen: Sequence[Seen]) -> list[Seen]:
     """With the verdicts that all windows together give: posters and prints."""
-    pairs = _living(seen)
-    tracks = [track for track, _ in pairs]
-    verdicts = iter(pictures(tracks, [cuts[0] for _, cuts in pairs], join(tracks)))
-    return [(each if each.verdict else replace(each, verdict=next(verdicts)), cuts) for each, cuts in seen]
+    tracks = [track for track, _ in _living(seen)]
+    around = [each.around for each in seen if each.followed.verdict is None]
+    verdicts = iter(pictures(tracks, around, join(tracks)))
+    judged = (each.followed.verdict or next(verdicts) for each in seen)
+    return [
+        each._replace(followed=replace(each.followed, verdict=verdict))
+        for each, verdict in zip(seen, judged, strict=True)
+    ]
 
 
 def _living(seen: Sequence[Seen]) -> list[tuple[Track, Cuts]]:
     """Without what was dropped."""
-    return [(each.track, cuts) for each, cuts in seen if each.verdict is None]
+    return [(each.followed.track, each.cuts) for each in seen if each.followed.verdict is None]
 
 
 def _faceless(dropped: Sequence[Dropped]) -> str:

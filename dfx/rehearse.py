@@ -20,6 +20,7 @@ import numpy as np
 from dfx.cards import START_SECONDS, Card, Projection, Work, card_named, project
 from dfx.clocked import ClockedPipeline
 from dfx.device import choose
+from dfx.equip import equip
 from dfx.errors import InputError
 from dfx.find import find
 from dfx.govern import LADDER, seconds_of
@@ -204,7 +205,7 @@ def rehearse(
         raise InputError(f"videos is {videos}; at least 1 is needed")
     settings, seconds = settings or Settings(), seconds_of(budget)
     wanted = card_named(card) if card is not None else None
-    choice = choose(device)
+    choice = equip(choose(device), [settings.detector, *settings.models])  # builds engines before anything is timed
     paths = drawn(made_clips(progress=progress) if source is None else source, sample)
     lanes = min(len(paths), sum(crew.lanes for crew in choice.crews(workers, default_workers())))
 

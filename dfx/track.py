@@ -16,8 +16,8 @@ JOIN_DISTANCE = 1.5  # between windows, seconds apart: centres within this many 
 JOIN_RATIO = 1.8  # sides within this factor, are one person
 NESTED = 0.5  # share of the smaller of two boxes that lies in the other, above which they are one face: on the real
 # videos, detections of a part of a large face share 0.51 to 1.0 with it, those of two people 0.23 at most
-SMALL = 0.33  # side, as a share of the main face's, below which
-STILL = 0.04  # a face whose landmarks move by less than this share of its side is a picture on a wall
+CAP, HAIR = 0.6, 0.25  # a face of less than this share of another's side, no higher above its box than this share of
+# its height, is printed on its cap: a person behind would be hidden there by the head
 PEOPLE = 4  # kept a window, at most: DFDC shows two at most
 
 
@@ -135,26 +135,29 @@ def _blips(chains: Sequence[_Chain], looks: int) -> list[_Chain]:
 
 
 def _nested(chains: Sequence[_Chain], _: int) -> list[_Chain]:
-    """Faces half of which lie in a surer or larger one, or which hold such a one: greedy, the strongest first."""
+    """Faces that share a head with a surer or larger one: greedy, the strongest first."""
     kept: list[_Chain] = []
     for chain in sorted(chains, key=lambda chain: -chain.strength):
-        if not any(_overlap(chain, other) > NESTED for other in kept):
+        if not any(_one_head(chain, other) for other in kept):
             kept.append(chain)
     return [chain for chain in chains if chain not in kept]
 
 
-def _overlap(first: _Chain, second: _Chain) -> float:
-    """The share of the smaller box that lies in the other one, its mean over the looks that saw both."""
+def _one_head(first: _Chain, second: _Chain) -> bool:
+    """Whether one lies half in the other, the mean over the looks that saw both, or on the other's cap in most."""
     theirs = dict(zip(second.looks, second.boxes, strict=True))
     pairs = [(box, theirs[look]) for look, box in zip(first.looks, first.boxes, strict=True) if look in theirs]
-    shares = [_shared(mine, other) / min(_area(mine), _area(other)) for mine, other in pairs]
-    return float(np.mean(shares)) if shares else 0.0
+    if not pairs:
+        return False
+    shares = [_shared(*pair) / min(map(_area, pair)) for pair in pairs]
+    return bool(np.mean(shares) > NESTED or np.mean([_capped(*sorted(pair, key=_area)) for pair in pairs]) > 0.5)
 
 
-def _posters(chains: Sequence[_Chain], _: int) -> list[_Chain]:
-    """Far smaller than the main face, and still. A small face that moves stays."""
-    largest = max((chain.side for chain in chains), default=0.0)
-    return [chain for chain in chains if chain.side < SMALL * largest and _movement(chain) <= STILL]
+def _capped(small: Float, large: Float) -> bool:
+    """Whether a far smaller box has its middle in the larger one, or in the hair above it."""
+    x, y = (small[:2] + small[2:]) / 2
+    inside = large[0] < x < large[2] and large[1] - HAIR * (large[3] - large[1]) < y < large[3]
+    return bool(inside and _side(small) < CAP * _side(large))
 
 
 def _crowd(chains: Sequence[_Chain], _: int) -> list[_Chain]:
@@ -162,13 +165,7 @@ def _crowd(chains: Sequence[_Chain], _: int) -> list[_Chain]:
     return sorted(chains, key=lambda chain: -chain.weight)[PEOPLE:]
 
 
-_RULES = ((Verdict.BLIP, _blips), (Verdict.NESTED, _nested), (Verdict.POSTER, _posters), (Verdict.CROWD, _crowd))
-
-
-def _movement(chain: _Chain) -> float:
-    """The largest mean movement of the landmarks from their mean place, in sides of the face."""
-    marks = np.stack(chain.landmarks)
-    return float(np.linalg.norm(marks - marks.mean(axis=0), axis=2).mean(axis=1).max() / chain.side)
+_RULES = ((Verdict.BLIP, _blips), (Verdict.NESTED, _nested), (Verdict.CROWD, _crowd))
 
 
 def _interpolated(frames: Frames, chain: _Chain) -> Track:

@@ -25,15 +25,15 @@ LONG_SIDE = 640  # pixels of the detector's canvas
 PICTURES = 4  # of each video, for the detector
 
 
-def inputs(task: str, videos: Sequence[str | Path], count: int) -> list[Array]:
-    """At most `count` inputs, each a batch of one, as a prediction with the shipped models would give them.
+def inputs(model: Path, task: str, videos: Sequence[str | Path], count: int) -> list[Array]:
+    """At most `count` inputs of a model, each a batch of one, as a prediction with it would give them.
 
-    Returns uint8 [1, T, 3, S, S] for "deepfake-clip", [1, 3, H, W] for "face-detector".
+    Returns uint8 [1, T, 3, S, S] for "deepfake-clip", as the model's contract says; [1, 3, H, W] for "face-detector".
 
     Raises:
         ValueError: no video gave any.
     """
-    pipeline = Pipeline(Settings())
+    pipeline = Pipeline(Settings(models=(model,)) if task == ClassifierContract.task else Settings())
     cut = _clips if task == ClassifierContract.task else _canvases
     paths = [path for item in find(list(videos)) if (path := item.path) is not None]
     found = list(islice((array for path in paths for array in cut(pipeline, path)), count))

@@ -50,28 +50,31 @@ class Result:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("models", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
 @click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), help="The .pt that the models come from.")
+@click.option("--like", help="Published weights whose pixels a ResNet-50 RetinaFace of your own was trained on.")
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, help="Clips to compare on.")
 @click.option("--count", default=32, show_default=True, help="Inputs, at most.")
-def main(models: tuple[Path, ...], checkpoint: Path | None, videos: Path, count: int) -> None:
+def main(models: tuple[Path, ...], checkpoint: Path | None, like: str | None, videos: Path, count: int) -> None:
     """Compare MODELS, ONNX files of one network, with the first of them.
 
     \b
     Example:
         python export/check.py dfx/models/classifier.onnx classifier.fp16.onnx classifier.int8.onnx
     """
-    results = check(models, videos, count, checkpoint)
+    results = check(models, videos, count, checkpoint, like)
     show(results)
     sys.exit(not all(result.holds for result in results))
 
 
-def check(models: Sequence[Path], videos: Path, count: int, checkpoint: Path | None = None) -> list[Result]:
+def check(
+    models: Sequence[Path], videos: Path, count: int, checkpoint: Path | None = None, like: str | None = None
+) -> list[Result]:
     """Every form of the model on every provider that this ONNX Runtime has, compared with the first on the CPU."""
     task = task_of(onnx.load(str(models[0])))
-    examples = inputs(task, [videos], count)
+    examples = inputs(models[0], task, [videos], count)
     wanted = [logits(task, outputs) for outputs in map(runner(models[0], PROVIDERS[0]), examples)]
     forms = [(path.name, name, precision_of(path), runner(path, name)) for path in models for name in here()]
     if checkpoint is not None:
-        forms.insert(0, (checkpoint.name, "torch", "fp32", torch_runner(checkpoint)))
+        forms.insert(0, (checkpoint.name, "torch", "fp32", torch_runner(checkpoint, like)))
     return [measure(form, name, kind, task, run, examples, wanted) for form, name, kind, run in forms]
 
 
@@ -103,12 +106,12 @@ def runner(path: Path, provider: str) -> Run:
     return lambda array: list(session.run(None, {name: array}))
 
 
-def torch_runner(checkpoint: Path) -> Run:
+def torch_runner(checkpoint: Path, like: str | None) -> Run:
     """Runs a checkpoint in torch."""
     import torch
-    from to_onnx import net_of
+    from checkpoints import net_of
 
-    net = net_of(checkpoint)
+    net = net_of(checkpoint, like)
 
     def run(array: Array) -> Sequence[Array]:
         with torch.no_grad():

@@ -31,7 +31,12 @@ FACE_CENTRE, FACE_RADII = (222.0, 118.0), (47.0, 62.0)  # x, y pixels of the ast
 @click.option("--out", type=click.Path(path_type=Path), default="dfx/samples", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, seed: int) -> None:
-    """Write real.mp4, manipulated.mp4 and no_face.mp4 to the folder --out."""
+    """Write real.mp4, manipulated.mp4 and no_face.mp4 to the folder --out.
+
+    \b
+    Example:
+        python export/make_samples.py --out dfx/samples
+    """
     person, rocket = data.astronaut() / 255.0, data.rocket() / 255.0
     shots: dict[str, Callable[[int], Picture]] = {
         "real": lambda frame: camera(person, frame, (256, 190), seed),

@@ -2,6 +2,7 @@
 
 Examples:
     python export/to_onnx.py runs/classifier/classifier.pt --out classifier.onnx
+    python export/to_onnx.py facexlib --out detector.resnet50.onnx
     python export/to_onnx.py dfx/models/classifier.onnx --precision fp16 --out classifier.fp16.onnx
     python export/to_onnx.py dfx/models/detector.onnx --precision int8 --calibrate videos --out detector.int8.onnx
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -27,83 +27,67 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from dfx.demo import SAMPLES
-
-if TYPE_CHECKING:
-    from torch import nn
+from dfx.infer.session import list_hash
 
 LARGEST = 65504 / 2  # a tensor that comes nearer to FP16's end than by a factor of two stays in FP32
 QUANTISED = ["Conv", "Gemm", "MatMul"]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("source")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="ONNX file to write.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
 @click.option("--calibrate", type=click.Path(path_type=Path), default=SAMPLES, help="Videos for ranges; the samples.")
 @click.option("--count", default=64, show_default=True, help="Inputs that ranges are taken from, at most.")
 @click.option("--keep", multiple=True, help="Name of a node to keep in FP32; may be given many times.")
 @click.option("--model-version", default="1", show_default=True, help="What the contract of a checkpoint's file says.")
+@click.option("--like", help="Published weights whose pixels a ResNet-50 RetinaFace of your own was trained on.")
 def main(
-    source: Path, out: Path, precision: str, calibrate: Path, count: int, keep: tuple[str, ...], model_version: str
+    source: str,
+    out: Path,
+    precision: str,
+    calibrate: Path,
+    count: int,
+    keep: tuple[str, ...],
+    model_version: str,
+    like: str | None,
 ) -> None:
-    """Write SOURCE, a checkpoint (.pt) or an FP32 ONNX file, as ONNX with dfx's contract.
+    """Write SOURCE as ONNX with dfx's contract: a checkpoint (.pt), an FP32 ONNX file, or the name of published weights
+    of a ResNet-50 RetinaFace (facexlib or retinaface-pytorch), which are downloaded and checked.
 
     \b
     Example:
         python export/to_onnx.py dfx/models/classifier.onnx --precision fp16 --out classifier.fp16.onnx
+        python export/to_onnx.py facexlib --out detector.resnet50.onnx
     """
-    with tempfile.TemporaryDirectory() as work:
-        plain = source if source.suffix == ".onnx" else Path(work) / "fp32.onnx"
-        if plain != source:
-            from_checkpoint(source, plain, model_version)
-        model = onnx.load(str(plain))
-        if precision != "fp32":
-            examples = inputs(task_of(model), [calibrate], count)
-            model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
-            click.echo(f"kept in FP32: {', '.join(kept)}")
-        onnx.save(model, str(out))
+    try:
+        with tempfile.TemporaryDirectory() as work:
+            plain = in_fp32(source, Path(work), model_version, like)
+            model = onnx.load(str(plain))
+            if precision != "fp32":
+                examples = inputs(plain, task_of(model), [calibrate], count)
+                model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
+                click.echo(f"kept in FP32: {', '.join(kept)}")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    onnx.save(model, str(out))
+    list_hash(out)
     click.echo(f"{out}: {precision}, {out.stat().st_size / 1e6:.2f} MB")
 
 
-def from_checkpoint(source: Path, out: Path, version: str) -> None:
-    """Writes classifier.pt (of either design) or detector.pt as FP32, compared with torch on several sizes.
+def in_fp32(source: str, work: Path, version: str, like: str | None) -> Path:
+    """The ONNX file itself, or what a checkpoint or published weights give, written to `work`.
 
     Raises:
-        ValueError: a checkpoint of neither.
+        OSError, RuntimeError, ValueError: as `checkpoints.find` and `checkpoints.net_of`.
     """
-    import torch
+    if source.endswith(".onnx"):
+        return Path(source)
+    import checkpoints  # torch is needed for a checkpoint only
 
-    from dfx.infer import Calibration
-    from dfx.torch.clipnet import ClipNet
-    from dfx.torch.export_classifier import export_classifier
-    from dfx.torch.export_detector import Probabilities, export_detector
-
-    net = net_of(source)
-    if isinstance(net, ClipNet):
-        state = torch.load(source, weights_only=True, map_location="cpu")
-        export_classifier(net, out, Calibration(state["scale"], state["bias"]), version)
-    elif isinstance(net, Probabilities):
-        export_detector(net.net, out, version=version)
-
-
-def net_of(source: Path) -> nn.Module:
-    """The network of a checkpoint, as it is exported; ValueError where it is none of dfx's."""
-    import torch
-
-    from dfx.torch.clipnet import ClipNet, design_of
-    from dfx.torch.export_detector import Probabilities
-    from dfx.torch.retinaface import RetinaFace
-
-    state = torch.load(source, weights_only=True, map_location="cpu")
-    if {"net", "scale", "bias"} <= state.keys():
-        clips = ClipNet(design_of(state["net"]))
-        clips.load_state_dict(state["net"])
-        return clips.eval()
-    if any(name.startswith("body.") for name in state):
-        faces = RetinaFace()
-        faces.load_state_dict(state)
-        return Probabilities(faces).eval()
-    raise ValueError(f"{source} holds {sorted(state)[:3]}...; a classifier.pt or a detector.pt of dfx is needed")
+    out = work / "fp32.onnx"
+    checkpoints.to_fp32(checkpoints.find(source), out, version, like)
+    return out
 
 
 def task_of(model: onnx.ModelProto) -> str:

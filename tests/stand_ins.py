@@ -20,6 +20,7 @@ CODE = {
 } | {name: END.format(name) for name in ("createInferBuilder_INTERNAL", "createInferRuntime_INTERNAL")}
 CODE["cublasCreate_v2"] = END.format("cublasCreate_v2")
 
+UNVERSIONED = ("libcuda.", "libnvinfer", "libnvonnx")
 TOOLS = all(shutil.which(tool) for tool in ("cc", "nm", "readelf"))
 
 
@@ -45,13 +46,15 @@ def for_onnxruntime(capi: Path, folder: Path) -> None:
                 needed.setdefault(owner, set()).add(symbol.partition("@")[0])
     for name, symbols in needed.items():
         code = {symbol: CODE.get(symbol, f"long {symbol}() {{ return 0; }}") for symbol in sorted(symbols)}
-        library(folder, name, code, None if name.startswith(("libnvinfer", "libnvonnx")) else name)
+        library(folder, name, code, None if name.startswith(UNVERSIONED) else name)
 
 
 def _owner(symbol: str) -> str | None:
     name, _, library_name = symbol.partition("@")
     if library_name.startswith(("libcu", "libnv")):
         return library_name
+    if re.match("cu[A-Z]", name):  # the driver's have no version
+        return "libcuda.so.1"
     if "NvOnnx" in name:
         return "libnvonnxparser.so.10"
     return "libnvinfer.so.10" if "Infer" in name or name == "getPluginRegistry" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -12,6 +13,14 @@ from pathlib import Path
 import pytest
 
 from dfx.cli import main
+
+ROOT = Path(__file__).parents[1]
+TOOLS = [
+    path
+    for folder in ("export", "dfx/torch")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if "@click.command" in path.read_text(encoding="utf-8")
+]
 
 
 def dfx(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -86,8 +95,22 @@ def test_help_shows_an_example() -> None:
         assert f"dfx {command} " in dfx(command, "--help").stdout
 
 
+@pytest.mark.parametrize("path", TOOLS, ids=lambda path: path.stem)
+def test_the_help_of_every_tool_shows_an_example_as_it_is_typed(path: Path) -> None:
+    """click keeps the lines of a paragraph that begins with a backspace, which a raw docstring does not hold."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.decorator_list]
+    (text,) = (
+        ast.get_docstring(function)
+        for function in functions
+        if any("click.command" in ast.unparse(decorator) for decorator in function.decorator_list)
+    )
+    assert text is not None
+    assert re.search(r"\x08\nExamples?:\n    python ", text), text
+
+
 def test_every_command_that_the_readme_names_is_there() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shell = "".join(re.findall(r"```bash\n(.*?)```", readme, re.DOTALL))
     named = set(re.findall(r"^dfx ([a-z]+)", shell, re.MULTILINE))
     assert named <= set(main.commands), named - set(main.commands)

@@ -16,11 +16,11 @@ from surfaces import pretended_kernels
 from tolerances import GREY_LEVEL
 
 import dfx.classify
+import dfx.contain
 import dfx.detect
 import dfx.pipeline
 from dfx import ops
-from dfx.cell import CHORES
-from dfx.clip_cache import CachedClips
+from dfx.clip_cache import CachedClips, ClipsChore
 from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import InputError
 from dfx.find import Found
@@ -81,7 +81,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_cuts_what_the_cpu_cuts(samples: Path, tmp_path: Path, gpu: None) -> None:
-    there = CHORES["clips"](Limits(), windows=2, device=0)
+    there = ClipsChore(Limits(), windows=2, device=0)
     assert there(str(samples / "real.mp4"), str(tmp_path / "there.npz"))["clips"] > 0
     assert StandInDecoder.used == 2
     clips = CachedClips.open(tmp_path / "there.npz")
@@ -104,7 +104,7 @@ def _host_pipeline() -> dfx.pipeline.Pipeline:
 def test_the_gpu_that_trains_cuts_and_the_cpu_has_the_rest(gpu: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert cutters(Options(device="cuda:0", workers=3)) == [(0, 3), (HOST, 3)]
     assert "cuts on cuda:0 (pretended)" in capsys.readouterr().err
-    assert cutters(Options(device="cuda"))[0][1] >= 1
+    assert (cutters(Options(device="cuda"))[0][1] or 0) >= 1
     assert cutters(Options(device="cuda", cut="cpu")) == cutters(Options(device="cpu")) == [(HOST, None)]
     with pytest.raises(InputError, match="cut is 'gpu'; auto or cpu"):
         cutters(Options(cut="gpu"))
@@ -130,7 +130,7 @@ def test_what_a_gpu_cannot_cut_the_cpu_cuts(
         yield from real_contained(chore, options, jobs, limits, workers)
 
     broken.write_bytes(b"no video")
-    real_contained = train.contained
+    real_contained = dfx.contain.contained
     monkeypatch.setattr(train, "contained", contained)
     found = [Found("real.mp4", samples / "real.mp4"), Found("broken.mp4", broken)]
     clips, skipped = cached(found, tmp_path / "clips", Options(device="cuda", workers=1))

@@ -60,8 +60,10 @@ def test_a_detector_is_exported_and_checked_against_torch(checkpoints: Path, tmp
 
 
 def test_a_checkpoint_of_something_else_is_named(checkpoints: Path) -> None:
+    import checkpoints as read  # needs torch
+
     with pytest.raises(ValueError, match=r"other\.pt holds \['other'\]"):
-        to_onnx.net_of(checkpoints / "other.pt")
+        read.net_of(checkpoints / "other.pt")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -75,6 +77,19 @@ def test_the_shipped_classifier_runs_in_each_precision_at_several_counts(precisi
         (logits,) = check.runner(out, check.PROVIDERS[0])(np.zeros(shape, np.uint8))
         assert logits.shape == (count,)
         assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_shipped_detector_runs_in_each_precision_at_several_sizes(precision: str, tmp_path: Path) -> None:
+    out = tmp_path / "m.onnx"
+    _run(MODELS / "detector.onnx", out, "--precision", precision, "--count", "2")
+    assert check.precision_of(out) == precision
+    for count, height, width in ((1, 64, 96), (3, 32, 32)):
+        scores, boxes, landmarks = check.runner(out, check.PROVIDERS[0])(np.zeros((count, 3, height, width), np.uint8))
+        anchors = 2 * sum(height * width // stride**2 for stride in Detector(out).contract.strides)
+        assert (scores.shape, boxes.shape) == ((count, anchors), (count, anchors, 4))
+        assert landmarks.shape == (count, anchors, 10)
+        assert all(np.isfinite(values).all() for values in (scores, boxes, landmarks))
 
 
 def test_fp16_agrees_and_a_wrong_model_does_not(tmp_path: Path, samples: Path) -> None:

@@ -5,95 +5,129 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from false_faces import FALSE, TRUE, cases, dropped, encoded, judged, table
+from casting import PORTRAIT, Cast
+from false_faces import FALSE, STAGES, TRUE, cases, dropped, encoded, judged, table
 from numpy.typing import NDArray
 
+from dfx.align import CLOTH, PLANE, Motion
 from dfx.pipeline import Pipeline
 from dfx.record import from_prediction, to_prediction
-from dfx.sift import change, pictures
+from dfx.sift import pictures, unrest
 from dfx.values import Track, Verdict
 
-MAIN, ASIDE, CHEST = (300, 100, 400, 200), (550, 120, 600, 170), (325, 260, 375, 310)  # xyxy
+MAIN, ASIDE, CHEST, FAR = (300, 100, 400, 200), (550, 120, 600, 170), (325, 260, 375, 310), (550, 120, 580, 150)  # xyxy
 Box = tuple[int, int, int, int]
-Clip = NDArray[np.uint8]
+Crops = NDArray[np.uint8]
 
 
-def track(box: Box, start: int) -> Track:
+def track(box: Box, start: int, shake: float = 0.0) -> Track:
     index = np.arange(start, start + 8)
-    marks = np.zeros((8, 5, 2), np.float32)
+    marks = np.zeros((8, 5, 2), np.float32) + (shake * (index % 2))[:, None, None]
+    detected = np.isin(np.arange(8), (0, 4, 7))
     return Track(
-        index, index / 25, np.tile(np.float32(box), (8, 1)), marks, np.ones(8, np.float32), np.ones(8, np.bool_)
+        index, index / 25, np.tile(np.float32(box), (8, 1)), marks.astype(np.float32), np.ones(8, np.float32), detected
     )
 
 
-def clips(living: float) -> list[Clip]:
-    """Two windows of a face that keeps all but a share `living` of its contrast."""
-    rng = np.random.default_rng(0)
-    face, moods = rng.normal(0, 30, (10, 10)), rng.normal(0, 30, (16, 10, 10))
-    looks = 128 + face * (1 - living) + moods * living
-    large = looks.repeat(16, axis=1).repeat(16, axis=2).clip(0, 255).astype(np.uint8)
-    both = np.repeat(large[:, None], 3, axis=1)
+def crops(speaks: bool, turn: float = 8.0) -> list[Crops]:
+    """Two windows of a portrait, in the middle two fifths of its crops, that is turned, shaken, and dimmed or lit.
+
+    speaks: whether its mouth opens and shuts.
+    """
+    rng, face = np.random.default_rng(0), cv2.resize(PORTRAIT, (64, 64), interpolation=cv2.INTER_AREA)
+    looks = []
+    for _ in range(16):
+        seen = face.copy()
+        cv2.ellipse(seen, (32, 46), (10, int(rng.integers(1, 7)) if speaks else 1), 0, 0, 360, (60, 20, 20), -1)
+        matrix = cv2.getRotationMatrix2D((32, 32), rng.uniform(-turn, turn), rng.uniform(0.95, 1.05))
+        matrix[:, 2] += 48 + rng.uniform(-5, 5, 2)
+        board = cv2.warpAffine(seen, matrix, (160, 160), borderMode=cv2.BORDER_REPLICATE)
+        looks.append(np.clip(board * rng.uniform(0.8, 1.1) + rng.normal(0, 2, board.shape), 0, 255).astype(np.uint8))
+    both = np.stack(looks).transpose(0, 3, 1, 2)
     return [both[:8], both[8:]]
 
 
-def verdict(box: Box, living: float) -> Verdict | None:
+def verdict(box: Box, speaks: bool) -> Verdict | None:
     """What is said of a second face beside a main one, both seen in two windows."""
     tracks = [track(MAIN, 0), track(box, 0), track(MAIN, 250), track(box, 250)]
-    main, second = clips(0.0), clips(living)
+    main, second = crops(False), crops(speaks)
     said = pictures(tracks, [main[0], second[0], main[1], second[1]], [0, 1, 0, 1])
     assert said[0] is said[2] is None, "the main face is never judged, however still"
     assert said[1] is said[3], "one person, one verdict"
     return said[1]
 
 
-def test_a_small_face_that_never_changes_is_a_picture() -> None:
-    assert verdict(ASIDE, 0.0) is Verdict.POSTER
-    assert verdict(CHEST, 0.0) is Verdict.PRINT
+def test_a_small_face_that_moves_in_one_piece_is_a_picture() -> None:
+    assert verdict(ASIDE, speaks=False) is Verdict.POSTER
+    assert verdict(CHEST, speaks=False) is Verdict.PRINT
 
 
-def test_a_small_face_that_changes_lives() -> None:
-    assert verdict(ASIDE, 0.5) is None
-    assert verdict(CHEST, 0.5) is None
+def test_a_small_face_that_speaks_lives() -> None:
+    assert verdict(ASIDE, speaks=True) is None
+    assert verdict(CHEST, speaks=True) is None
 
 
 def test_a_face_as_large_as_the_main_one_lives() -> None:
-    assert verdict((500, 100, 590, 190), 0.0) is None
+    assert verdict((500, 100, 590, 190), speaks=False) is None
 
 
-def test_half_a_second_says_nothing() -> None:
-    tracks, still = [track(MAIN, 0), track(ASIDE, 0), track(MAIN, 250)], clips(0.0)[0]
-    assert pictures(tracks, [still] * 3, [0, 1, 0]) == [None] * 3
+def test_half_a_second_tells_only_of_the_far_and_still() -> None:
+    still = crops(False)[0]
+    for box, shake, said in ((ASIDE, 0.0, None), (FAR, 0.0, Verdict.POSTER), (FAR, 5.0, None)):
+        tracks = [track(MAIN, 0), track(box, 0, shake), track(MAIN, 250)]
+        assert pictures(tracks, [still, still, None], [0, 1, 0]) == [None, said, None]
+
+
+def test_a_face_alone_in_its_windows_may_be_the_one_who_is_filmed() -> None:
+    tracks = [track(MAIN, 0), track(FAR, 250)]
+    assert pictures(tracks, [None, None], [0, 1]) == [None, None]
 
 
 def test_nobody() -> None:
     assert pictures([], [], []) == []
 
 
-def test_exposure_is_no_change_and_flat_clips_are_no_trouble() -> None:
-    still = clips(0.0)[0]
-    assert change([still, (still * 0.6).astype(np.uint8) + 20]) < 0.01
-    assert np.isfinite(change([np.zeros((8, 3, 64, 64), np.uint8)]))
+@pytest.mark.parametrize("motion", [PLANE, CLOTH])
+def test_flat_crops_are_no_trouble(motion: Motion) -> None:
+    assert np.isfinite(unrest([np.zeros((8, 160, 160), np.uint8)], motion))
 
 
-def scored(tmp_path: Path, count: int, folder: Path | None, least: float) -> None:
+@pytest.mark.shared
+def test_the_parts_share_no_material(shared: Path) -> None:
+    tune, measure = (Cast(shared / "data", part, np.random.default_rng(0)) for part in ("tune", "measure"))
+    assert tune.heads
+    assert tune.portraits
+    for mine, other in zip(
+        (tune.heads, tune.portraits, tune.surfaces), (measure.heads, measure.portraits, measure.surfaces), strict=True
+    ):
+        assert not set(mine) & set(other)
+
+
+def scored(tmp_path: Path, stage: str, folder: Path | None) -> None:
+    """A case of each kind; `python tests/false_faces.py` makes more."""
     pipeline = Pipeline()
-    outcomes = [each for case in cases(count, folder, seed=1) for each in judged(pipeline, case, tmp_path)]
+    outcomes = [
+        each for case in cases(stage, 1, folder, "measure", seed=1) for each in judged(pipeline, case, tmp_path)
+    ]
     print(f"\n{table(outcomes)}")
     (false, many), (true, people) = dropped(outcomes, FALSE), dropped(outcomes, TRUE)
-    assert many >= 5 * count
-    assert people >= 10 * count
-    assert false >= least
+    _, kinds, others = STAGES[stage]
+    assert many >= len(kinds)
+    assert people >= 2 * len(kinds + others)
+    assert false >= 0.9
     assert true <= 0.02
 
 
 def test_the_clean_up_keeps_people_and_drops_false_faces(tmp_path: Path) -> None:
-    scored(tmp_path, 2, None, 0.9)
+    scored(tmp_path, "studio", None)
 
 
 def test_a_prediction_notes_what_was_dropped_and_why(tmp_path: Path) -> None:
-    pipeline, case = Pipeline(), next(one for one in cases(1, None, seed=1) if "poster" in one.places)
+    made = cases("studio", 1, None, "measure", seed=1)
+    pipeline, case = Pipeline(), next(one for one in made if "poster" in one.places)
     path = encoded(case, tmp_path / "case.mp4")
     row, followed = pipeline.predict(path), pipeline.followed(path)
     wanted = [(each.verdict, float(each.track.seconds[0])) for each in followed if each.verdict]
@@ -104,7 +138,6 @@ def test_a_prediction_notes_what_was_dropped_and_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_the_clean_up_on_real_talking_heads(tmp_path: Path, shared: Path) -> None:
-    """0.9 is wanted, and reached where stray detections count too; of these made-up cases, posters in hand-held videos
-    are the ones that stay: 21 of 24 go."""
-    scored(tmp_path, 3, shared / "data", 0.85)
+@pytest.mark.parametrize("stage", ["camera", "cloth", "screen"])
+def test_the_clean_up_on_real_talking_heads(stage: str, tmp_path: Path, shared: Path) -> None:
+    scored(tmp_path, stage, shared / "data")

@@ -53,6 +53,9 @@ BACKEND_SCORE = 0.02
 RGB_LEVEL = 3
 """Levels: Y, U and V are whole numbers, and BT.709's blue magnifies half a level of U by 1.9 x 255/224."""
 
+ALIGNED = 0.015
+"""Share of a face's contrast: what two bilinear interpolations of a sharp picture leave."""
+
 TENSORRT = 0.005
 """Absolute and relative: a network in FP32 without TF32 on a GPU, fused otherwise and summed in another order.
 An estimate: TensorRT has not run on a GPU yet."""

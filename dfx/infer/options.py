@@ -1,7 +1,8 @@
 """What ONNX Runtime's providers for NVIDIA's GPUs are told, by the names and values of ONNX Runtime 1.26 and later.
 
 Both are checked: tests/test_provider_options.py holds them against the documentation, and has onnxruntime-gpu itself
-parse them where it is installed. TensorRT's provider takes its switches as "True" and "False", CUDA's as "1" and "0".
+parse them where it is installed; 1.26.0, 1.27.0 and 1.31.1 were seen to take them. TensorRT's provider takes its
+switches as "True" and "False", CUDA's as "1" and "0".
 """
 
 from __future__ import annotations

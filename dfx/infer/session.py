@@ -114,6 +114,15 @@ def _listed_hash(path: Path) -> str | None:
     return next((words[0] for words in listed if len(words) == 2 and words[1].lstrip("*") == path.name), None)
 
 
+def list_hash(path: Path) -> None:
+    """Notes the file's hash in the list that its folder may keep; `read_model` refuses a file that differs from it."""
+    sums = path.with_name(SUMS)
+    if sums.is_file():
+        lines = {line.rsplit(maxsplit=1)[-1]: line for line in sums.read_text(encoding="utf-8").splitlines()}
+        lines[path.name] = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
+        sums.write_text("".join(f"{lines[name]}\n" for name in sorted(lines)), encoding="utf-8")
+
+
 def fingerprint(path: Path) -> str:
     """SHA-256 of a model file, in hexadecimal."""
     return hashlib.sha256(read_model(path)).hexdigest()

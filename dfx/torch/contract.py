@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,11 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from dfx.infer.session import SUMS
+from dfx.infer.session import list_hash
 
-AGREEMENT = (
-    2e-4  # largest difference allowed between torch and ONNX Runtime, in logits and deltas (FP32 sums reordered)
-)
+AGREEMENT = 2e-4
+"""Largest difference allowed between torch and ONNX Runtime, in logits and deltas, for values up to one; relative to
+the largest value beyond (FP32 sums reordered)."""
 
 
 def export(
@@ -62,20 +61,7 @@ def export(
     onnx.save(model, str(path))
     for example in examples:
         _compare(net, path, name, example)
-    _list(path)
-
-
-def _list(path: Path) -> None:
-    """Notes the file's hash in the list that its folder may keep; prediction refuses a file that differs from it."""
-    sums = path.with_name(SUMS)
-    if sums.exists():
-        others = [line for line in sums.read_text().splitlines() if line.split()[-1] != path.name]
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        sums.write_text("".join(f"{line}\n" for line in sorted([*others, f"{digest}  {path.name}"], key=_name)))
-
-
-def _name(line: str) -> str:
-    return line.rsplit(maxsplit=1)[-1]
+    list_hash(path)
 
 
 def _fix_shapes(model: onnx.ModelProto) -> None:
@@ -129,7 +115,7 @@ def _compare(net: nn.Module, path: Path, name: str, example: Tensor) -> None:
     theirs = session.run(None, {name: example.numpy()})
     ours = net(example)
     for mine, other in zip(ours if isinstance(ours, tuple) else (ours,), theirs, strict=True):
-        worst = float(np.abs(mine.numpy() - other).max())
+        worst = float(np.abs(mine.numpy() - other).max() / max(1.0, mine.abs().max()))
         if not worst <= AGREEMENT:
             raise RuntimeError(
                 f"{path.name}: ONNX Runtime differs from torch by {worst:.2g}; {AGREEMENT:.0e} is allowed"

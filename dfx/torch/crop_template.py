@@ -24,7 +24,7 @@ MIRRORED = (1, 0, 2, 4, 3)  # the landmarks' order after a flip
 @click.option("--count", default=600, show_default=True, help="Crops to look at.")
 @click.option("--seed", default=0, show_default=True)
 def main(crops: Path, teacher: Path, count: int, seed: int) -> None:
-    r"""Print the mean landmarks, made symmetric, in units of the crop's side.
+    """Print the mean landmarks, made symmetric, in units of the crop's side.
 
     \b
     Example:

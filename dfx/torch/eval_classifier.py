@@ -37,7 +37,7 @@ MIDDLE = CLIP_LENGTH // 2  # the frame of a clip that the single-frame version l
     "--time/--no-time", "over_time", default=True, show_default=True, help="The branch over time takes minutes."
 )
 def main(backbone: Path, videos: Path, out: Path, seed: int, over_time: bool) -> None:
-    r"""Print figures of every method, each video scored by what was fitted without its generators and people.
+    """Print figures of every method, each video scored by what was fitted without its generators and people.
 
     \b
     Example:

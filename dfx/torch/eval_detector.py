@@ -31,7 +31,10 @@ Detect = Callable[[Picture], Faces]
 )
 @click.option("--split", type=click.Choice(["test", "validation"]), default="test", show_default=True)
 @click.option("--videos/--no-videos", default=True, show_default=True, help="Also measure on video frames.")
-def main(model: Path, data: Path, split: str, videos: bool) -> None:
+@click.option(
+    "--smallest", default=SMALLEST, show_default=True, help="Pixels of a face's shorter side from which on it counts."
+)
+def main(model: Path, data: Path, split: str, videos: bool, smallest: float) -> None:
     """Print average precision and recall, bare and masked faces apart, beside each teacher's.
 
     \b
@@ -50,9 +53,8 @@ def main(model: Path, data: Path, split: str, videos: bool) -> None:
     for name, results in found.items():
         cells = []
         for kinds in CLASSES.values():
-            cells += [
-                f"{100 * figure:.2f}" for figure in precision(pictures, results, kinds, ours.contract.score_threshold)
-            ]
+            figures = precision(pictures, results, kinds, ours.contract.score_threshold, smallest)
+            cells += [f"{100 * figure:.2f}" for figure in figures]
         table.add_row(name, *cells)
     console = Console(width=120)
     console.print(
@@ -79,18 +81,19 @@ def precision(
     found: Sequence[Faces],
     kinds: set[str],
     threshold: float,
+    smallest: float = SMALLEST,
 ) -> tuple[float, float]:
     """Average precision (area under the interpolated curve, VOC 2010), and recall at `threshold`.
 
-    Faces of other kinds or below 32 pixels neither count nor harm; nor do detections that match one, or that are
-    themselves below 32 pixels and match nothing (the convention of COCO's area ranges).
+    Faces of other kinds or below `smallest` pixels neither count nor harm; nor do detections that match one, or that
+    are themselves below that and match nothing (the convention of COCO's area ranges).
     """
     scores, hits, total = [], [], 0
     for (_, _, boxes, classes, _), faces in zip(pictures, found, strict=True):
-        large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= SMALLEST
+        large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= smallest
         wanted = large & np.isin(classes, list(kinds))
         total += int(wanted.sum())
-        for score, hit in _judge(faces, boxes, wanted):
+        for score, hit in _judge(faces, boxes, wanted, smallest):
             scores.append(score)
             hits.append(hit)
     order = np.argsort(-np.array(scores), kind="stable")
@@ -103,7 +106,9 @@ def precision(
     )
 
 
-def _judge(faces: Faces, boxes: NDArray[np.float32], wanted: NDArray[np.bool_]) -> list[tuple[float, bool]]:
+def _judge(
+    faces: Faces, boxes: NDArray[np.float32], wanted: NDArray[np.bool_], smallest: float
+) -> list[tuple[float, bool]]:
     shared = overlaps(faces.boxes, boxes)
     sizes = (faces.boxes[:, 2:] - faces.boxes[:, :2]).min(axis=1, initial=np.inf)
     free, judged = wanted.copy(), []
@@ -112,7 +117,7 @@ def _judge(faces: Faces, boxes: NDArray[np.float32], wanted: NDArray[np.bool_]) 
         if best >= 0 and free[best] and shared[i, best] >= OVERLAP:
             free[best] = False
             judged.append((float(faces.scores[i]), True))
-        elif not (shared[i, ~wanted] >= OVERLAP).any() and sizes[i] >= SMALLEST:
+        elif not (shared[i, ~wanted] >= OVERLAP).any() and sizes[i] >= smallest:
             judged.append((float(faces.scores[i]), False))
     return judged
 

@@ -36,7 +36,7 @@ QUALITY = 4  # the power of the detector's confidence that a clip weighs by; agg
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips and features.")
 def main(backbones: tuple[Path, ...], videos: Path, out: Path) -> None:
-    r"""Print what each measure does to the figures of the first of BACKBONES, and what averaging with the others does.
+    """Print what each measure does to the figures of the first of BACKBONES, and what averaging with the others does.
 
     \b
     Example:

@@ -29,7 +29,7 @@ CONTRACT = {
 @click.option("--out", type=click.Path(path_type=Path), default="dfx/models/classifier.onnx", show_default=True)
 @click.option("--model-version", default="1", show_default=True)
 def main(weights: Path, out: Path, model_version: str) -> None:
-    r"""Export WEIGHTS, the classifier.pt that train_classifier writes.
+    """Export WEIGHTS, the classifier.pt that train_classifier writes.
 
     \b
     Example:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from dfx.torch.contract import export
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace
+from dfx.torch.retinaface_resnet50 import RetinaFaceResNet50
 
 CONTRACT = {
     "task": "face-detector",
@@ -26,7 +28,7 @@ CONTRACT = {
 class Probabilities(nn.Module):
     """The network with a sigmoid behind its scores."""
 
-    def __init__(self, net: RetinaFace) -> None:
+    def __init__(self, net: RetinaFace | RetinaFaceResNet50) -> None:
         super().__init__()
         self.net = net
 
@@ -56,15 +58,23 @@ def main(weights: tuple[Path, ...], out: Path, threshold: float, model_version: 
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
-def export_detector(net: RetinaFace, out: Path, threshold: float = 0.5, version: str = "1") -> None:
+def export_detector(
+    net: RetinaFace | RetinaFaceResNet50,
+    out: Path,
+    threshold: float = 0.5,
+    version: str = "1",
+    about: Mapping[str, str] | None = None,
+) -> None:
     """Writes `out`, after comparing it with torch on several sizes and counts of pictures.
+
+    about: what the contract says instead of the shipped model's name, licence and training data.
 
     Raises:
         RuntimeError: ONNX Runtime and torch differ by more than `dfx.torch.contract.AGREEMENT`.
     """
     shapes = [(2, 3, 96, 160), (1, 3, 384, 640), (3, 3, 64, 64)]
     examples = [torch.randint(0, 256, shape, dtype=torch.uint8) for shape in shapes]
-    contract = CONTRACT | {"version": version, "score_threshold": threshold}
+    contract = CONTRACT | dict(about or {}) | {"version": version, "score_threshold": threshold}
     axes = {0: "count", 2: "height", 3: "width"}
     export(Probabilities(net), out, examples, axes, ["scores", "boxes", "landmarks"], contract)
 

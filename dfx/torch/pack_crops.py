@@ -66,7 +66,7 @@ def main(
     h264: float,
     seed: int,
 ) -> None:
-    r"""Write OUT/shard_0.npz and so on: what is measured on and the photographs first, then a fake of every original,
+    """Write OUT/shard_0.npz and so on: what is measured on and the photographs first, then a fake of every original,
     then more of their fakes.
 
     \b

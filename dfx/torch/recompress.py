@@ -61,7 +61,7 @@ class Pair:
 @click.option("--height", default=HEIGHT, show_default=True, help="Pixels of the shorter side.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV of both scores of each video.")
 def main(videos: Path, model: Path, minutes: float, crf: int, height: int, out: Path | None) -> None:
-    r"""Score the videos of VIDEOS (a folder with labels.csv) as they are and recompressed, FAKE and REAL by turns.
+    """Score the videos of VIDEOS (a folder with labels.csv) as they are and recompressed, FAKE and REAL by turns.
 
     \b
     Example:

@@ -61,7 +61,7 @@ def main(
     device: str,
     every: float,
 ) -> None:
-    r"""Train, writing OUT/backbone.pt (the running average of the weights, of a FrameNet).
+    """Train, writing OUT/backbone.pt (the running average of the weights, of a FrameNet).
 
     \b
     Example:

@@ -32,7 +32,7 @@ DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and
 )
 @click.option("--seed", default=0, show_default=True)
 def main(backbone: Path, videos: Path, out: Path, temporal: bool, seed: int) -> None:
-    r"""Fit the head and the calibration on all labelled videos and write OUT/classifier.pt.
+    """Fit the head and the calibration on all labelled videos and write OUT/classifier.pt.
 
     BACKBONE: the backbone.pt that train_backbone writes. What to expect of the result on generators and people that
     were not seen, `eval_classifier` measures.

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from dfx.torch.detector_data import Labelled, Scenes, dfdc_faces, label, photographs, portraits, video_frames
+from dfx.torch.detector_data import Labelled, dfdc_faces, label, photographs, portraits, video_frames
+from dfx.torch.detector_scenes import Scenes, heads
 from dfx.torch.dfdc_crops import Crops
 from dfx.torch.loop import Training
 from dfx.torch.retinaface import RetinaFace, anchors, encode, inside, match
@@ -63,7 +64,7 @@ def main(
     else:
         net.body.load_imagenet(data / "weights" / "mobilenetv1_025_imagenet.tar")
     run = Training(net.to(memory_format=torch.channels_last), steps, rate, out / "checkpoint.pt")  # type: ignore[call-overload]
-    scenes = Scenes(pictures(data), faces(data, crops), seed, start=run.step * batch)
+    scenes = _scenes(data, crops, seed, run.step * batch)
     started, losses = time.monotonic(), []
     for samples in DataLoader(scenes, batch_size=batch, num_workers=1, prefetch_factor=4, collate_fn=list):
         loss = step_loss(run.net.train(), samples)
@@ -78,13 +79,16 @@ def main(
             return
 
 
-def faces(data: Path, crops: Path | None) -> list[Labelled]:
-    """The portraits of LFW, and 5,000 faces of the DFDC where they are given."""
-    found = list(portraits(data / "faces"))
-    if crops:
-        every = Crops(crops, data / "dfdc_faces_exclude.txt")
-        found += dfdc_faces(every, Teacher(data / "weights" / TEACHERS[0]), 5000)
-    return found
+def _scenes(data: Path, crops: Path | None, seed: int, start: int) -> Scenes:
+    """Faces: portraits and DFDC crops. Heads: portraits and what the pictures show, and one crop in eight."""
+    seen, known = pictures(data), list(portraits(data / "faces"))
+    tight = _crops(data, crops) if crops else []
+    return Scenes(seen, known + tight, known + list(heads(seen)) + tight[::8], seed, start)
+
+
+def _crops(data: Path, folder: Path) -> list[Labelled]:
+    every = Crops(folder, data / "dfdc_faces_exclude.txt")
+    return list(dfdc_faces(every, Teacher(data / "weights" / TEACHERS[0]), 8000))
 
 
 def pictures(data: Path) -> list[Labelled]:
