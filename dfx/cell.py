@@ -15,8 +15,7 @@ from typing import Any
 from dfx.errors import DfxError, VideoError
 from dfx.messages import decode
 from dfx.serving import Replies, claim_stdout, limit_memory
-from dfx.settings import Limits
-from dfx.values import HOST
+from dfx.settings import HOST, Limits
 
 Message = dict[str, Any]
 Chore = Callable[..., Message]

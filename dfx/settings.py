@@ -10,6 +10,7 @@ from typing import Any
 from dfx.errors import InputError
 
 MODELS = Path(__file__).parent / "models"
+HOST = -1  # in place of a GPU's ordinal
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dfx.settings import HOST as HOST
 from dfx.table import Row, Tabular
 
 Float = NDArray[np.float32]
@@ -164,9 +165,6 @@ class Planes:
     @property
     def height(self) -> int:
         return int(self.y.shape[0])
-
-
-HOST = -1  # in place of a GPU's ordinal
 
 
 @dataclass(frozen=True, slots=True, eq=False)

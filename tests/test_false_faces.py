@@ -109,9 +109,7 @@ def test_the_parts_share_no_material(shared: Path) -> None:
 def scored(tmp_path: Path, stage: str, folder: Path | None) -> None:
     """A case of each kind; `python tests/false_faces.py` makes more."""
     pipeline = Pipeline()
-    outcomes = [
-        each for case in cases(stage, 1, folder, "measure", seed=1) for each in judged(pipeline, case, tmp_path)
-    ]
+    outcomes = [each for case in cases(stage, 1, folder, "measure") for each in judged(pipeline, case, tmp_path)]
     print(f"\n{table(outcomes)}")
     (false, many), (true, people) = dropped(outcomes, FALSE), dropped(outcomes, TRUE)
     _, kinds, others = STAGES[stage]
@@ -138,6 +136,6 @@ def test_a_prediction_notes_what_was_dropped_and_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("stage", ["camera", "cloth", "screen"])
+@pytest.mark.parametrize("stage", ["camera", "screen"])
 def test_the_clean_up_on_real_talking_heads(stage: str, tmp_path: Path, shared: Path) -> None:
     scored(tmp_path, stage, shared / "data")

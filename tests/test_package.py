@@ -55,10 +55,6 @@ def test_a_function_stands_before_the_module_of_its_name(name: str, tmp_path: Pa
     loaded_by(f"from dfx import {name}; import dfx.{name}; assert dfx.{name} is {name} and callable({name})", tmp_path)
 
 
-@pytest.mark.parametrize("code", ["import dfx", "import dfx.cli", "import dfx.inspect"])
+@pytest.mark.parametrize("code", ["import dfx", "import dfx.cli", "import dfx.inspect", "import dfx.cell"])
 def test_start_up_loads_nothing_heavy(code: str, tmp_path: Path) -> None:
     assert not HEAVY & loaded_by(code, tmp_path)
-
-
-def test_a_cell_leaves_what_is_heavy_to_its_chore(tmp_path: Path) -> None:
-    assert not (HEAVY - {"numpy"}) & loaded_by("import dfx.cell", tmp_path)  # every chore needs numpy
