@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from dfx.extract import save
 from dfx.find import sha256_of
 from dfx.pipeline import Pipeline
-from dfx.settings import Limits, Settings
+from dfx.settings import HOST, Limits, Settings
 from dfx.track import join
-from dfx.values import HOST, Pixels
+from dfx.values import Pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from dfx.detect import Detector
 from dfx.errors import DependencyError, InputError, MissingInputError, ModelError
 from dfx.infer import OnnxSession
 from dfx.ops.geometry import fit
-from dfx.settings import Settings
-from dfx.values import HOST, Faces, Pixels, Surface
+from dfx.settings import HOST, Settings
+from dfx.values import Faces, Pixels, Surface
 
 LONG_SIDE = 960  # pixels that haar, mtcnn, hog and yunet look at, since their time grows with the picture
 YUNET_SCORE, YUNET_NMS, YUNET_STRIDES = 0.6, 0.3, (8, 16, 32)  # the first two are those of OpenCV's own example

@@ -11,7 +11,7 @@ from dfx.errors import DeviceError, InputError
 from dfx.infer import nvinfer
 from dfx.infer.gpu import cuda_missing
 from dfx.ops import cuda
-from dfx.values import HOST
+from dfx.settings import HOST
 
 GIB_A_LANE = 2  # of a card's memory: a 4K video's window, its decoder and two sessions take about one
 MOST_LANES = 8  # a GPU; no card before Blackwell has more decoding engines

@@ -27,11 +27,10 @@ from dfx.ops.cuda import DeviceArray, Lane, compute_capability
 from dfx.picture import View, scene
 from dfx.plan import plan
 from dfx.probe import probe
-from dfx.settings import Limits, Settings
+from dfx.settings import HOST, Limits, Settings
 from dfx.sift import pictures
 from dfx.track import join, sift
 from dfx.values import (
-    HOST,
     ClipScore,
     Dropped,
     Followed,

@@ -21,8 +21,8 @@ from dfx.govern import Job, Schedule
 from dfx.infer.session import fingerprint
 from dfx.process import START_SECONDS, STOP_SECONDS, Process, WorkerDied
 from dfx.record import to_prediction
-from dfx.settings import Limits, Settings
-from dfx.values import HOST, Prediction, Reason
+from dfx.settings import HOST, Limits, Settings
+from dfx.values import Prediction, Reason
 
 COMMAND = [sys.executable, "-P", "-m", "dfx.worker"]
 RETRIES = (1.0, 10.0, 60.0)  # seconds to wait before a worker that could not start is started again

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfx.settings import HOST as HOST
 from dfx.table import Row, Tabular
 
 Float = NDArray[np.float32]
@@ -171,9 +170,9 @@ class Planes:
 class Surface:
     """One picture as DALI left it: RGB as BT.601, uint8 [stored_height, stored_width, 3]; not yet upright.
 
-    pointer: address of its first sample, in the memory of `device`, the ordinal of a GPU or HOST; rotation: degrees
-    clockwise that make it upright (0, 90, 180, 270); owner: whatever keeps the memory alive; row_bytes: from row to
-    row, where the picture is a part of a wider one (None: its rows follow each other).
+    pointer: address of its first sample, in the memory of `device`, the ordinal of a GPU or `dfx.settings.HOST`;
+    rotation: degrees clockwise that make it upright (0, 90, 180, 270); owner: whatever keeps the memory alive;
+    row_bytes: from row to row, where the picture is a part of a wider one (None: its rows follow each other).
     """
 
     pointer: int

@@ -24,8 +24,7 @@ from dfx.messages import decode
 from dfx.pipeline import Pipeline
 from dfx.record import from_prediction
 from dfx.serving import Replies, claim_stdout, limit_memory
-from dfx.settings import Limits, Settings
-from dfx.values import HOST
+from dfx.settings import HOST, Limits, Settings
 
 Message = dict[str, Any]
 

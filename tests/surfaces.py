@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dfx import _kernels
-from dfx.values import HOST, Surface
+from dfx.settings import HOST
+from dfx.values import Surface
 
 ROTATIONS = (0, 90, 180, 270)
 SHAPES = [(1, 1), (7, 1), (1, 9), (17, 33), (64, 48), (101, 57), (333, 211)]

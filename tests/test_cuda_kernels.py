@@ -15,7 +15,8 @@ from tolerances import GREY_LEVEL
 from dfx import _kernels, ops
 from dfx.errors import DeviceError, InputError
 from dfx.ops import compiler, cuda, host, reference
-from dfx.values import HOST, Planes, Surface
+from dfx.settings import HOST
+from dfx.values import Planes, Surface
 
 CANVASES = [(32, 32), (64, 96), (7, 5), (1, 1), (100, 50)]
 ARCHITECTURES = [*[f"sm_{number}" for number in compiler.ARCHITECTURES], f"compute_{compiler.ARCHITECTURES[-1]}"]

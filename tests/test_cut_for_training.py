@@ -27,10 +27,10 @@ from dfx.find import Found
 from dfx.infer.session import OnnxSession
 from dfx.ops import cuda
 from dfx.ops.cuda import Lane
-from dfx.settings import Limits
+from dfx.settings import HOST, Limits
 from dfx.torch import train
 from dfx.torch.train import Options, cached, cutters
-from dfx.values import HOST, Frames, Plan, Surface, VideoInfo
+from dfx.values import Frames, Plan, Surface, VideoInfo
 
 pytestmark = pytest.mark.torch
 

@@ -37,7 +37,8 @@ from dfx.errors import (
 )
 from dfx.plan import plan
 from dfx.probe import probe
-from dfx.values import HOST, Frames, PacketTable, Plan, Surface, VideoInfo, Window
+from dfx.settings import HOST
+from dfx.values import Frames, PacketTable, Plan, Surface, VideoInfo, Window
 
 pytestmark = pytest.mark.dali
 VP9 = {"codec": "libvpx-vp9", "cpu-used": "8", "deadline": "realtime"}

@@ -12,7 +12,7 @@ from dfx.device import Choice, Crew, choose, lanes_of
 from dfx.errors import DeviceError, InputError
 from dfx.infer import nvinfer
 from dfx.ops import cuda
-from dfx.values import HOST
+from dfx.settings import HOST
 
 GIB = 2**30
 

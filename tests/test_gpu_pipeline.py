@@ -13,7 +13,8 @@ from tolerances import BACKEND_SCORE
 import dfx
 from dfx.decode.dali import DALIDecoder
 from dfx.pipeline import Pipeline
-from dfx.values import HOST, Reason
+from dfx.settings import HOST
+from dfx.values import Reason
 
 
 def in_vp9(source: Path, target: Path) -> Path:

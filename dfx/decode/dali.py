@@ -33,7 +33,8 @@ from dfx.errors import (
     TooLargeVideoError,
     UnsupportedVideoError,
 )
-from dfx.values import HOST, Frames, Pixels, Plan, Surface, VideoInfo, Window
+from dfx.settings import HOST
+from dfx.values import Frames, Pixels, Plan, Surface, VideoInfo, Window
 
 Piece = tuple[Window, Span]  # and the packets that it needs
 CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring: 64 frames of 1080p, 398 MB

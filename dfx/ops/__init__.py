@@ -34,7 +34,8 @@ from dfx.ops.checks import (
 )
 from dfx.ops.cuda import DeviceArray
 from dfx.ops.geometry import Letterbox, letterbox_geometry, similarity, subsampling
-from dfx.values import HOST, Faces, Pixels, Planes, Surface
+from dfx.settings import HOST
+from dfx.values import Faces, Pixels, Planes, Surface
 
 if TYPE_CHECKING:
     from dfx._kernels import Frame

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dfx.errors import DependencyError, InputError
-from dfx.values import HOST, Float, Surface
+from dfx.settings import HOST
+from dfx.values import Float, Surface
 
 LARGEST_SIDE = 16384
 

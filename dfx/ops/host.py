@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dfx.errors import InputError
 from dfx.ops.checks import check_counts, check_matrices, check_surfaces, count_anchors, kernels
-from dfx.values import HOST, Faces, Float, Surface
+from dfx.settings import HOST
+from dfx.values import Faces, Float, Surface
 
 PIXELS = {np.dtype(np.uint8): 0, np.dtype(np.float16): 1}
 """What the kernels write, by its number in the extension: 0 to 255 either way."""

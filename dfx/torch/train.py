@@ -22,7 +22,7 @@ from dfx.find import Found, find
 from dfx.labels import Entry, entries_beside, original_of, read_entries
 from dfx.ops import cuda
 from dfx.process import default_workers
-from dfx.settings import Limits
+from dfx.settings import HOST, Limits
 from dfx.torch.clipnet import ClipNet
 from dfx.torch.draws import Example
 from dfx.torch.eval_classifier import Figures
@@ -31,7 +31,6 @@ from dfx.torch.split import Case, check, components, split
 from dfx.torch.start import begin, fingerprint_of
 from dfx.torch.train_card import about, card, counts, in_words, measured, say, write_skipped, write_validation
 from dfx.torch.train_loop import Plan, fit, load_best, scores
-from dfx.values import HOST
 
 RATES = {True: 1e-4, False: 1e-3}  # of a network that was trained before, and of one from nothing
 Bool = NDArray[np.bool_]
