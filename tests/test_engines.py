@@ -215,7 +215,9 @@ def test_models_of_one_name_have_engines_of_their_own(model: Path, tmp_path: Pat
 
 
 def test_no_engine_and_no_model_are_told_apart(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match=r"there is no mine-[0-9a-f]{8}\.nvidia-h100-80gb-hbm3\.onnx\.json: run python export"):
+    with pytest.raises(
+        DeviceError, match=r"there is no mine-[0-9a-f]{8}\.nvidia-h100-80gb-hbm3\.onnx\.json: run python export"
+    ):
         engine_of(model, tmp_path, 0)
     with pytest.raises(MissingInputError):
         engine_of(tmp_path / "nothing.onnx", tmp_path, 0)
