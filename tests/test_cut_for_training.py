@@ -18,6 +18,7 @@ from tolerances import GREY_LEVEL
 import dfx.classify
 import dfx.contain
 import dfx.detect
+import dfx.infer
 import dfx.pipeline
 from dfx import ops
 from dfx.clip_cache import CachedClips, ClipsChore
@@ -63,9 +64,9 @@ class StandInSession(OnnxSession):
         return {name: cuda.upload(array) for name, array in found.items()}
 
 
-def open_session(path: Path, *, inputs: tuple[str, ...], outputs: tuple[str, ...], lane: Lane) -> StandInSession:
-    assert lane.device == 0
-    return StandInSession(path, inputs=inputs, outputs=outputs)
+def open_session(path: Path, contract: Any, *, lane: Lane, engines: Path | None) -> StandInSession:
+    assert (lane.device, engines) == (0, None)
+    return StandInSession(path, inputs=contract.inputs, outputs=contract.outputs)
 
 
 @pytest.fixture
@@ -94,10 +95,8 @@ def test_a_gpu_cuts_what_the_cpu_cuts(samples: Path, tmp_path: Path, gpu: None) 
 
 def _host_pipeline() -> dfx.pipeline.Pipeline:
     with pytest.MonkeyPatch.context() as patch:
-        from dfx.infer import session
-
-        patch.setattr(dfx.detect, "open_session", session.open_session)
-        patch.setattr(dfx.classify, "open_session", session.open_session)
+        patch.setattr(dfx.detect, "open_session", dfx.infer.open_session)
+        patch.setattr(dfx.classify, "open_session", dfx.infer.open_session)
         return dfx.pipeline.Pipeline()
 
 

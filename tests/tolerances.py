@@ -35,7 +35,7 @@ EXPORT = 1e-4
 RECODED_SCORE = 0.05
 """Probability: what another codec, depth, sampling of colour or size makes of the same face."""
 
-COARSER_SCORE = 0.1
+COARSER_SCORE = 0.12
 """Probability: the same face at half the size, enlarged again; what is blurred looks less manipulated."""
 
 SHORTER_SCORE = 0.1

@@ -17,6 +17,12 @@ from dfx.errors import DfxError
 __all__ = ["main"]
 
 
+class Refused(click.ClickException):
+    """What dfx will not do, as click says that it will not read an argument."""
+
+    exit_code = 2
+
+
 class OneLineErrors(click.Group):
     """Turns dfx's own errors into one line and exit status 2, and an interruption into a word on how to go on."""
 
@@ -24,13 +30,10 @@ class OneLineErrors(click.Group):
         try:
             return super().invoke(ctx)
         except DfxError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            raise Refused(" ".join(str(error).split())) from error
         except KeyboardInterrupt:
             click.echo("\ninterrupted; run the same command again to go on", err=True)
             sys.exit(130)
-
-
-click.ClickException.exit_code = 2
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
