@@ -106,6 +106,16 @@ def test_fp16_agrees_and_a_wrong_model_does_not(tmp_path: Path, samples: Path) -
     assert "NO" in bad.output
 
 
+def test_int8_holds_since_its_first_layers_stay_in_fp32(tmp_path: Path) -> None:
+    shipped, out = MODELS / "classifier.onnx", tmp_path / "int8.onnx"
+    _run(shipped, out, "--precision", "int8", "--count", "4")
+    first = next(node for node in onnx.load(str(shipped)).graph.node if node.op_type == "Conv")
+    (weight,) = [node.input[1] for node in onnx.load(str(out)).graph.node if node.name == first.name]
+    assert weight == first.input[1], "not the output of a DequantizeLinear"
+    good = CliRunner().invoke(check.main, [str(shipped), str(out), "--count", "4"])
+    assert good.exit_code == 0, good.output
+
+
 def test_a_nan_planted_in_fp16_is_mended_by_name() -> None:
     """70000 is infinite in FP16, and infinity less infinity is NaN."""
     model, clips = _overflowing(), np.full((1, 4), 200, np.uint8)
