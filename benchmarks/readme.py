@@ -40,6 +40,29 @@ def whole_job(figures: Figures) -> str:
     )
 
 
+def shares(figures: Figures) -> str:
+    """The sentence on where a video's time goes."""
+    seconds = {name: value for name, value in figures["seconds"].items() if name != "networks"}
+    whole = sum(seconds.values())
+    parts = ", ".join(
+        f"{name} {100 * seconds[name] / whole:.0f} %" for name in ("probe", "decode", "detect", "classify")
+    )
+    return (
+        f"Of the {whole:.2f} s of one core that such a video takes: {parts}. The whole is {figures['ratio']:.2f} times "
+        f"what cannot be spared, decoding the planned frames and running the networks "
+        f"(medians of {len(figures['ratios'])} runs)."
+    )
+
+
+def linear(figures: Figures) -> str:
+    """The sentence on how cost grows with the number of videos."""
+    seconds, memory = figures["seconds_a_video"], figures["peak_memory_mib"]
+    return (
+        f"Runs of {', '.join(seconds)} such videos take {', '.join(f'{value:.2f}' for value in seconds.values())} s a "
+        f"video beyond start-up, and {', '.join(map(str, memory.values()))} MiB of memory."
+    )
+
+
 def supervision(figures: Figures) -> str:
     """The sentence on what supervision costs."""
     ratios = figures["ratios"]
@@ -105,7 +128,8 @@ def _results(name: str) -> Figures:
     return figures
 
 
-SENTENCES = {sentence.__name__: sentence for sentence in (whole_job, supervision, inspect, notebook, precision, gpu)}
+PLACED = (whole_job, shares, linear, supervision, inspect, notebook, precision, gpu)
+SENTENCES = {sentence.__name__: sentence for sentence in PLACED}
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main(videos: tuple[Path, ...], runs: int, out: Path | None) -> None:
 def measured(videos: Sequence[Path], runs: int) -> dict[str, Any]:
     """Medians over the runs: seconds a video by stage, and the ratio of the whole."""
     pipeline = ClockedPipeline(Settings())
-    networks = [Stopwatch(part._session) for part in (pipeline.detector, pipeline.classifier)]
+    networks = [Stopwatch(part._session) for part in (pipeline.detector, *pipeline.classifier.members)]
     rounds = []
     for _ in range(runs):
         stages = pipeline.measure(videos, pipeline.settings.windows).stages
