@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 import dfx
-from dfx.cli.shared import DEVICE, say, show_rows
+from dfx.cli.shared import DETECTOR, DEVICE, MODEL, say, show_rows
 from dfx.settings import Limits, Settings
 
 if TYPE_CHECKING:
@@ -25,17 +25,8 @@ LIMITS = Limits()
     "--out", type=click.Path(path_type=Path), default="submission.csv", show_default=True, help="CSV to write."
 )
 @click.option("--sample-submission", type=click.Path(path_type=Path), help="CSV that fixes the rows and their order.")
-@click.option(
-    "--model",
-    "models",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    default=SETTINGS.models,
-    help="Classifier, an ONNX file; given several times, their calibrated logits are averaged.",
-)
-@click.option(
-    "--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="Face detector, an ONNX file."
-)
+@MODEL
+@DETECTOR
 @click.option(
     "--windows", default=SETTINGS.windows, show_default=True, help="Clips of frames looked at in a video, at most."
 )
@@ -147,15 +138,8 @@ def _report_run(result: Predictions, page: Path, settings: Settings, limits: Lim
 @click.option("--videos", type=click.Path(path_type=Path), help="The folder that was scored; without it, no pictures.")
 @click.option("--labels", type=click.Path(path_type=Path), help="metadata.json, or a CSV of filename,label.")
 @click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True, help="Page to write.")
-@click.option(
-    "--model",
-    "models",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    default=SETTINGS.models,
-    help="The run's classifier, or each of them.",
-)
-@click.option("--detector", type=click.Path(path_type=Path), default=SETTINGS.detector, help="The run's face detector.")
+@MODEL
+@DETECTOR
 @click.option("--pictures", default=400, show_default=True, help="Videos that get pictures, the highest scores first.")
 @click.option("--workers", type=int, help="Processes that decode, one a core unless told.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -171,6 +155,8 @@ def report(
     quiet: bool,
 ) -> None:
     """Write the run of JOURNAL (<CSV>.journal, beside its CSV) as one HTML page with the evidence for each score.
+
+    It needs the models that the run had.
 
     \b
     Example:

@@ -7,9 +7,21 @@ from pathlib import Path
 
 import click
 
+from dfx.settings import Settings
 from dfx.table import Row, Tabular, text_of
 
 ROWS = 40  # of a table in the terminal
+MODEL = click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=Settings().models,
+    help="Classifier, an ONNX file; given several times, their calibrated logits are averaged.",
+)
+DETECTOR = click.option(
+    "--detector", type=click.Path(path_type=Path), default=Settings().detector, help="Face detector, an ONNX file."
+)
 WORKERS = click.option("--workers", type=int, help="Processes, one a core unless told.")
 DEVICE = click.option(
     "--device",
