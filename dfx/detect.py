@@ -52,11 +52,12 @@ class Detector:
 
         The others too are looked at whole where the middle one shows no face, and always on a GPU.
         """
-        middle = len(pictures) // 2
-        (seen,) = self.detect(pictures[middle : middle + 1]) if pictures and not self._fixed else (None,)
-        if not seen:
+        if self._fixed or not pictures:
             return self.detect(pictures)
-        others = self._near(seen, [*pictures[:middle], *pictures[middle + 1 :]])
+        middle = len(pictures) // 2
+        (seen,) = self.detect(pictures[middle : middle + 1])
+        rest = [*pictures[:middle], *pictures[middle + 1 :]]
+        others = self._near(seen, rest) if len(seen) else self.detect(rest)
         return [*others[:middle], seen, *others[middle:]]
 
     def _near(self, faces: Faces, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:

@@ -32,7 +32,8 @@ OPTIONS = {
 # For a file that was probed: FFmpeg then decodes no picture to learn of streams that the header describes. It took as
 # long as two pictures of a window, for each opening.
 UNANALYSED = {"skip_frame": "all", "analyzeduration": "1", "fpsprobesize": "0"}
-DESCRIBED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}  # containers whose headers do
+# Containers whose headers do, and whose every packet has a pts of its own.
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 
 # As players and ffprobe see a file: an mp4 trimmed and shifted by its edit list, a transport stream read past its first
 # table of programs.

@@ -25,7 +25,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from dfx.decode.bitstream import Shape, begins_anew, has_picture, shapes
-from dfx.decode.container import SKIM, open_video, packets_between
+from dfx.decode.container import INDEXED, SKIM, open_video, packets_between
 from dfx.errors import CorruptVideoError, UnsupportedVideoError
 from dfx.values import Pixels, VideoInfo, Window
 
@@ -33,7 +33,6 @@ REPLAY = 500  # packets at most that are decoded for a window that does not begi
 LARGEST = 2**31 - 1  # bytes; DALI counts what is left of a file in memory with an int
 NO_TAG = "\0\0\0\0"  # the container's own name for a codec, which another container may not know
 TICK = Fraction(1, 1000)  # seconds; what Matroska can say
-EXACT = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # containers whose every packet has a pts of its own
 UNCROPPED = "crop_left=0:crop_right=0:crop_top=0:crop_bottom=0"
 Span = tuple[int, int]  # of packets: the first, and one past the last
 
@@ -162,7 +161,7 @@ def _unpaired(info: VideoInfo, runs: Sequence[Sequence[_Packet]], reordered: boo
     """Why pictures could not be told by the packets that they came in. reordered: whether the codec has B-frames."""
     packets, pts = [packet for run in runs for packet in run], info.packets.pts
     made_up = any(packet.pts != pts[packet.index] for packet in packets)
-    if reordered and (made_up or (info.container not in EXACT and bool((np.diff(pts) > 0).all()))):
+    if reordered and (made_up or (info.container not in INDEXED and bool((np.diff(pts) > 0).all()))):
         return f"{info.container} does not say in which order its frames are shown"
     if not all(has_picture(info.codec, packet.data) for packet in packets):
         return "it has packets without a picture of their own, and DALI pairs a picture with every packet"

@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfx.decode.container import DESCRIBED, UNANALYSED, mapped, open_video, packets_between
+from dfx.decode.container import INDEXED, UNANALYSED, mapped, open_video, packets_between
 from dfx.decode.planes import planes_of
 from dfx.errors import CorruptVideoError, TooLargeVideoError
 from dfx.ops import LARGEST_SIDE
@@ -48,7 +48,7 @@ class PyAVDecoder:
             CorruptVideoError: not one picture of the plan could be decoded.
         """
         found, size = 0, None
-        options = UNANALYSED if info.container in DESCRIBED else {}
+        options = UNANALYSED if info.container in INDEXED else {}
         for windows in _passes(plan.windows):
             for begin in _beginnings(windows[0].seek):
                 with open_video(info.path, self._pixels, options) as (container, stream), mapped(info.path):
