@@ -16,6 +16,12 @@ from dfx.messages import decode, encode
 
 START_SECONDS = 120.0  # a cold disk reads 100 MB of libraries in far less
 STOP_SECONDS = 1.0  # a killed process that is not gone by then hangs in the system, and is left to it
+# For glibc's malloc, mallopt(3). Left alone it moves both bounds as pictures come and go: a decoder's were given back to
+# the system after each video and faulted in anew, a page at a time, and the heap grew for a hundred videos.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),  # the largest that glibc takes: pictures up to 4K come from the heap
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),  # free bytes that a process keeps: the pictures of a 1080p decoder
+}
 
 
 class WorkerDied(Exception):
@@ -122,4 +128,5 @@ def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 def environment() -> dict[str, str]:
     """The parent's import path, so that a worker imports what its parent imports, wherever a notebook put it."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(path for path in sys.path if path)
+    return MALLOC | os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
