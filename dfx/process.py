@@ -16,8 +16,8 @@ from dfx.messages import decode, encode
 
 START_SECONDS = 120.0  # a cold disk reads 100 MB of libraries in far less
 STOP_SECONDS = 1.0  # a killed process that is not gone by then hangs in the system, and is left to it
-# For glibc's malloc, mallopt(3). Left alone it moves both bounds as pictures come and go: a decoder's were given back to
-# the system after each video and faulted in anew, a page at a time, and the heap grew for a hundred videos.
+# For glibc's malloc, mallopt(3). Left alone it moves both bounds as pictures come and go: a decoder's were given back
+# to the system after each video and faulted in anew, page by page, and the heap grew for a hundred videos.
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),  # the largest that glibc takes: pictures up to 4K come from the heap
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),  # free bytes that a process keeps: the pictures of a 1080p decoder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -102,35 +102,40 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
             continue
 
 
-def packets_between(
-    container: InputContainer, stream: VideoStream, table: PacketTable, first: int, stop: int
-) -> Iterator[tuple[int, Packet[VideoStream]]]:
-    """The packets [first, stop) of a stream that was just opened, with their index in decode order.
+class Reader:
+    """The packets of a stream that was just opened, forwards.
 
-    Where the file breaks off, they end; what came before stands.
+    at: index in decode order of the packet that is read next; reorders: whether pictures come in another order than
+    their packets, as far as is known before any is decoded.
     """
-    index, stop = _go_near(container, stream, table, first), min(stop, len(table))
-    try:
-        for packet in packets_of(container, stream):
-            if index >= first:
-                yield index, packet
-            index += 1
-            if index >= stop:
-                return
-    except av.error.FFmpegError:
-        return
 
+    def __init__(self, container: InputContainer, stream: VideoStream, table: PacketTable) -> None:
+        self._container, self.stream, self._table = container, stream, table
+        self._packets, self.at = packets_of(container, stream), 0
+        self.reorders = bool(stream.codec_context.has_b_frames)
 
-def _go_near(container: InputContainer, stream: VideoStream, table: PacketTable, seek: int) -> int:
-    """Seeks to a packet that is far away, where its pts tells it from all others; returns where reading begins."""
-    if seek <= SKIM:
-        return 0
-    pts = int(table.pts[seek])
-    container.seek(pts, stream=stream)
-    first = next(packets_of(container, stream), None)
-    arrived = first is not None and first.pts == pts
-    container.seek(pts if arrived else 0, stream=stream)
-    return seek if arrived else 0
+    def between(self, first: int, stop: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        """The packets [first, stop) with their index, where `first` is not behind `at`.
+
+        Where the file breaks off, they end; what came before stands.
+        """
+        stop = min(stop, len(self._table))
+        if first - self.at > SKIM:
+            self._go_near(first)
+        with suppress(av.error.FFmpegError):
+            while self.at < stop and (packet := next(self._packets, None)) is not None:
+                self.at += 1
+                if self.at > first:
+                    yield self.at - 1, packet
+
+    def _go_near(self, seek: int) -> None:
+        """Seeks to a packet that is far away, where its pts tells it from all others; else to the beginning."""
+        pts = int(self._table.pts[seek])
+        self._container.seek(pts, stream=self.stream)
+        first = next(packets_of(self._container, self.stream), None)
+        arrived = first is not None and first.pts == pts
+        self._container.seek(pts if arrived else 0, stream=self.stream)
+        self._packets, self.at = packets_of(self._container, self.stream), seek if arrived else 0
 
 
 def _check_file(path: Path) -> None:

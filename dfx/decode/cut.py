@@ -25,7 +25,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from dfx.decode.bitstream import Shape, begins_anew, has_picture, shapes
-from dfx.decode.container import INDEXED, SKIM, open_video, packets_between
+from dfx.decode.container import INDEXED, SKIM, Reader, open_video
 from dfx.errors import CorruptVideoError, UnsupportedVideoError
 from dfx.values import Pixels, VideoInfo, Window
 
@@ -123,7 +123,7 @@ def _runs(
     extradata = bytes(stream.codec_context.extradata or b"")
     run: list[tuple[int, Packet[VideoStream]]] = []
     first, length, ahead = needed[0][0] if needed[0][0] > SKIM else 0, 0, list(needed)
-    for index, packet in packets_between(container, stream, info.packets, first, needed[-1][1]):
+    for index, packet in Reader(container, stream, info.packets).between(first, needed[-1][1]):
         if index >= ahead[0][1]:
             ahead.pop(0)
         start = ahead[0][0]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import av
 import numpy as np
 from av.codec.context import Flags
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfx.decode.container import INDEXED, UNANALYSED, mapped, open_video, packets_between
+from dfx.decode.container import INDEXED, UNANALYSED, Reader, mapped, open_video
 from dfx.decode.planes import planes_of
 from dfx.errors import CorruptVideoError, TooLargeVideoError
 from dfx.ops import LARGEST_SIDE
@@ -28,7 +28,7 @@ INTER = (PictureType.P, PictureType.B, PictureType.S)
 
 
 class PyAVDecoder:
-    """Decodes the planned windows on one thread. Stateless: it opens the file anew for every read.
+    """Decodes the planned windows on one thread. Stateless: it opens the file anew for every read, and once.
 
     pixels: of one picture at most; a larger one counts as damage.
     """
@@ -47,18 +47,30 @@ class PyAVDecoder:
         Raises:
             CorruptVideoError: not one picture of the plan could be decoded.
         """
-        found, size = 0, None
-        options = UNANALYSED if info.container in INDEXED else {}
-        for windows in _passes(plan.windows):
-            for begin in _beginnings(windows[0].seek):
-                with open_video(info.path, self._pixels, options) as (container, stream), mapped(info.path):
-                    run = _Pass(info, windows, begin, size, container, stream)
+        found, size, reader = 0, None, None
+        with ExitStack() as opened:
+            for windows in _passes(plan.windows):
+                for begin in _beginnings(windows[0].seek):
+                    if reader is None or begin < reader.at:
+                        opened.close()
+                        reader = opened.enter_context(self._open(info))
+                    run = _Pass(info, windows, begin, size, reader)
                     yield from run  # no loop of our own, whose variable would keep a window while the next is decoded
-                found, size = found + run.found, run.size
-                if run.sound:
-                    break
+                    found, size = found + run.found, run.size
+                    if run.sound:
+                        break
         if not found:
             raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded")
+
+    @contextmanager
+    def _open(self, info: VideoInfo) -> Iterator[Reader]:
+        options = UNANALYSED if info.container in INDEXED else {}
+        with open_video(info.path, self._pixels, options) as (container, stream), mapped(info.path):
+            context = stream.codec_context
+            context.thread_count = 1
+            context.options |= {"strict": "strict"}  # else H.264's order is guessed from the pictures that come first
+            context.flags |= Flags.unaligned  # else FFmpeg leaves columns that the stream crops, for its own speed
+            yield Reader(container, stream, info.packets)
 
 
 def _passes(windows: Sequence[Window]) -> list[list[Window]]:
@@ -90,17 +102,16 @@ class _Pass:
         windows: Sequence[Window],
         begin: int,
         size: tuple[int, int] | None,
-        container: InputContainer,
-        stream: VideoStream,
+        reader: Reader,
     ) -> None:
-        self._info, self._windows, self._begin = info, windows, begin
-        self._container, self._stream = container, stream
+        self._info, self._windows, self._begin, self._reader = info, windows, begin, reader
+        self._context = reader.stream.codec_context
         self._rank = info.packets.rank
         self._pts = np.sort(info.packets.pts)
         self._frame_of = dict(zip(info.packets.pts.tolist(), self._rank.tolist(), strict=True))
         self._wanted = {index for window in windows for index in window.frames}
         # pts that ascend although the codec reorders only number the packets, as in AVI or a bare stream.
-        self._counted = stream.codec_context.has_b_frames and bool((info.packets.pts == self._pts).all())
+        self._counted = reader.reorders and bool((info.packets.pts == self._pts).all())
         self.found, self.size, self.sound = 0, size, True
 
     def __iter__(self) -> Iterator[Frames]:
@@ -155,12 +166,10 @@ class _Pass:
         return frame.reformat(*self.size, interpolation=Interpolation.BICUBIC)
 
     def _decode(self) -> Iterator[VideoFrame]:
-        context = self._stream.codec_context
-        context.thread_count = 1
-        context.options |= {"strict": "strict"}  # else H.264's order is guessed from the pictures that open the file
-        context.flags |= Flags.unaligned  # else FFmpeg leaves columns that the stream crops, for its own speed
+        context = self._context
+        context.flush_buffers()  # of the pass before; the pictures that it gave back are written anew
         stop = self._windows[-1].stop + REORDER * self._counted
-        for index, packet in packets_between(self._container, self._stream, self._info.packets, self._begin, stop):
+        for index, packet in self._reader.between(self._begin, stop):
             wanted = self._counted or int(self._rank[index]) in self._wanted
             context.skip_frame = "DEFAULT" if wanted else "NONREF"
             packet.pts = int(self._info.packets.pts[index])
