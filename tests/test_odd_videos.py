@@ -20,6 +20,7 @@ from tolerances import COARSER_SCORE, CODED_GREY, DOUBLE_PRECISION, RECODED_SCOR
 
 import dfx.demo
 from dfx.decode.pyav import PyAVDecoder
+from dfx.frames import plan_of
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
 from dfx.probe import probe
@@ -232,6 +233,15 @@ def test_codecs_depths_and_layouts_score_alike(
     path = make(name, **settings)
     check_score(score(path), wanted)
     check_pictures(path, plain)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1"])
+def test_a_picture_far_behind_its_keyframe_is_found(tmp_path: Path, codec: str) -> None:
+    path = clip(tmp_path / "far.mp4", FRAMES, codec=codec, g="20", **GOOD[codec])
+    wanted = [5, 9, 25, 38]
+    found = list(PyAVDecoder().read(probe(path), plan_of(probe(path), wanted)))
+    assert [frames.index.tolist() for frames in found] == [[index] for index in wanted]
+    assert [read_number(frames.pictures[0].y) for frames in found] == wanted  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])

@@ -112,6 +112,8 @@ class _Pass:
         self._wanted = {index for window in windows for index in window.frames}
         # pts that ascend although the codec reorders only number the packets, as in AVI or a bare stream.
         self._counted = reader.reorders and bool((info.packets.pts == self._pts).all())
+        # dav1d hears what to skip at its first packet alone, and would leave out pictures that are wanted later.
+        self._skips = not self._counted and self._context.codec.name != "libdav1d"
         self.found, self.size, self.sound = 0, size, True
 
     def __iter__(self) -> Iterator[Frames]:
@@ -170,8 +172,8 @@ class _Pass:
         context.flush_buffers()  # of the pass before; the pictures that it gave back are written anew
         stop = self._windows[-1].stop + REORDER * self._counted
         for index, packet in self._reader.between(self._begin, stop):
-            wanted = self._counted or int(self._rank[index]) in self._wanted
-            context.skip_frame = "DEFAULT" if wanted else "NONREF"
+            skipped = self._skips and int(self._rank[index]) not in self._wanted
+            context.skip_frame = "NONREF" if skipped else "DEFAULT"
             packet.pts = int(self._info.packets.pts[index])
             yield from _decoded(context, packet)
         yield from _decoded(context, None)
