@@ -6,10 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfx.decode import dali
 from dfx.errors import DeviceError, InputError
-from dfx.infer import nvinfer
-from dfx.infer.gpu import cuda_missing
 from dfx.ops import cuda
 from dfx.settings import HOST
 
@@ -76,14 +73,28 @@ def choose(wanted: str) -> Choice:
         raise InputError(
             f"device is {wanted!r}; auto, cpu, cuda (all GPUs), cuda:N (one of them), tensorrt or tensorrt:N is needed"
         )
-    if lacking := missing() or (nvinfer.missing() if words[1] == "tensorrt" else None):
+    if lacking := missing() or (_tensorrt_missing() if words[1] == "tensorrt" else None):
         raise DeviceError(f"{wanted} cannot serve: {lacking}")
     return _gpus(words[1], _indices(wanted, words[2]))
 
 
 def missing() -> str | None:
     """What a GPU run lacks here, and how to mend it, in one line; None where nothing is lacking."""
-    return cuda.missing() or cuda_missing() or dali.missing()
+    return cuda.missing() or _libraries_missing()
+
+
+def _libraries_missing() -> str | None:
+    """What a GPU that is there lacks. Their code is loaded beside a driver only: starting without a GPU is quicker."""
+    from dfx.decode import dali
+    from dfx.infer.gpu import cuda_missing
+
+    return cuda_missing() or dali.missing()
+
+
+def _tensorrt_missing() -> str | None:
+    from dfx.infer import nvinfer
+
+    return nvinfer.missing()
 
 
 def named(kind: str, gpus: tuple[int, ...]) -> str:
@@ -104,6 +115,8 @@ def _gpus(kind: str, indices: range) -> Choice:
     gpus = tuple(indices)
     if kind == "cuda":
         return Choice(gpus, named(kind, gpus))
+    from dfx.infer import nvinfer
+
     for gpu in gpus:
         if refused := nvinfer.refuses(cuda.device_name(gpu), cuda.compute_capability(gpu)):
             raise DeviceError(f"tensorrt:{gpu} cannot serve: {refused}")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from dfx.aggregate import aggregate
 from dfx.classify import Ensemble
 from dfx.crop import crop_around, crop_track
 from dfx.decode import Decoder
-from dfx.decode.dali import DALIDecoder
 from dfx.decode.nvdec import suits
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
@@ -43,6 +42,9 @@ from dfx.values import (
     Verdict,
     VideoInfo,
 )
+
+if TYPE_CHECKING:
+    from dfx.decode.dali import DALIDecoder
 
 Found = TypeVar("Found")
 Cuts = list[Pixels | DeviceArray]  # a person's clip in one window, once for each way in which the classifiers want it
@@ -79,9 +81,14 @@ class Pipeline:
         self._lane = Lane(device) if device != HOST else None
         self._capability = compute_capability(device) if self._lane else None
         self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
-        self.gpu_decoder = DALIDecoder(device, self._lane.stream, self.limits.pixels) if self._lane else None
+        self.gpu_decoder = self._dali(self._lane) if self._lane else None
         self.detector = Detector(self.settings.detector, self._lane, engines)
         self.classifier = Ensemble(self.settings.models, self._lane, engines)
+
+    def _dali(self, lane: Lane) -> DALIDecoder:
+        from dfx.decode.dali import DALIDecoder  # loaded for a GPU only
+
+        return DALIDecoder(self.device, lane.stream, self.limits.pixels)
 
     def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
         """Scores one video. Whatever is wrong with it becomes a reason on its row; only DeviceError is raised.

@@ -39,7 +39,7 @@ class Worker:
         self._hello = hello
         self._lock = threading.Lock()
         self._process: Process | None = None
-        self._stopped = False
+        self._ready = self._stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -51,25 +51,38 @@ class Worker:
         """Whether it may have died of something else than the video in hand: of another one, or of its GPU."""
         return bool(self._hello["lanes"] > 1 or self._hello["device"] != HOST)
 
+    def start(self) -> None:
+        """Has the process load its code, while others load theirs; `ensure` then says what it is to serve."""
+        with self._lock:
+            self._started()
+
     def ensure(self, seconds: float = START_SECONDS) -> None:
         """Starts the process unless it runs, and waits until it has loaded its models.
 
         Raises what stands in the way of serving, as its own class of `dfx.errors`.
         """
         with self._lock:
-            if self._process is not None and self._process.alive:
+            process = self._started()
+            if self._ready:
                 return
-            if self._process is not None:
-                self._process.bury()
-            self._process = Process(COMMAND)
-            if self._stopped:
-                self._process.kill()
             try:
-                answer = self._process.ask(self._hello, seconds)
+                answer = process.ask(self._hello, seconds)
             except WorkerDied as death:
                 raise DfxError(f"a worker ended ({death}) before it could serve; see what it printed above") from None
             if "error" in answer:
                 raise getattr(dfx.errors, answer["error"], DfxError)(answer["message"])
+            self._ready = True
+
+    def _started(self) -> Process:
+        """The process, started unless it runs."""
+        if self._process is not None and self._process.alive:
+            return self._process
+        if self._process is not None:
+            self._process.bury()
+        self._process, self._ready = Process(COMMAND), False
+        if self._stopped:
+            self._process.kill()
+        return self._process
 
     def predict(self, job: Job) -> Prediction:
         """Has one video scored; raises WorkerDied if the process dies of it, or of another, or it runs out of time."""
@@ -104,7 +117,7 @@ def _epitaph(job: Job, prior: float, death: WorkerDied, took: float) -> Predicti
 
 
 class Pool:
-    """The workers. Use as a context: entering starts the first one and raises what stands in the way of serving.
+    """The workers. Use as a context: entering starts them and raises what stands in the way of serving.
 
     crews: a worker process each. Where a worker with several videos in hand dies, each of them is scored again, alone,
     by one on the CPU, whose limits hold whatever it is.
@@ -125,10 +138,13 @@ class Pool:
         self._closing = threading.Event()
 
     def __enter__(self) -> Self:
+        for worker in self._workers:
+            worker.start()
         try:
             self._workers[0].ensure(min(START_SECONDS, self._left()))
         except BaseException as error:
-            self._workers[0].close()
+            for worker in self._workers:
+                worker.close()
             if not (isinstance(error, DfxError) and self._left() <= 0):
                 raise
         return self

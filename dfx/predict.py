@@ -13,14 +13,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dfx.device import choose
-from dfx.equip import equip
+from dfx.device import Choice, choose
 from dfx.errors import InputError, MissingInputError
 from dfx.find import Found, find
 from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
 from dfx.journal import Journal
-from dfx.pipeline import Pipeline
 from dfx.pool import Pool
 from dfx.process import default_workers
 from dfx.results import FaceTracks, Predictions
@@ -84,8 +82,7 @@ def predict_dir(
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least 1 is needed")
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
-    folder = Path(engines) if engines is not None else None
-    choice = equip(choose(device), [settings.detector, *settings.models], folder, deadline)
+    choice = _choice(device, settings, Path(engines) if engines is not None else None, deadline)
     crews = choice.crews(workers, default_workers())[: max(1, len(found))]
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(Path(out), settings, fresh)) if out is not None else None
@@ -110,6 +107,8 @@ def predict_video(path: str | Path, *, settings: Settings | None = None) -> Pred
     """
     if not Path(path).is_file():
         raise MissingInputError(f"no video at {path}: name a file that exists")
+    from dfx.pipeline import Pipeline  # and the networks' code; a run's parent needs neither
+
     return Pipeline(settings).predict(path)
 
 
@@ -118,6 +117,8 @@ def find_faces(path: str | Path, *, settings: Settings | None = None) -> FaceTra
 
     Raises MissingInputError, CorruptVideoError, UnsupportedVideoError or TooLargeVideoError.
     """
+    from dfx.pipeline import Pipeline
+
     return FaceTracks(Path(path), tuple(Pipeline(settings).tracks(path)))
 
 
@@ -195,6 +196,15 @@ def _drain(run: _Run, results: Iterable[tuple[Job, Prediction]], schedule: Sched
 def _less_margin(budget: float) -> float:
     """A budget less what it takes to end workers and write the last CSV."""
     return budget - min(MARGIN, budget / 10)
+
+
+def _choice(device: str, settings: Settings, engines: Path | None, deadline: float | None) -> Choice:
+    choice = choose(device)
+    if not choice.tensorrt:
+        return choice
+    from dfx.equip import equip
+
+    return equip(choice, [settings.detector, *settings.models], engines, deadline)
 
 
 def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:

@@ -18,7 +18,6 @@ from queue import SimpleQueue
 from typing import Any
 
 from dfx.errors import DfxError, ModelError
-from dfx.evidence import show
 from dfx.infer.session import fingerprint
 from dfx.messages import decode
 from dfx.pipeline import Pipeline
@@ -64,6 +63,8 @@ def _open(hello: Message) -> list[Pipeline]:
 
 def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
     if job.get("show"):
+        from dfx.evidence import show  # a report's, and loaded for one only
+
         replies.send(job, show(lane, job))
     else:
         replies.send(job, from_prediction(lane.predict(job["path"], job["filename"], job["windows"])))

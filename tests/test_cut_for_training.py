@@ -17,6 +17,7 @@ from tolerances import GREY_LEVEL
 
 import dfx.classify
 import dfx.contain
+import dfx.decode.dali
 import dfx.detect
 import dfx.infer
 import dfx.pipeline
@@ -74,7 +75,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """One GPU, whose kernels run on the CPU."""
     kernels = pretended_kernels()
     monkeypatch.setattr(cuda, "kernels", lambda: kernels)
-    monkeypatch.setattr(dfx.pipeline, "DALIDecoder", StandInDecoder)
+    monkeypatch.setattr(dfx.decode.dali, "DALIDecoder", StandInDecoder)
     monkeypatch.setattr(dfx.detect, "open_session", open_session)
     monkeypatch.setattr(dfx.classify, "open_session", open_session)
     monkeypatch.setattr(train, "missing", lambda: None)

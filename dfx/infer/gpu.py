@@ -29,19 +29,9 @@ GPU_MEND = (
 )
 
 
-def open_session(
-    path: str | Path, contract: type[Contract], *, lane: Lane | None = None, engines: Path | None = None
-) -> Session:
-    """A session of a model with that contract: on the CPU, or on the GPU and the stream of a lane.
-
-    engines: a folder that holds a TensorRT engine of this model for this GPU; without one the CUDA provider serves.
-
-    Raises, besides what the sessions raise:
-        DeviceError: the engine in the folder is not one of this very model, GPU, driver and libraries.
-    """
+def on_gpu(path: str | Path, contract: type[Contract], lane: Lane, engines: Path | None) -> Session:
+    """A session of a model with that contract on the GPU and the stream of a lane; see `open_session`."""
     names = contract.inputs, contract.outputs
-    if lane is None:
-        return OnnxSession(path, inputs=names[0], outputs=names[1])
     graphs = os.environ.get(GRAPHS) == "1"
     if engines is None:
         session = CudaSession(path, (CUDA, cuda_options(lane, graphs=graphs)), lane, names)

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.errors import DependencyError, DeviceError, MissingInputError, ModelError
-from dfx.ops.cuda import DeviceArray
 
 if TYPE_CHECKING:
     import onnxruntime
+
+    from dfx.infer.contract import Contract
+    from dfx.ops.cuda import DeviceArray, Lane
 
 Array = NDArray[Any]
 Provider = tuple[str, dict[str, str]]
@@ -85,6 +87,23 @@ class OnnxSession:
         missing = set(wanted) - found
         if missing or (exact and found - set(wanted)):
             raise ModelError(f"{self.path}: its {kind}s are {sorted(found)}; dfx needs {sorted(wanted)}")
+
+
+def open_session(
+    path: str | Path, contract: type[Contract], *, lane: Lane | None = None, engines: Path | None = None
+) -> Session:
+    """A session of a model with that contract: on the CPU, or on the GPU and the stream of a lane.
+
+    engines: a folder that holds a TensorRT engine of this model for this GPU; without one the CUDA provider serves.
+
+    Raises, besides what the sessions raise:
+        DeviceError: the engine in the folder is not one of this very model, GPU, driver and libraries.
+    """
+    if lane is None:
+        return OnnxSession(path, inputs=contract.inputs, outputs=contract.outputs)
+    from dfx.infer.gpu import on_gpu  # loaded for a GPU only
+
+    return on_gpu(path, contract, lane, engines)
 
 
 def read_model(path: Path) -> bytes:
