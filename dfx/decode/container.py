@@ -27,6 +27,7 @@ OPTIONS = {
     "protocol_whitelist": "file",
     "enable_drefs": "0",
     "ignore_editlist": "1",  # every packet then has its picture, in one order
+    "skip_loop_filter": "all",  # of the pictures that FFmpeg decodes to open a file, which nobody sees
 }
 
 # For a file that was probed: FFmpeg then decodes no picture to learn of streams that the header describes. It took as
