@@ -172,6 +172,7 @@ def test_far_windows_are_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     info = probe(clip(tmp_path / "a.mp4", 300, g="50", sc_threshold="0"))
     monkeypatch.setattr(cutting, "SKIM", 20)
     monkeypatch.setattr("dfx.decode.container.SKIM", 20)
+    monkeypatch.setattr("dfx.decode.container.HOP", 20)
     assert_same(info, plan(info, windows=3, count=8))
 
 

@@ -123,6 +123,7 @@ def test_nothing_decodable_is_corrupt(tmp_path: Path) -> None:
 
 def test_a_far_keyframe_is_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dfx.decode.container.SKIM", 20)
+    monkeypatch.setattr("dfx.decode.container.HOP", 20)
     frames = read(clip(tmp_path / "a.mp4", 300, g="50"), windows=3)
     assert [numbers(part) for part in frames] == [list(part.window.frames) for part in frames]
     assert frames[-1].window.seek > 200
