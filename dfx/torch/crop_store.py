@@ -101,7 +101,8 @@ def fitted(picture: Picture, around: float, wanted: float, size: int) -> Picture
     start = (size - inner) // 2
     out = np.full((size, size, 3), UNKNOWN, np.uint8)
     inside = slice(start, start + inner)
-    out[inside, inside] = cv2.resize(picture, (inner, inner), interpolation=cv2.INTER_AREA)
+    way = cv2.INTER_AREA if len(picture) > inner else cv2.INTER_LINEAR
+    out[inside, inside] = cv2.resize(picture, (inner, inner), interpolation=way)
     return out
 
 
