@@ -28,7 +28,6 @@ from dfx.torch.clipnet import (
     CROP_TEMPLATE,
     DESIGNS,
     TIGHT,
-    WIDE,
     Backbone,
     ClipNet,
     Design,

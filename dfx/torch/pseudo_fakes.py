@@ -42,7 +42,7 @@ REGIONS: tuple[Region, ...] = (
     ((MOUTH[0], (NOSE[1] + 0.95) / 2), (0.36, 0.24), 0.14),
 )
 """Centre and half axes in units of a tight crop's side, and how often: the whole face more often than a part of it."""
-HEAD: Region = ((0.5, 0.41), (0.46, 0.57), 0.3)
+HEAD: Region = ((0.5, 0.42), (0.46, 0.52), 0.3)
 """From the hair to below the chin, and to the ears, as face swaps replace it that take the whole face: what lies beyond
 a tight crop. The thirds of a face, hair to brows to nose to chin, are of like height."""
 WIDE_REGIONS: tuple[Region, ...] = (HEAD, (*REGIONS[0][:2], 0.3), *REGIONS[1:])
