@@ -15,6 +15,7 @@ import torch
 from click.testing import CliRunner
 
 from dfx.classify import Classifier
+from dfx.errors import ModelError
 from dfx.infer import Calibration
 from dfx.pipeline import Pipeline
 from dfx.settings import Settings
@@ -27,6 +28,7 @@ from dfx.torch.export_classifier import export_classifier
 from dfx.torch.pack_crops import number_of
 from dfx.torch.pack_videos import items_of
 from dfx.torch.pseudo_fakes import masks
+from dfx.torch.start import begin
 from dfx.torch.train_backbone import bared
 from dfx.torch.train_backbone import main as train_backbone
 
@@ -152,6 +154,8 @@ def test_a_wide_network_starts_with_a_tight_ones_weights(labelled_shards: Path, 
     wide_one = FrameNet.load(tmp_path / "backbone.pt")
     assert wide_one.cut == WIDE
     assert all(torch.equal(value, wide_one.state_dict()[name]) for name, value in tight.state_dict().items())
+    with pytest.raises(ModelError, match="224 pixels"):  # `dfx train` cuts tight crops
+        begin(tmp_path / "backbone.pt", "lite1")
 
 
 def test_faces_of_a_video_are_packed_with_what_is_around(samples: Path) -> None:

@@ -72,8 +72,8 @@ class Shard:
         out = np.empty((len(self.jpegs), size, size, 3), np.uint8)
 
         def decode(row: int) -> None:
-            picture = cv2.imdecode(np.frombuffer(self.jpegs[row], np.uint8), cv2.IMREAD_COLOR_RGB)
-            out[row] = fitted(np.asarray(picture, np.uint8), float(self.around[row]), cut.around, size)
+            picture = cv2.imdecode(np.frombuffer(self.jpegs[row], np.uint8), cv2.IMREAD_COLOR)
+            out[row] = fitted(np.asarray(picture), float(self.around[row]), cut.around, size)[..., ::-1]
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(decode, range(len(self.jpegs)), chunksize=64))
