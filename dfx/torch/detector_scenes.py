@@ -3,13 +3,17 @@ weather."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dfx.ops import similarity
@@ -27,6 +31,8 @@ AROUND = 0.7  # of a face's longer side: the width of what is cut out with it on
 PLAIN = 0.25  # share of the scenes that show photographs as they are, at about the size that they are judged at
 ABSENT = -1.0  # the target of a row that is no face
 SHRUNK = 0.6  # a warp does not filter: what it would shrink to less is shrunk by area beforehand
+SHARED = Path("/dev/shm")  # of Linux
+AHEAD = 4  # batches that each worker makes ahead
 Sample = tuple[Picture, Float, Float, Float]
 
 
@@ -61,19 +67,32 @@ class Scenes(Dataset[Sample]):
         return scene
 
 
-def batches(scenes: Scenes, size: int, start: int, workers: int) -> Iterator[Sample]:
+def batches(scenes: Scenes, size: int, start: int, workers: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Batches without end from a scene's number on, the same whatever the number of worker processes.
 
     Yields pixels uint8 [size, 320, 320, 3], boxes [size, K, 4], landmarks [size, K, 5, 2], targets [size, K], ABSENT
     where a scene has fewer faces than another.
     """
     numbers = (list(range(first, first + size)) for first in count(start, size))
-    more: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
-    yield from DataLoader(scenes, batch_sampler=numbers, num_workers=workers, collate_fn=_collated, **more)
+    more: dict[str, Any] = {"prefetch_factor": AHEAD} if workers else {}
+    collate = _tensors if _shares(workers * AHEAD * size * CANVAS**2 * 3) else _arrays
+    for pixels, boxes, marks, target in DataLoader(
+        scenes, batch_sampler=numbers, num_workers=workers, collate_fn=collate, **more
+    ):
+        yield torch.as_tensor(pixels), torch.as_tensor(boxes), torch.as_tensor(marks), torch.as_tensor(target)
 
 
-def _collated(samples: list[Sample]) -> Sample:
-    """One batch, as arrays: they come through a pipe, where tensors would want more shared memory than many have."""
+def _shares(bytes_needed: int) -> bool:
+    """Whether the shared memory that a loader's tensors go through has room to spare; many containers have 64 MiB."""
+    return SHARED.is_dir() and shutil.disk_usage(SHARED).free > 2 * bytes_needed
+
+
+def _tensors(samples: list[Sample]) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(array) for array in _arrays(samples))
+
+
+def _arrays(samples: list[Sample]) -> Sample:
+    """One batch; arrays go through a pipe, at more work for who reads it."""
     most = max(len(target) for *_, target in samples)
     rows = [
         (

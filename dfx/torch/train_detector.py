@@ -14,7 +14,7 @@ from torch import Tensor
 from dfx.torch.boxes import floats, suppress
 from dfx.torch.detector_loss import Batch, step_loss
 from dfx.torch.detector_measures import CLASSES, LOWEST, SMALLEST, Photograph, precision
-from dfx.torch.detector_scenes import CANVAS, Sample, Scenes, batches, heads
+from dfx.torch.detector_scenes import CANVAS, Scenes, batches, heads
 from dfx.torch.detector_store import Packed
 from dfx.torch.labelled import Labelled, Picture
 from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
@@ -177,10 +177,9 @@ def _trial(batch: int, device: str, bf16: bool) -> Callable[[RetinaFace], Tensor
     return loss
 
 
-def _on_device(samples: Iterator[Sample], device: torch.device) -> Iterator[Batch]:
-    for arrays in samples:
-        pixels, boxes, marks, target = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
-        yield pixels, boxes, marks, target
+def _on_device(feed: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    for pixels, boxes, marks, target in feed:
+        yield pixels.to(device), boxes.to(device), marks.to(device), target.to(device)
 
 
 if __name__ == "__main__":
