@@ -22,9 +22,9 @@ from dfx.torch.detector_loss import step_loss, targets  # noqa: E402
 from dfx.torch.detector_measures import SMALLEST, precision  # noqa: E402
 from dfx.torch.export_detector import Probabilities  # noqa: E402
 from dfx.torch.labelled import MASKED_TARGET, Labelled, decoded  # noqa: E402
-from dfx.torch.pack_detector import crop, jpeg  # noqa: E402
+from dfx.torch.pack_detector import crop, jpeg, validation  # noqa: E402
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors, encode, inside, match  # noqa: E402
-from dfx.torch.train_detector import find  # noqa: E402
+from dfx.torch.train_detector import find, photograph  # noqa: E402
 from dfx.torch.train_detector import main as train_detector  # noqa: E402
 from dfx.values import Faces  # noqa: E402
 
@@ -306,6 +306,19 @@ def test_no_picture_is_on_both_sides() -> None:
     shares = [sum(side == wanted for side in sides.values()) / 3000 for wanted in ("test", "validation", "train")]
     assert shares == pytest.approx([1 / 3, 1 / 15, 0.6], abs=0.03)
     assert sides == {name: data.split_of(name) for name in reversed(names)}
+
+
+@pytest.mark.shared
+def test_the_validation_photographs_are_packed_pixel_for_pixel(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "detection"
+    store.write(tmp_path, list(validation(folder)), 58 * 2**20)
+    wanted = list(data.photographs(folder, "validation"))
+    for read, original in zip(store.Packed.read(tmp_path).validation, wanted, strict=True):
+        name, pixels, boxes, classes, _ = photograph(read)
+        assert name == original[0]
+        np.testing.assert_array_equal(pixels, original[1])
+        np.testing.assert_array_equal(boxes, original[2])
+        assert [kind == "face" for kind in classes] == [kind == "face" for kind in original[3]]
 
 
 @pytest.mark.shared

@@ -17,7 +17,8 @@ def step_loss(net: RetinaFace, batch: Batch) -> Tensor:
     batch: as `dfx.torch.detector_scenes.batches` has it, on the network's device.
     """
     pixels, faces, points, target = batch
-    logits, boxes, marks = (part.float() for part in net(pixels.permute(0, 3, 1, 2)))
+    planes = pixels.permute(0, 3, 1, 2).contiguous()  # the network's layout is then what its weights have
+    logits, boxes, marks = (part.float() for part in net(planes))
     priors = anchors(*pixels.shape[1:3]).to(pixels.device)
     wanted, boxes_wanted, marks_wanted = targets(priors, faces, points, target)
     positive = (wanted > 0)[..., None]

@@ -55,7 +55,7 @@ class Training(Generic[Net]):
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self._decay, (1 + self.step) / (10 + self.step))
-        ours, theirs = (list(net.state_dict().values()) for net in (self.average, self.net))
+        ours, theirs = ([*net.parameters(), *net.buffers()] for net in (self.average, self.net))
         floating = [value.is_floating_point() for value in ours]
         get_ema_multi_avg_fn(decay)(list(compress(ours, floating)), list(compress(theirs, floating)), None)
         for mine, other, averaged in zip(ours, theirs, floating, strict=True):

@@ -123,7 +123,9 @@ def report(
         run.write(out / f"{name}.pt")
     run.save()
     parts = " ".join(f"{value:.4f}" for value in torch.stack(list(losses)).mean(dim=0).tolist()) if losses else "-"
+    torch.backends.cudnn.benchmark = False  # it would time its ways for the shape of every photograph
     click.echo(f"step {run.step} {clock.elapsed:.0f} s face, box, landmark loss {parts} {_measured(run, photographs)}")
+    torch.backends.cudnn.benchmark = True
 
 
 def _measured(run: Training[RetinaFace], photographs: Sequence[Photograph]) -> str:
