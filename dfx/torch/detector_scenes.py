@@ -3,6 +3,7 @@ weather."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -33,6 +34,7 @@ ABSENT = -1.0  # the target of a row that is no face
 SHRUNK = 0.6  # a warp does not filter: what it would shrink to less is shrunk by area beforehand
 SHARED = Path("/dev/shm")  # of Linux
 AHEAD = 4  # batches that each worker makes ahead
+NICE = 5  # of the workers, beside the process that keeps the device busy
 Sample = tuple[Picture, Float, Float, Float]
 
 
@@ -77,9 +79,13 @@ def batches(scenes: Scenes, size: int, start: int, workers: int) -> Iterator[tup
     more: dict[str, Any] = {"prefetch_factor": AHEAD} if workers else {}
     collate = _tensors if _shares(workers * AHEAD * size * CANVAS**2 * 3) else _arrays
     for pixels, boxes, marks, target in DataLoader(
-        scenes, batch_sampler=numbers, num_workers=workers, collate_fn=collate, **more
+        scenes, batch_sampler=numbers, num_workers=workers, collate_fn=collate, worker_init_fn=_give_way, **more
     ):
         yield torch.as_tensor(pixels), torch.as_tensor(boxes), torch.as_tensor(marks), torch.as_tensor(target)
+
+
+def _give_way(_: int) -> None:
+    os.nice(NICE)
 
 
 def _shares(bytes_needed: int) -> bool:
