@@ -7,7 +7,7 @@ it goes on where it was.
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +21,13 @@ from torch.nn import functional
 from dfx.torch.augment import Dice, augment
 from dfx.torch.clipnet import CROP_SIZE, DESIGNS, FrameNet
 from dfx.torch.crop_store import CropStore
-from dfx.torch.loop import Training
+from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
 from dfx.torch.pseudo_fakes import self_blended, swapped
 
 RANKING = 0.5  # weight of the pair's ranking loss beside the cross entropy
 SMOOTHING = 0.05  # of the labels: some fakes show no trace in their one frame
-TICKS = 100_000  # of the learning rate's cycle, which goes by the clock
 AVERAGING = 0.995  # of the running average of weights, a step: minutes hold a thousand steps or two
 LOOK = 3.0  # seconds between looks for new shards
-TRIALS = 8  # steps that a layout of memory is timed over
 
 
 @click.command()
@@ -72,7 +70,7 @@ def main(
     torch.backends.cudnn.benchmark = True
     out.mkdir(parents=True, exist_ok=True)
     store = CropStore(shards, torch.device(device))
-    net = _quickest_layout(_network(design, imagenet, start).to(device), pairs)
+    net = quickest_layout(_network(design, imagenet, start).to(device), _trial(pairs, device))
     run = Training(net, TICKS, rate, out / "checkpoint.pt", decay=AVERAGING)
     feed = Feed(store, pairs, pseudo, swaps, torch.Generator(device).manual_seed(seed + run.step))
     train(run, feed, Clock(minutes * 60, run.tick), out, every)
@@ -116,23 +114,6 @@ class Feed:
         return augment(pictures, Dice(self.pairs, self.generator, copies=2))
 
 
-class Clock:
-    """Tells a cycle's place from the time that has gone by; a cycle that was interrupted goes on at `tick`."""
-
-    def __init__(self, seconds: float, tick: int) -> None:
-        self._seconds, self._started = seconds, time.monotonic() - seconds * tick / TICKS
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds."""
-        return time.monotonic() - self._started
-
-    @property
-    def tick(self) -> int:
-        """0 to TICKS."""
-        return min(int(self.elapsed / self._seconds * TICKS), TICKS) if self._seconds else TICKS
-
-
 def train(run: Training[FrameNet], feed: Feed, clock: Clock, out: Path, every: float) -> None:
     """Steps until the clock is at its end, with a look at the shards and a report every so often."""
     looked, reported = clock.elapsed, -math.inf  # the first report comes at once: what is amiss shows early
@@ -158,22 +139,15 @@ def step(run: Training[FrameNet], pixels: Tensor, tick: int) -> Tensor:
 
 
 def report(run: Training[FrameNet], feed: Feed, right: Tensor, clock: Clock, out: Path) -> None:
-    """Prints the figures and writes the weights, unless they have become no numbers.
-
-    Raises:
-        FloatingPointError: the training has come apart; what was written before stays.
-    """
-    if not all(bool(p.isfinite().all()) for p in run.net.parameters()):
-        raise FloatingPointError(f"weights are not finite at step {run.step}: try a lower rate")
+    """Prints the figures and writes the weights."""
     auc, ranked = measure(run.average, feed.store)
     kinds = " ".join(f"{float(part.mean()):.3f}" for part in right.split(feed.counts))
     trained = f"trained pairs right (true, blended, swapped) {kinds}"
     click.echo(
         f"step {run.step} {clock.elapsed:.0f} s held-out AUC {auc:.4f} pairs ranked right {ranked:.4f} {trained}"
     )
+    run.write(out / "backbone.pt")
     run.save()
-    torch.save(run.average.state_dict(), out / "backbone.partial")
-    (out / "backbone.partial").replace(out / "backbone.pt")
 
 
 def _network(design: str, imagenet: Path | None, start: Path | None) -> FrameNet:
@@ -185,30 +159,15 @@ def _network(design: str, imagenet: Path | None, start: Path | None) -> FrameNet
     return net
 
 
-def _quickest_layout(net: FrameNet, pairs: int) -> FrameNet:
-    """The network with its memory laid out as its device likes best, which nobody knows beforehand on a GPU."""
-    likes = [torch.channels_last]
-    if next(net.parameters()).is_cuda:
-        likes = sorted((torch.channels_last, torch.contiguous_format), key=lambda layout: _seconds(net, pairs, layout))
-        click.echo(f"layout: {likes[0]}")
-    return net.to(memory_format=likes[0])  # type: ignore[call-overload, no-any-return]
+def _trial(pairs: int, device: str) -> Callable[[FrameNet], Tensor]:
+    """The loss of a step's forward pass on blank pictures."""
+    pixels = torch.zeros((2 * pairs, 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8, device=device)
 
-
-def _seconds(net: FrameNet, pairs: int, layout: torch.memory_format) -> float:
-    """How long the passes of a step take in a layout, the first few left out."""
-    net = net.to(memory_format=layout)  # type: ignore[call-overload]
-    pixels = torch.zeros((2 * pairs, 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8, device="cuda")
-    started = 0.0
-    for trial in range(2 * TRIALS):
-        if trial == TRIALS:
-            torch.cuda.synchronize()
-            started = time.monotonic()
+    def loss(net: FrameNet) -> Tensor:
         with torch.autocast("cuda", torch.bfloat16):
-            logits = net.train()(pixels)
-        pair_loss(logits.float()).backward()
-    torch.cuda.synchronize()
-    net.zero_grad(set_to_none=True)
-    return time.monotonic() - started
+            return pair_loss(net(pixels).float())
+
+    return loss
 
 
 def pair_loss(logits: Tensor) -> Tensor:
