@@ -7,7 +7,6 @@ it goes on where it was. With a fold of the labelled videos left out it is measu
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +21,11 @@ from torch.nn import functional
 from dfx.torch.augment import Dice, augment, wide
 from dfx.torch.clipnet import DESIGNS, TIGHT, FrameNet
 from dfx.torch.crop_store import UNKNOWN, CropStore, Measured
-from dfx.torch.loop import Training
+from dfx.torch.loop import TICKS, Clock, Training
 from dfx.torch.pseudo_fakes import self_blended, swapped
 
 RANKING = 0.5  # weight of the pair's ranking loss beside the cross entropy
 SMOOTHING = 0.05  # of the labels: some fakes show no trace in their one frame
-TICKS = 100_000  # of the learning rate's cycle, which goes by the clock
 AVERAGING = 0.995  # of the running average of weights, a step: minutes hold a thousand steps or two
 LOOK = 3.0  # seconds between looks for new shards
 BARE = 0.35  # share of pairs that lose what is around the face: of the DFDC's crops it is never known
@@ -138,23 +136,6 @@ def bared(pictures: Tensor, dice: Dice, around: float) -> Tensor:
     return pictures.masked_fill(unknown, UNKNOWN)
 
 
-class Clock:
-    """Tells a cycle's place from the time that has gone by; a cycle that was interrupted goes on at `tick`."""
-
-    def __init__(self, seconds: float, tick: int) -> None:
-        self._seconds, self._started = seconds, time.monotonic() - seconds * tick / TICKS
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds."""
-        return time.monotonic() - self._started
-
-    @property
-    def tick(self) -> int:
-        """0 to TICKS."""
-        return min(int(self.elapsed / self._seconds * TICKS), TICKS) if self._seconds else TICKS
-
-
 def train(run: Training[FrameNet], feed: Feed, clock: Clock, out: Path, every: float) -> None:
     """Steps until the clock is at its end, with a look at the shards and a report every so often."""
     looked, reported = clock.elapsed, -math.inf  # the first report comes at once: what is amiss shows early
@@ -181,19 +162,12 @@ def step(run: Training[FrameNet], pixels: Tensor, tick: int) -> Tensor:
 
 
 def report(run: Training[FrameNet], feed: Feed, right: Tensor, clock: Clock, out: Path) -> None:
-    """Prints the figures and writes the weights, unless they have become no numbers.
-
-    Raises:
-        FloatingPointError: the training has come apart; what was written before stays.
-    """
-    if not all(bool(p.isfinite().all()) for p in run.net.parameters()):
-        raise FloatingPointError(f"weights are not finite at step {run.step}: try a lower rate")
+    """Prints the figures and writes the weights."""
     kinds = " ".join(f"{float(part.mean()):.3f}" for part in right.split(feed.counts))
     trained = f"trained pairs right (true, blended, swapped, labelled) {kinds}"
     click.echo(f"step {run.step} {clock.elapsed:.0f} s {measure(run.average, feed)} {trained}")
+    run.write(out / "backbone.pt")
     run.save()
-    torch.save(run.average.state_dict(), out / "backbone.partial")
-    (out / "backbone.partial").replace(out / "backbone.pt")
 
 
 def _network(design: str | None, imagenet: Path | None, start: Path | None) -> FrameNet:
