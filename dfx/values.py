@@ -172,8 +172,7 @@ class Surface:
 
     pointer: address of its first sample, in the memory of `device`, the ordinal of a GPU or `dfx.settings.HOST`;
     rotation: degrees clockwise that make it upright (0, 90, 180, 270); owner: whatever keeps the memory alive;
-    row_bytes: from row to row, where the picture is a part of a wider one (None: its rows follow each other); limited:
-    the video's range is limited, and was read as if it were full (black is 16), which `dfx.ops` undoes.
+    row_bytes: from row to row, where the picture is a part of a wider one (None: its rows follow each other).
     """
 
     pointer: int
@@ -183,7 +182,6 @@ class Surface:
     device: int
     owner: object
     row_bytes: int | None = None
-    limited: bool = False
 
     def __post_init__(self) -> None:
         if self.rotation not in {0, 90, 180, 270} or min(self.stored_width, self.stored_height) < 1:

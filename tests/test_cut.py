@@ -10,7 +10,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorRange
 from clips import clip, encode, numbered, recrop
 from numpy.typing import NDArray
 
@@ -227,35 +226,6 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 def test_windows_that_go_on_need_what_came_before() -> None:
     windows = (Window(0, 4, 1, 0, 6), Window(8, 2, 1, 6, 12), Window(50, 4, 1, 50, 56), Window(54, 1, 1, 56, 56))
     assert spans(windows) == [(0, 6), (0, 12), (50, 56), (50, 56)]
-
-
-RANGES = [
-    ("plain.mp4", {}, False),
-    ("tagged.mp4", {"x264-params": "range=tv:colormatrix=bt709"}, False),
-    ("full.mp4", {"pix_fmt": "yuvj420p"}, True),
-    ("anamorphic.mkv", {"pix_fmt": "yuvj420p", "x264-params": "sar=37/41:overscan=show"}, True),
-    ("hevc.mp4", x265(), False),
-    ("hevc-full.mp4", {**x265(range="full"), "pix_fmt": "yuvj420p"}, True),
-    ("hevc-ten.mp4", {**x265(range="full", sar=5, overscan="crop"), "pix_fmt": "yuv420p10le"}, True),
-    ("hevc-scaled.mp4", {**x265(range="full", scaling_list="default", ref=4, amp=1), "pix_fmt": "yuvj420p"}, True),
-    ("vp9.webm", VP9, False),
-]
-
-
-@pytest.mark.parametrize(("name", "settings", "full"), RANGES, ids=[name for name, *_ in RANGES])
-def test_a_range_is_read_and_said_to_be_full(tmp_path: Path, name: str, settings: dict[str, str], full: bool) -> None:
-    info = probe(encode(tmp_path / name, [numbered(number) for number in range(20)], **settings))
-    chosen = plan(info, windows=1, count=4)
-    plain, changed = of_plan(info, chosen), cut(info, spans(chosen.windows), as_full=True)
-    assert plain.shape == changed.shape
-    assert plain.shape.full_range == full
-    for part, wanted in ((plain, full), (changed, True)):
-        with av.open(io.BytesIO(part.data.tobytes())) as container:
-            frame = next(container.decode(video=0))
-        assert (int(frame.color_range) == ColorRange.JPEG) == wanted
-    for ours, theirs in zip(pictures(plain), pictures(changed), strict=True):
-        for one, other in zip(ours, theirs, strict=True):
-            np.testing.assert_array_equal(one, other)
 
 
 def test_headers_that_are_cut() -> None:

@@ -69,7 +69,7 @@ CropAxis axis_of(const float* row, i32 samples, i32 size) {
 
 CropPicture crop_of(const Stored& stored, const float* matrix, i32 size) {
     const View view = view_of(stored);
-    return {view, axis_of(matrix, view.width, size), axis_of(matrix + 3, view.height, size), stored.limited};
+    return {view, axis_of(matrix, view.width, size), axis_of(matrix + 3, view.height, size)};
 }
 
 }  // namespace
@@ -100,7 +100,7 @@ Taps RgbPlan::taps(i64 offset, i32 outputs, i32 count, Address memory) const {
 
 LetterboxPicture RgbPlan::picture(const Stored& stored, Address memory) const {
     return {view_of(stored), taps(across_, inner_.width, across_count_, memory),
-            taps(down_, inner_.height, down_count_, memory), inner_.width, inner_.height, stored.limited};
+            taps(down_, inner_.height, down_count_, memory), inner_.width, inner_.height};
 }
 
 void letterbox_rgb(const std::vector<Stored>& pictures, const std::vector<const RgbPlan*>& plans,

@@ -22,7 +22,6 @@ struct Stored {
     i32 width, height;
     i64 stride;  // bytes from row to row
     i32 rotation;
-    i32 limited;  // see `expand`
 };
 
 // What pixels of the output are.

@@ -14,8 +14,9 @@ struct Colour {
 
 inline namespace DFX_LEVEL {
 
-DFX_HD constexpr i32 coefficient(double x) {
-    return static_cast<i32>(x * (1 << kCoefficientBits) + (x < 0 ? -0.5 : 0.5));
+DFX_HD i32 coefficient(double x) {
+    const double scaled = x * (1 << kCoefficientBits);
+    return static_cast<i32>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
 }
 
 // Limited range spans 219 steps of luma and 224 of chroma at every depth; full range spans 2^depth - 1, which is not
@@ -45,17 +46,6 @@ DFX_HD void to_rgb(const Colour& colour, i32 y, i32 u, i32 v, u8& red, u8& green
     red = to_byte(luma + colour.rv * cr);
     green = to_byte(luma + colour.gu * cb + colour.gv * cr);
     blue = to_byte(luma + colour.bu * cb);
-}
-
-// Red, green and blue (filtered samples) of limited-range video that was converted as if its range were full, to what
-// they mean. Neither conversion mixes more than luma into a channel, so one weight of each and the level of black do.
-DFX_HD void expand(i32* rgb) {
-    constexpr double luma = 255 / 219.0, chroma = 255 / 224.0;
-    constexpr i32 own = coefficient(chroma), grey = coefficient(luma - chroma), black = coefficient(16 * luma);
-    constexpr i32 red = coefficient(0.299), green = coefficient(0.587), blue = (1 << kCoefficientBits) - red - green;
-    const i32 y = round_shift(red * rgb[0] + green * rgb[1] + blue * rgb[2], kCoefficientBits);
-    for (i32 channel = 0; channel < 3; ++channel)
-        rgb[channel] = round_shift(own * rgb[channel] + grey * y - (black << kFraction), kCoefficientBits);
 }
 
 }  // namespace DFX_LEVEL

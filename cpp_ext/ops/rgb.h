@@ -2,7 +2,6 @@
 // place of a GPU. The filters, their weights and their rounding are those of the CPU's loops over planes.
 #pragma once
 
-#include "colour.h"
 #include "footprint.h"
 #include "resample.h"
 #include "thread.h"
@@ -30,13 +29,11 @@ struct Tally {
     u8 count;
 };
 
-// `inner` is the size of the scaled picture at the top left of the canvas, the rest of which is black; `limited`: see
-// `expand`.
+// `inner` is the size of the scaled picture at the top left of the canvas, the rest of which is black.
 struct LetterboxPicture {
     View view;
     Taps across, down;
     i32 inner_width, inner_height;
-    i32 limited;
 };
 
 // One axis of a crop. Samples are blocks of `block` pixels where boxes would be longer than 3; `first` is where the
@@ -49,11 +46,10 @@ struct CropAxis {
 struct CropPicture {
     View view;
     CropAxis x, y;
-    i32 limited;
 };
 
 // Launches carry their pictures as parameters, of which a kernel takes 4096 bytes.
-constexpr i32 kLetterboxBatch = 42, kCropBatch = 24;
+constexpr i32 kLetterboxBatch = 44, kCropBatch = 25;
 
 struct LetterboxLaunch {
     LetterboxPicture pictures[kLetterboxBatch];
@@ -68,8 +64,8 @@ struct CropLaunch {
 };
 
 // The host's compiler and NVRTC must lay them out alike.
-static_assert(sizeof(LetterboxPicture) == 96 && sizeof(LetterboxLaunch) == 42 * 96 + 24, "another layout");
-static_assert(sizeof(CropPicture) == 168 && sizeof(CropLaunch) == 24 * 168 + 16, "another layout");
+static_assert(sizeof(LetterboxPicture) == 88 && sizeof(LetterboxLaunch) == 44 * 88 + 24, "another layout");
+static_assert(sizeof(CropPicture) == 160 && sizeof(CropLaunch) == 25 * 160 + 16, "another layout");
 
 inline namespace DFX_LEVEL {
 
@@ -118,7 +114,6 @@ DFX_HD void blend(const LetterboxPicture& picture, i32 column, i32 row, i32* lev
             sums[channel] += wx[x] * round_shift(down[channel], kWeightBits - kFraction);
     }
     for (i32 channel = 0; channel < kChannels; ++channel) levels[channel] = round_shift(sums[channel], kWeightBits);
-    if (picture.limited) expand(levels);
 }
 
 template <class P> DFX_HD void letterbox_thread(const LetterboxLaunch& launch, const Thread& at) {
@@ -186,7 +181,6 @@ template <class P> DFX_HD void crop_thread(const CropLaunch& launch, const Threa
         average<PixelsUnder>(picture, at, levels);
     else
         average<BlocksUnder>(picture, at, levels);
-    if (picture.limited) expand(levels);
     store(levels, static_cast<P*>(launch.out), launch.size, launch.size, at);
 }
 

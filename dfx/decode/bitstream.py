@@ -1,5 +1,4 @@
-"""What a decoder must know of packets before it decodes them: where it can begin, which rectangle is shown, which range
-its samples have.
+"""What a decoder must know of packets before it decodes them: where it can begin, and which rectangle is shown.
 
 From the headers of H.264 (ITU-T H.264, 7.3), HEVC (ITU-T H.265, 7.3), VP8 (RFC 6386, 9.1) and VP9 (the VP9 bitstream
 specification, 6.2).
@@ -8,21 +7,17 @@ specification, 6.2).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 H264_IDR, H264_SPS = 5, 7
 HEVC_RESTARTS, HEVC_CRA, HEVC_SPS = range(16, 21), 21, 33  # restarts: BLA and IDR pictures
 H264_WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}  # profile_idc
-EXTENDED_ASPECT, RGB = 255, 7  # aspect_ratio_idc; color_space of VP9
 SAMPLES_A_CHROMA = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}  # luma samples across and down, by chroma_format_idc
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of pictures as they are coded, and the rectangle of them that is shown, in pixels.
-
-    full_range: whether samples are stated to span 0 to 255; where nothing is stated, as video has it, they do not.
-    """
+    """The size of pictures as they are coded, and the rectangle of them that is shown. All in pixels."""
 
     coded_width: int
     coded_height: int
@@ -30,7 +25,6 @@ class Shape:
     top: int
     width: int
     height: int
-    full_range: bool = False
 
     @property
     def is_cropped(self) -> bool:
@@ -158,17 +152,7 @@ def _h264_shape(unit: bytes) -> Shape:
     fields = 1 if bits.read(1) else 2
     bits.read(1 if fields == 1 else 2)
     x, y = SAMPLES_A_CHROMA[chroma & 3]
-    shape = _cropped(bits, 16 * across, 16 * down * fields, x, y * fields)
-    return replace(shape, full_range=bool(bits.read(1)) and _vui_full_range(bits))
-
-
-def _vui_full_range(bits: Bits) -> bool:
-    """The head of vui_parameters, the same in H.264 (E.1.1) and HEVC (E.2.1)."""
-    if bits.read(1) and bits.read(8) == EXTENDED_ASPECT:
-        bits.read(32)
-    if bits.read(1):  # overscan
-        bits.read(1)
-    return bool(bits.read(1)) and bool(bits.read(4) & 1)  # the video format, then the range
+    return _cropped(bits, 16 * across, 16 * down * fields, x, y * fields)
 
 
 def _skip_h264_formats(bits: Bits, chroma: int) -> None:
@@ -213,52 +197,7 @@ def _hevc_shape(unit: bytes) -> Shape:
     chroma = bits.golomb()
     bits.read(1 if chroma == 3 else 0)
     width, height = bits.golomb(), bits.golomb()
-    shape = _cropped(bits, width, height, *SAMPLES_A_CHROMA[chroma & 3])
-    _skip_hevc_tools(bits, layers)
-    return replace(shape, full_range=bool(bits.read(1)) and _vui_full_range(bits))
-
-
-def _skip_hevc_tools(bits: Bits, layers: int) -> None:
-    """From the depth of samples to what stands before vui_parameters."""
-    bits.golomb(), bits.golomb()
-    order_bits = bits.golomb() + 4
-    for _ in range(layers + 1 if bits.read(1) else 1):
-        bits.golomb(), bits.golomb(), bits.golomb()
-    for _ in range(6):  # sizes and depths of blocks
-        bits.golomb()
-    if bits.read(1) and bits.read(1):
-        _skip_hevc_scaling(bits)
-    bits.read(2)
-    if bits.read(1):  # samples as they are
-        bits.read(8), bits.golomb(), bits.golomb(), bits.read(1)
-    _skip_reference_sets(bits)
-    if bits.read(1):
-        bits.read(bits.golomb() * (order_bits + 1))
-    bits.read(2)
-
-
-def _skip_hevc_scaling(bits: Bits) -> None:
-    """scaling_list_data, 7.3.4."""
-    for size in range(4):
-        for _ in range(2 if size == 3 else 6):
-            if not bits.read(1):
-                bits.golomb()
-                continue
-            for _ in range(min(64, 16 << 2 * size) + (size > 1)):
-                bits.golomb()
-
-
-def _skip_reference_sets(bits: Bits) -> None:
-    """All of st_ref_pic_set, 7.3.7. A set that is told by the one before has one entry more to say of than that has."""
-    entries = 0
-    for index in range(bits.golomb()):
-        if index and bits.read(1):
-            bits.read(1), bits.golomb()
-            entries = sum(bits.read(1) or bits.read(1) for _ in range(entries + 1))
-        else:
-            entries = bits.golomb() + bits.golomb()
-            for _ in range(entries):
-                bits.golomb(), bits.read(1)
+    return _cropped(bits, width, height, *SAMPLES_A_CHROMA[chroma & 3])
 
 
 def _cropped(bits: Bits, width: int, height: int, x: int, y: int) -> Shape:
@@ -273,9 +212,7 @@ def _vp9_shape(data: bytes) -> Shape:
     kind = bits.read(8) >> 4
     profile = (kind >> 1 & 1) | (kind & 1) << 1
     bits.read(24 + (profile >= 2))
-    full = True  # as RGB is
-    if bits.read(3) != RGB:
-        full = bool(bits.read(1))
-        bits.read(3 * (profile & 1))
+    if bits.read(3) != 7:
+        bits.read(1 + 3 * (profile & 1))
     width, height = bits.read(16) + 1, bits.read(16) + 1
-    return Shape(width, height, 0, 0, width, height, full)
+    return Shape(width, height, 0, 0, width, height)

@@ -8,10 +8,6 @@ windows are handed on. Should it seek, it finds exactly those packets marked as 
 A crop that a stream of H.264 or HEVC states is struck out, and left to whoever reads the pictures. DALI keeps NVDEC
 sessions to be used again, files them by the size that is shown and looks them up by the size that is coded; where the
 two differ it makes one anew for every video, which took 70 ms on an H200, one thread at a time.
-
-On request the stream is said to have the full range of samples, whatever it has. DALI's conversion of full-range video
-to RGB is that of BT.601, of limited range it was seen not to be; and what the first makes of limited range keeps all,
-black as 16 and white as 235, so that the second follows from it (`expand` in cpp_ext/ops/colour.h).
 """
 
 from __future__ import annotations
@@ -38,7 +34,6 @@ LARGEST = 2**31 - 1  # bytes; DALI counts what is left of a file in memory with 
 NO_TAG = "\0\0\0\0"  # the container's own name for a codec, which another container may not know
 TICK = Fraction(1, 1000)  # seconds; what Matroska can say
 UNCROPPED = "crop_left=0:crop_right=0:crop_top=0:crop_bottom=0"
-FULL_RANGE = {"h264": "video_full_range_flag=1", "hevc": "video_full_range_flag=1", "vp9": "color_range=pc"}
 Span = tuple[int, int]  # of packets: the first, and one past the last
 
 
@@ -46,9 +41,8 @@ Span = tuple[int, int]  # of packets: the first, and one past the last
 class Cut:
     """Some windows of a video as a file in memory.
 
-    data: uint8 [bytes], an mp4 or Matroska file; shape: of its pictures, whose shown rectangle, and whose range where
-    it is said to be full, the file no longer states; places: the number in this file, in order of presentation, of each
-    frame of the video that it holds.
+    data: uint8 [bytes], an mp4 or Matroska file; shape: of its pictures, whose shown rectangle the file no longer
+    states; places: the number in this file, in order of presentation, of each frame of the video that it holds.
     """
 
     data: Pixels
@@ -65,10 +59,10 @@ def spans(windows: Sequence[Window]) -> list[Span]:
     return found
 
 
-def cut(info: VideoInfo, needed: Iterable[Span], pixels: int | None = None, *, as_full: bool = False) -> Cut:
+def cut(info: VideoInfo, needed: Iterable[Span], pixels: int | None = None) -> Cut:
     """Cuts the packets `needed` (see `spans`) out of a video, and those before them that they cannot do without.
 
-    pixels: of one picture at most, see `dfx.decode.container.open_video`; as_full: say that the range is full.
+    pixels: of one picture at most, see `dfx.decode.container.open_video`.
 
     Raises:
         MissingInputError, TooLargeVideoError: see `dfx.decode.container.open_video`. CorruptVideoError: that too, or
@@ -93,8 +87,7 @@ def cut(info: VideoInfo, needed: Iterable[Span], pixels: int | None = None, *, a
             reason = reason or f"its stream does not state pictures of {info.width}x{info.height} alone"
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}")
         numbers = _numbers(info, runs)
-        changes = _changes(info.codec, shape, as_full)
-        data = _file(info.codec, stream, shape, packets, _times(runs, numbers), changes)
+        data = _file(info.codec, stream, shape, packets, _times(runs, numbers))
     frames = info.packets.rank[[packet.index for packet in packets]]
     return Cut(data, shape, dict(zip(frames.tolist(), numbers, strict=True)))
 
@@ -232,25 +225,16 @@ def _times(runs: Sequence[Sequence[_Packet]], numbers: Sequence[int]) -> list[tu
     ]
 
 
-def _changes(codec: str, shape: Shape, as_full: bool) -> str:
-    """What is to be said otherwise in the headers, in the words of FFmpeg's bitstream filters."""
-    ranges = FULL_RANGE.get(codec, "") if as_full and not shape.full_range else ""
-    return ":".join(filter(None, [UNCROPPED if shape.is_cropped else "", ranges]))
-
-
 def _file(
-    codec: str,
-    stream: VideoStream,
-    shape: Shape,
-    packets: Sequence[_Packet],
-    times: Sequence[tuple[int, int]],
-    changes: str,
+    codec: str, stream: VideoStream, shape: Shape, packets: Sequence[_Packet], times: Sequence[tuple[int, int]]
 ) -> Pixels:
     """Muxes packets with their dts and pts."""
     memory, kind = io.BytesIO(), "matroska" if codec == "vp8" else "mp4"
     with av.open(memory, "w", format=kind, options={} if kind == "matroska" else {"use_editlist": "0"}) as target:
         track = target.add_stream_from_template(stream)
-        change = BitStreamFilterContext(f"{codec}_metadata={changes}", stream, track) if changes else None
+        change = None
+        if shape.is_cropped:
+            change = BitStreamFilterContext(f"{codec}_metadata={UNCROPPED}", stream, track)
         context = track.codec_context
         context.width, context.height, context.codec_tag = shape.coded_width, shape.coded_height, NO_TAG
         track.time_base = TICK

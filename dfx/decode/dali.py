@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.decode.bitstream import Shape
-from dfx.decode.cut import FULL_RANGE, Cut, Span, cut, spans
+from dfx.decode.cut import Cut, Span, cut, spans
 from dfx.decode.nvdec import suits
 from dfx.errors import (
     CorruptVideoError,
@@ -173,7 +173,7 @@ class DALIDecoder:
 
     def _cut(self, info: VideoInfo, pieces: Sequence[Piece]) -> Cut:
         """The windows' packets, where DALI can be trusted with pictures of the size that they are coded as."""
-        part = cut(info, [span for _, span in pieces], self._pixels, as_full=self._device != HOST)
+        part = cut(info, [span for _, span in pieces], self._pixels)
         self._check(info, part.shape.coded_width, part.shape.coded_height)
         if self._device != HOST and (reason := SIZES.clash(info.codec, part.shape)):
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}; the CPU's decoder reads it")
@@ -308,8 +308,7 @@ def _surface(info: VideoInfo, shape: Shape, decoded: Any, place: int, device: in
     """Picture `place` of the tensor; of it, the rectangle that is shown."""
     row = shape.coded_width * 3
     pointer = int(decoded.data_ptr()) + (place * shape.coded_height + shape.top) * row + shape.left * 3
-    limited = device != HOST and info.codec in FULL_RANGE and not shape.full_range
-    return Surface(pointer, shape.width, shape.height, info.rotation, device, decoded, row, limited)
+    return Surface(pointer, shape.width, shape.height, info.rotation, device, decoded, row)
 
 
 def _mapped(info: VideoInfo, error: Exception) -> Exception:
