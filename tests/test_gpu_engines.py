@@ -12,7 +12,8 @@ from tolerances import BACKEND_SCORE, TENSORRT
 import dfx
 from dfx.infer import ClassifierContract, DetectorContract, OnnxSession, build, open_session
 from dfx.infer.contract import Contract
-from dfx.infer.gpu import GRAPHS, GraphSession
+from dfx.infer.gpu import GraphSession
+from dfx.infer.session import GRAPHS
 from dfx.ops.cuda import Lane
 from dfx.settings import Settings
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,9 @@ from dfx.infer import engines as store
 from dfx.infer import nvinfer
 from dfx.infer.contract import Contract, Shapes
 from dfx.infer.options import cuda_options, tensorrt_options
-from dfx.infer.session import CUDA, TENSORRT, Array, OnnxSession, Provider, Session, import_runtime
+from dfx.infer.session import CUDA, TENSORRT, Array, OnnxSession, Provider, Session, as_graphs, import_runtime
 from dfx.ops import cuda
 from dfx.ops.cuda import DeviceArray, Lane
-
-GRAPHS = "DFX_CUDA_GRAPHS"
-"""Set to 1 to replay the networks as CUDA graphs. Not the default, since it has not run on a GPU yet."""
 
 WARM_UPS = 3  # runs until a graph is surely captured: ONNX Runtime's first runs allocate memory and capture nothing
 NO_GRAPH = "-1"  # as the run option `gpu_graph_id`: neither capture nor replay; TensorRT's provider counts it as a run
@@ -32,7 +28,7 @@ GPU_MEND = (
 def on_gpu(path: str | Path, contract: type[Contract], lane: Lane, engines: Path | None) -> Session:
     """A session of a model with that contract on the GPU and the stream of a lane; see `open_session`."""
     names = contract.inputs, contract.outputs
-    graphs = os.environ.get(GRAPHS) == "1"
+    graphs = as_graphs()
     if engines is None:
         session = CudaSession(path, (CUDA, cuda_options(lane, graphs=graphs)), lane, names)
     else:

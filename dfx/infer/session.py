@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ Array = NDArray[Any]
 Provider = tuple[str, dict[str, str]]
 SUMS = "SHA256SUMS"
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+GRAPHS = "DFX_CUDA_GRAPHS"
+"""Set to 1 to replay the networks as CUDA graphs. Not the default, since it has not run on a GPU yet."""
 
 
 class Session(Protocol):
@@ -104,6 +108,16 @@ def open_session(
     from dfx.infer.gpu import on_gpu  # loaded for a GPU only
 
     return on_gpu(path, contract, lane, engines)
+
+
+def has_fixed_shapes(engines: Path | None) -> bool:
+    """Whether the sessions that `open_session` gives on a GPU take the contract's shapes alone."""
+    return engines is not None or as_graphs()
+
+
+def as_graphs() -> bool:
+    """Whether the networks are to be replayed as CUDA graphs."""
+    return os.environ.get(GRAPHS) == "1"
 
 
 def read_model(path: Path) -> bytes:
