@@ -9,6 +9,8 @@ take turns. Opening the file is part of every way, and no way keeps pictures, bu
 once. Frames of the peers are compared with dfx's after the timing.
 
 torchcodec finds no FFmpeg of its own where the system has none: it is given PyAV's, under the names that it looks for.
+`pip install --no-deps torchcodec==0.13.0` serves beside a CPU's torch 2.13; 0.17 asks for CUDA's libnvrtc.
+A peer that is not there, or cannot be loaded, is left out, and the figures say why.
 """
 
 from __future__ import annotations
@@ -238,13 +240,13 @@ def serve(name: str, clip: Path) -> None:
         elif line == "pictures\n":
             answer = [_part(picture).tolist() for picture in way(info, chosen)]
         else:
-            answer = _lacking(way(info, chosen))
+            answer = _lacking(way, info, chosen)
         print(json.dumps(answer), flush=True)
 
 
-def _lacking(pictures: Pictures) -> str | None:
+def _lacking(way: Way, info: VideoInfo, chosen: Plan) -> str | None:
     try:
-        list(pictures)
+        list(way(info, chosen))
     except (ImportError, OSError, RuntimeError) as error:  # torchcodec without an FFmpeg that it can load
         return str(error).strip().splitlines()[0]
     return None

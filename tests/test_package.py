@@ -58,3 +58,8 @@ def test_a_function_stands_before_the_module_of_its_name(name: str, tmp_path: Pa
 @pytest.mark.parametrize("code", ["import dfx", "import dfx.cli", "import dfx.inspect", "import dfx.cell"])
 def test_start_up_loads_nothing_heavy(code: str, tmp_path: Path) -> None:
     assert not HEAVY & loaded_by(code, tmp_path)
+
+
+def test_a_run_on_a_cpu_loads_nothing_of_a_gpu(tmp_path: Path) -> None:
+    loaded = loaded_by("import dfx.predict, dfx.worker", tmp_path)
+    assert not {"dfx.infer.gpu", "dfx.infer.nvinfer", "dfx.infer.engines", "dfx.decode.dali"} & loaded

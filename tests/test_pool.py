@@ -14,6 +14,7 @@ from dfx.errors import InputError, ModelError
 from dfx.govern import Once
 from dfx.pipeline import Pipeline
 from dfx.pool import Pool
+from dfx.process import MALLOC, environment
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason
 
@@ -69,6 +70,19 @@ def test_a_missing_extension_is_said_before_any_video(samples: Path, monkeypatch
     monkeypatch.setenv("DFX_OPS", "nonsense")
     with pytest.raises(InputError, match="DFX_OPS is 'nonsense'"), Pool(Settings(), Limits(), [Crew()]):
         pass
+
+
+def test_no_worker_waits_for_another_to_start() -> None:
+    with Pool(Settings(), Limits(), [Crew()] * 2) as pool:
+        assert len(set(pool.pids)) == 2
+
+
+def test_the_user_may_set_malloc_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, value = next(iter(MALLOC.items()))
+    monkeypatch.delenv(name, raising=False)
+    assert environment()[name] == value
+    monkeypatch.setenv(name, "1")
+    assert environment()[name] == "1"
 
 
 def test_leaving_early_ends_the_workers(samples: Path) -> None:
