@@ -30,6 +30,7 @@ from av.video.frame import PictureType
 from whole_job import challenge_clip, machine
 
 import dfx
+from dfx import ops
 from dfx.classify import Classifier
 from dfx.decode.dali import DALIDecoder
 from dfx.decode.pyav import PyAVDecoder
@@ -135,7 +136,7 @@ def parity(videos: Path, work: Path) -> Figures:
 
 
 def colours(work: Path) -> Figures:
-    """A still portrait in limited and full range: each channel by DALI as a line over the same by PyAV, BT.601.
+    """A still portrait in limited and full range: each channel on the GPU as a line over the same on the CPU.
 
     A slope of 1, an offset of 0 and a small rest mean that the two agree; what else comes out says what differs.
     """
@@ -146,11 +147,11 @@ def colours(work: Path) -> Figures:
         lane = cuda.Lane(0)
         with lane:
             frames = next(iter(DALIDecoder(0, lane.stream).read(info, chosen)))
-            theirs = np.array(frames.pictures[0].owner.as_cpu())[0].astype(np.float64)
-        with av.open(str(path)) as container:
-            ours = next(container.decode(video=0)).to_ndarray(format="rgb24", src_colorspace="ITU601")
+            theirs = ops.letterbox(frames.pictures[:1], info.height, info.width).numpy()[0].astype(np.float64)
+        planes = next(iter(PyAVDecoder().read(info, chosen))).pictures[:1]
+        ours = ops.letterbox(planes, info.height, info.width)[0].astype(np.float64)
         for channel, name in enumerate("rgb"):
-            x, y = ours[..., channel].ravel(), theirs[..., channel].ravel()
+            x, y = ours[channel].ravel(), theirs[channel].ravel()
             slope, offset = np.polyfit(x, y, 1)
             rest = np.abs(y - slope * x - offset).mean()
             found[f"{pix_fmt} {name}"] = {"slope": slope, "offset": offset, "rest": rest, "apart": np.abs(y - x).mean()}
@@ -193,7 +194,6 @@ def stages(clip: Path) -> Figures:
 
 
 def _inputs(frames: Frames, pipeline: Pipeline) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-    from dfx import ops
     from dfx.crop import crop_track
 
     count, _, height, width = pipeline.detector.contract.shapes["images"]
@@ -356,13 +356,23 @@ def growth(clip: Path, count: int) -> Figures:
         started = time.perf_counter()
         for number, _ in enumerate(pool.run(_jobs(clip, count))):
             if number % (count // 8) == count // 8 - 1:
-                samples.append((_card_memory(), _resident(pool.pids[0])))
+                samples.append((_card_memory(pool.pids[0]), _resident(pool.pids[0])))
         seconds = time.perf_counter() - started
     card, host = zip(*samples, strict=True)
     return {"videos": count, "card_mib": card, "worker_mib": host, "videos_a_second": round(count / seconds, 2)}
 
 
-def _card_memory() -> int:
+def _card_memory(pid: int) -> int:
+    """MiB that a process holds on the card; all that is held there, where the driver does not tell whose it is."""
+    query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    rows = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    own = [
+        int(used) for number, used in (row.split(",") for row in rows) if number == str(pid) and used.strip().isdigit()
+    ]
+    return own[0] if own else _all_memory()
+
+
+def _all_memory() -> int:
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0])
 

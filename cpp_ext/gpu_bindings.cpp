@@ -19,13 +19,13 @@ using Readable = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using Writable = nb::ndarray<nb::c_contig, nb::device::cpu>;
 using Records = nb::ndarray<const u8, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Counts = nb::ndarray<const i32, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-// address, stored width and height, bytes from row to row, rotation
-using Surface = std::tuple<Address, i32, i32, i64, i32>;
+// address, stored width and height, bytes from row to row, rotation, what is added to filtered red, green and blue
+using Surface = std::tuple<Address, i32, i32, i64, i32, i32, i32, i32>;
 
 std::vector<Stored> to_stored(const std::vector<Surface>& surfaces) {
     std::vector<Stored> all;
-    for (const auto& [data, width, height, stride, rotation] : surfaces)
-        all.push_back({data, width, height, stride, rotation});
+    for (const auto& [data, width, height, stride, rotation, red, green, blue] : surfaces)
+        all.push_back({data, width, height, stride, rotation, {red, green, blue}});
     return all;
 }
 

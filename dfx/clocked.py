@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dfx.cards import Work
 from dfx.decode import Decoder
+from dfx.infer import ClassifierContract
 from dfx.pipeline import Pipeline, Seen
 from dfx.settings import Settings
 from dfx.values import Followed, Frames, Plan, Prediction, VideoInfo
@@ -121,9 +122,9 @@ class ClockedPipeline(Pipeline):
         with self.clock.on("track"):
             return super()._follow(frames)
 
-    def _cut(self, frames: Frames) -> list[Seen]:
+    def _cut(self, frames: Frames, contract: ClassifierContract | None = None) -> list[Seen]:
         with self.clock.on("crop"):
-            return super()._cut(frames)
+            return super()._cut(frames, contract)
 
 
 class _ClockedDecoder:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dfx import ops
-from dfx.infer import DetectorContract, open_session
+from dfx.infer import DetectorContract, has_fixed_shapes, open_session
 from dfx.infer.contract import PICTURES
 from dfx.ops.cuda import DeviceArray, Lane
+from dfx.ops.geometry import Letterbox
 from dfx.values import Faces, Float, Pixels, Planes, Surface
 
 WEAK = 0.5
@@ -24,17 +25,18 @@ class Detector:
     """A face detector from an ONNX file that carries a `DetectorContract`.
 
     engines: the folder of the TensorRT engine that runs it on the lane's GPU; ONNX Runtime's CUDA provider runs it
-    where none is given.
+    where none is given. An engine, and a CUDA graph, sees every picture on a square canvas, which moves the face that
+    the picture's lower edge cuts by enough to change a score.
     """
 
     def __init__(self, path: str | Path, lane: Lane | None = None, engines: Path | None = None) -> None:
         self._session = open_session(path, DetectorContract, lane=lane, engines=engines)
-        self._fixed = lane is not None  # every run has the contract's shapes
+        self._on_gpu, self._square = lane is not None, lane is not None and has_fixed_shapes(engines)
         self.contract = DetectorContract.read(self._session.metadata, str(path))
         self.sure = self.contract.score_threshold  # what scores more is a face
 
     def detect(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
-        """Finds the faces in pictures of one size; on a GPU a few at a time, on canvases of one shape.
+        """Finds the faces in pictures of one size; on a GPU always so many at a time, since shapes cost time there.
 
         Returns one `Faces` a picture, best first, in pixels of the upright picture.
         """
@@ -42,7 +44,7 @@ class Detector:
 
     def _whole(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """As `detect`, with the weak ones."""
-        if not self._fixed:
+        if not self._on_gpu:
             return self._detect(pictures)
         parts = [pictures[start : start + PICTURES] for start in range(0, len(pictures), PICTURES)]
         filled = [[*part, *[part[-1]] * (PICTURES - len(part))] for part in parts]
@@ -52,8 +54,15 @@ class Detector:
         if not pictures:
             return []
         box = ops.letterbox_geometry(pictures[0].width, pictures[0].height, self.contract.long_side)
-        height, width = (self.contract.long_side,) * 2 if self._fixed else (box.height, box.width)
-        return [_scaled(faces, 1 / box.scale) for faces in self._run(ops.letterbox(pictures, height, width))]
+        canvas = ops.letterbox(pictures, *self._canvas(box))
+        return [_scaled(faces, 1 / box.scale) for faces in self._run(canvas)]
+
+    def _canvas(self, box: Letterbox) -> tuple[int, int]:
+        """Height and width, pixels: the picture's own on a CPU, whole cells on a GPU, which has to learn each shape."""
+        if self._square:
+            return self.contract.long_side, self.contract.long_side
+        cell = CELL if self._on_gpu else 1
+        return -(-box.height // cell) * cell, -(-box.width // cell) * cell
 
     def watch(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """As `detect`, of pictures that are moments apart: the middle one whole, the others near the faces it shows.
@@ -61,7 +70,7 @@ class Detector:
         The others too are looked at whole where the middle one shows no face, and always on a GPU. Faces are told of
         down to `WEAK`: one that is `sure` in one picture is often turned, blurred or half hidden in the next.
         """
-        if self._fixed or not pictures:
+        if self._on_gpu or not pictures:
             return self._whole(pictures)
         middle = len(pictures) // 2
         (seen,) = self._whole(pictures[middle : middle + 1])
@@ -84,7 +93,7 @@ class Detector:
     def _run(self, canvas: Pixels | DeviceArray) -> list[Faces]:
         """On a CPU a picture a run, whose maps stay in the core's cache: a sixth faster than three in one."""
         threshold = WEAK * self.sure
-        if self._fixed:
+        if self._on_gpu:
             return self.run(canvas, threshold)
         return [faces for picture in np.asarray(canvas) for faces in self.run(picture[None], threshold)]
 

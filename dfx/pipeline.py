@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,6 +24,7 @@ from dfx.decode.nvdec import suits
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
 from dfx.errors import DeviceError, VideoError
+from dfx.infer import ClassifierContract
 from dfx.ops.cuda import DeviceArray, Lane, compute_capability
 from dfx.picture import View, scene
 from dfx.plan import plan
@@ -116,14 +118,17 @@ class Pipeline:
         windows = self.plan(info).windows
         return sorted({window.frames[at] for window in windows for at in _looks(window.count, window.stride)})
 
-    def clips(self, path: str | Path, chosen: Plan | None = None) -> list[tuple[Track, Pixels]]:
+    def clips(
+        self, path: str | Path, chosen: Plan | None = None, contract: ClassifierContract | None = None
+    ) -> list[tuple[Track, Pixels]]:
         """The aligned face clips of a video, window by window: uint8 [T, 3, S, S], as the first classifier sees them.
 
-        chosen: other windows than those of a prediction.
+        chosen: other windows than those of a prediction; contract: of another classifier, to see them as that does.
         """
         with self._on_device():
             info = probe(path, limits=self.limits)
-            seen = _judged(self._through(self._cut, info, chosen or self.plan(info)))
+            cut = partial(self._cut, contract=contract)
+            seen = _judged(self._through(cut, info, chosen or self.plan(info)))
             return [(track, np.asarray(cuts[0])) for track, cuts in _living(seen)]
 
     def tracks(self, path: str | Path) -> list[Track]:
@@ -179,15 +184,12 @@ class Pipeline:
     def _on_device(self) -> AbstractContextManager[object]:
         return self._lane or nullcontext()
 
-    def _cut(self, frames: Frames) -> list[Seen]:
+    def _cut(self, frames: Frames, contract: ClassifierContract | None = None) -> list[Seen]:
+        """contract: the only way of cutting, in place of the classifiers' own."""
         followed = self._follow(frames)
         several = sum(each.verdict is None for each in followed) > 1
-        return [Seen(each, [], None) if each.verdict else self._seen(frames, each, several) for each in followed]
-
-    def _seen(self, frames: Frames, followed: Followed, several: bool) -> Seen:
-        track = followed.track
-        cuts = [crop_track(frames, track, contract) for contract in self.classifier.cuts]
-        return Seen(followed, cuts, crop_around(frames, track) if several else None)
+        ways = [contract] if contract else self.classifier.cuts
+        return [Seen(each, [], None) if each.verdict else _seen(frames, each, ways, several) for each in followed]
 
     def _view(self, frames: Frames) -> list[View]:
         faces = tuple((track, np.asarray(cuts[0])) for track, cuts in _living(self._cut(frames)))
@@ -198,6 +200,11 @@ class Pipeline:
         looked = _looks(len(frames), frames.window.stride)
         faces = self.detector.watch([frames.pictures[i] for i in looked])  # type: ignore[arg-type]
         return sift(frames, dict(zip(looked, faces, strict=True)), self.detector.sure)
+
+
+def _seen(frames: Frames, followed: Followed, ways: Sequence[ClassifierContract], several: bool) -> Seen:
+    cuts = [crop_track(frames, followed.track, way) for way in ways]
+    return Seen(followed, cuts, crop_around(frames, followed.track) if several else None)
 
 
 def _looks(count: int, stride: int) -> list[int]:

@@ -166,13 +166,17 @@ class Planes:
         return int(self.y.shape[0])
 
 
+NO_OFFSET = (0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
     """One picture as DALI left it: RGB as BT.601, uint8 [stored_height, stored_width, 3]; not yet upright.
 
     pointer: address of its first sample, in the memory of `device`, the ordinal of a GPU or `dfx.settings.HOST`;
     rotation: degrees clockwise that make it upright (0, 90, 180, 270); owner: whatever keeps the memory alive;
-    row_bytes: from row to row, where the picture is a part of a wider one (None: its rows follow each other).
+    row_bytes: from row to row, where the picture is a part of a wider one (None: its rows follow each other); offset:
+    levels that `dfx.ops` adds to red, green and blue.
     """
 
     pointer: int
@@ -182,6 +186,7 @@ class Surface:
     device: int
     owner: object
     row_bytes: int | None = None
+    offset: tuple[float, float, float] = NO_OFFSET
 
     def __post_init__(self) -> None:
         if self.rotation not in {0, 90, 180, 270} or min(self.stored_width, self.stored_height) < 1:

@@ -17,7 +17,7 @@ def _host(owner: object) -> NDArray[np.uint8]:
 
 
 def pixels(surface: Surface) -> NDArray[np.uint8]:
-    """RGB uint8 [stored_height, stored_width, 3], copied to the host through the tensor that the surface keeps."""
+    """RGB uint8 [stored_height, stored_width, 3], as `dfx.ops` sees it, through the tensor that the surface keeps."""
     pictures = _host(surface.owner)
     offset = surface.pointer - surface.owner.data_ptr()  # type: ignore[attr-defined]
     (_, height, width, _), row = pictures.shape, surface.stride
@@ -25,7 +25,7 @@ def pixels(surface: Surface) -> NDArray[np.uint8]:
     assert (row, left % 3) == (3 * width, 0)
     picture = pictures[place, top : top + surface.stored_height, left // 3 : left // 3 + surface.stored_width]
     assert picture.shape == (surface.stored_height, surface.stored_width, 3)
-    return picture
+    return np.asarray(np.clip(picture + np.array(surface.offset), 0, 255).round(), np.uint8)
 
 
 def upright(surface: Surface) -> NDArray[np.uint8]:

@@ -79,6 +79,18 @@ def test_coloured_pictures_are_those_of_the_planes() -> None:
     assert difference(ours, theirs) <= GREY_LEVEL
 
 
+@pytest.mark.parametrize("rotation", ROTATIONS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_offsets_are_added_before_rounding(shape: tuple[int, int], rotation: int) -> None:
+    surface = replace(on_host(stored(*shape), rotation), offset=(-3.75, 0.5, 40.25))
+    for canvas in CANVASES:
+        wanted = reference.letterbox(reference.upright(surface), *canvas)
+        assert difference(ops.letterbox([surface], *canvas)[0], wanted) <= GREY_LEVEL
+    maps = np.array(list(MATRICES.values()), np.float32)
+    for name, matrix, image in zip(MATRICES, maps, ops.crop([surface] * len(maps), maps, 13), strict=True):
+        assert difference(image, reference.crop(reference.upright(surface), matrix, 13)) <= GREY_LEVEL, name
+
+
 def tallied(shape: tuple[int, ...]) -> np.ndarray:
     """Zeros between guards that must stay as they are."""
     whole = np.zeros(int(np.prod(shape)) + 2 * GUARD, np.uint8)
@@ -92,25 +104,25 @@ def assert_each_once(whole: np.ndarray) -> None:
     assert (whole[-GUARD:] == 99).all()
 
 
-@pytest.mark.parametrize("count", [1, 3, 44, 45, 89])
+@pytest.mark.parametrize("count", [1, 3, 39, 40, 79])
 @pytest.mark.parametrize("canvas", [*CANVASES, (33, 65), (8, 31)], ids=str)
 def test_letterbox_writes_each_number_once(canvas: tuple[int, int], count: int) -> None:
     surface = on_host(stored(17, 33), 90)
     plan = _kernels.RgbPlan(surface.width, surface.height, canvas[1], canvas[0])
     out = tallied((count, 3, *canvas))
-    picture = (surface.pointer, 17, 33, 17 * 3, 90)
+    picture = (surface.pointer, 17, 33, 17 * 3, 90, 0, 0, 0)
     plans, places = [plan] * count, [plan.address] * count
     _kernels.letterbox_rgb([picture] * count, plans, places, out.ctypes.data + GUARD, *canvas, TALLY, None, 2)
     assert_each_once(out)
 
 
-@pytest.mark.parametrize("count", [1, 3, 25, 26, 51])
+@pytest.mark.parametrize("count", [1, 3, 23, 24, 47])
 @pytest.mark.parametrize("size", [1, 8, 13, 32, 65])
 def test_crop_writes_each_number_once(size: int, count: int) -> None:
     surface = on_host(stored(17, 33))
     maps = np.array(list(MATRICES.values()), np.float32)[np.arange(count) % len(MATRICES)]
     out = tallied((count, 3, size, size))
-    pictures = [(surface.pointer, 17, 33, 17 * 3, 0)] * count
+    pictures = [(surface.pointer, 17, 33, 17 * 3, 0, -300, 0, 300)] * count
     _kernels.crop_rgb(pictures, maps, out.ctypes.data + GUARD, size, TALLY, None, 2)
     assert_each_once(out)
 

@@ -170,8 +170,8 @@ def test_only_the_windows_are_decoded(tmp_path: Path, monkeypatch: pytest.Monkey
     seen: list[int] = []
     cut = dali.cut
 
-    def counted(*args: object) -> Cut:
-        part = cut(*args)  # type: ignore[arg-type]
+    def counted(*args: object, **settings: object) -> Cut:
+        part = cut(*args, **settings)  # type: ignore[arg-type]
         seen.append(len(part.places))
         return part
 

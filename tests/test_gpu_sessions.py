@@ -18,7 +18,7 @@ from dfx.detect import Detector
 from dfx.errors import DeviceError, InputError
 from dfx.infer import ClassifierContract, DetectorContract, OnnxSession, gpu, open_session
 from dfx.infer.contract import PICTURES, contract_of
-from dfx.infer.gpu import CudaSession, GraphSession
+from dfx.infer.gpu import GRAPHS, CudaSession, GraphSession
 from dfx.infer.session import CPU, CUDA, TENSORRT, check_assignment
 from dfx.ops import cuda
 from dfx.ops.cuda import DeviceArray, Lane
@@ -139,14 +139,25 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, tuple[int, ...]]]:
     return seen
 
 
-def test_the_detector_is_fed_one_shape_whatever_the_pictures(lane: Lane, fed: list[Any]) -> None:
+def test_the_detector_is_fed_so_many_pictures_of_whole_cells(lane: Lane, fed: list[Any]) -> None:
     detector = Detector(Settings().detector, lane)
-    for count, (height, width) in ((1, (90, 160)), (5, (160, 90))):
+    for count, (height, width) in ((1, (90, 160)), (5, (160, 90)), (2, (200, 300))):
         surfaces = [_on_device(np.full((height, width, 3), 10 * n, np.uint8), lane) for n in range(count)]
         assert len(detector.detect(surfaces)) == count
     assert detector.detect([]) == []
-    assert fed == [dict(detector.contract.shapes)] * 3
-    assert fed[0]["images"][0] == PICTURES
+    wide, upright = (PICTURES, 3, 192, 320), (PICTURES, 3, 320, 192)  # 180x320 pixels, twice as large as they are
+    assert [shapes["images"] for shapes in fed] == [wide, upright, upright, (PICTURES, 3, 416, 608)]
+
+
+def test_an_engine_or_a_graph_is_fed_one_shape_whatever_the_pictures(
+    lane: Lane, fed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GRAPHS, "1")
+    monkeypatch.setattr(gpu, "GraphSession", lambda session, shapes: session)
+    detector = Detector(Settings().detector, lane)
+    for height, width in ((90, 160), (160, 90)):
+        detector.detect([_on_device(np.zeros((height, width, 3), np.uint8), lane)])
+    assert fed == [dict(detector.contract.shapes)] * 2
 
 
 def test_pictures_of_the_cpus_decoder_are_fed_so_too(lane: Lane, fed: list[Any], samples: Path) -> None:
@@ -154,7 +165,7 @@ def test_pictures_of_the_cpus_decoder_are_fed_so_too(lane: Lane, fed: list[Any],
     info = probe(samples / "real.mp4")
     pictures = next(pipeline.decoder.read(info, pipeline.plan(info))).pictures[:3]
     found, wanted = detector.watch(pictures), pipeline.detector.detect(pictures)
-    assert fed == [dict(detector.contract.shapes)]
+    assert [shapes["images"][0] for shapes in fed] == [PICTURES]
     for ours, theirs in zip(found, wanted, strict=True):
         np.testing.assert_allclose(ours.boxes[ours.scores > detector.sure], theirs.boxes, atol=HALF_PIXEL)
 

@@ -27,6 +27,7 @@ from dfx.torch.clipnet import (
     CROP_SIZE,
     CROP_TEMPLATE,
     DESIGNS,
+    TIGHT,
     Backbone,
     ClipNet,
     Design,
@@ -34,7 +35,7 @@ from dfx.torch.clipnet import (
     TemporalHead,
     design_of,
 )
-from dfx.torch.crop_store import STORED_SIZE, CropStore, Shard
+from dfx.torch.crop_store import CropStore, Shard, stored_size
 from dfx.torch.dfdc_crops import Crops
 from dfx.torch.export_classifier import export_classifier
 from dfx.torch.pack_crops import main as pack_crops
@@ -44,6 +45,7 @@ from dfx.torch.train_backbone import Feed
 from dfx.torch.train_backbone import main as train_backbone
 
 pytestmark = pytest.mark.torch
+STORED_SIZE = stored_size(TIGHT)
 NAMES = [f"{a}{b}abcdefgh.mp4" for a in "abcdefgh" for b in "abcde"]  # 40 originals, each with one fake
 FEATURES = Backbone.features
 
@@ -129,12 +131,12 @@ def test_a_shard_is_small_and_comes_back_whole(shards: Path) -> None:
     assert max(path.stat().st_size for path in paths) < 0.15 * 2**20 + 4096
     shard = Shard.read(paths[0])
     assert shard.held_out.tolist() == [True] * 8 + [False] * (len(shard.jpegs) - 8)
-    assert shard.pictures(32).shape == (len(shard.jpegs), 32, 32, 3)
+    assert shard.pictures(TIGHT, 32).shape == (len(shard.jpegs), 32, 32, 3)
 
 
 def test_no_original_is_trained_on_and_measured_on(store: CropStore) -> None:
-    assert not set(store.held_group) & set(store._group)
-    assert len(store.held_out) == 8
+    assert not set(store.held_out.group) & set(store._group)
+    assert len(store.held_out.pictures) == 8
     real, fake = store.pairs(dice(50))
     assert (store._group[real] == store._group[fake]).all()
     assert store._fake[fake].all()
@@ -374,8 +376,8 @@ def test_a_swap_shows_the_donor_in_the_colours_of_its_host() -> None:
 
 
 def test_a_batch_holds_every_kind_of_fake(store: CropStore) -> None:
-    feed = Feed(store, 10, 0.5, 0.4, torch.Generator().manual_seed(0))
-    assert feed.counts == (5, 3, 2)
+    feed = Feed(store, 10, 0.5, 0.4, 0.1, torch.Generator().manual_seed(0))
+    assert feed.counts == (5, 3, 2, 0), "no labelled video is in this folder"
     assert feed.batch().shape == (20, 3, CROP_SIZE, CROP_SIZE)
     real, fake = feed.couples()
     assert torch.equal(real[:5], fake[:5]), "the fakes of this folder are copies"
@@ -391,7 +393,7 @@ def test_a_measure_that_knows_more_is_seen_to_gain() -> None:
         fake, one = bool(number % 2), sample(str(number // 2), bool(number % 2), "ab"[number // 2 % 2])
         data.append(one)
         votes.append(rng.normal(0, 1, (2, CLIP_LENGTH)))
-        votes[-1][:, eval_classifier.MIDDLE] += 3.0 * fake - 1.5
+        votes[-1][:, CLIP_LENGTH // 2] += 3.0 * fake - 1.5
     middle, mean = (eval_measures.measures()[name] for name in ("middle frame of a clip", eval_measures.SHIPPED))
     better, base = (eval_measures.left_out(each, data, votes) for each in (middle, mean))
     gained = eval_measures.changes_of(better, base, data)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tolerances import EXPORT, HALF_PIXEL, SUBPIXEL
 
 pytestmark = pytest.mark.torch
@@ -15,10 +16,16 @@ from dfx import ops  # noqa: E402
 from dfx.infer import DetectorContract, OnnxSession  # noqa: E402
 from dfx.torch import detector_data as data  # noqa: E402
 from dfx.torch import detector_scenes as scenes  # noqa: E402
-from dfx.torch.eval_detector import SMALLEST, precision  # noqa: E402
+from dfx.torch import detector_store as store  # noqa: E402
+from dfx.torch.boxes import overlaps  # noqa: E402
+from dfx.torch.detector_loss import step_loss, targets  # noqa: E402
+from dfx.torch.detector_measures import SMALLEST, precision  # noqa: E402
 from dfx.torch.export_detector import Probabilities  # noqa: E402
+from dfx.torch.labelled import MASKED_TARGET, Labelled, decoded  # noqa: E402
+from dfx.torch.pack_detector import crop, jpeg, validation  # noqa: E402
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors, encode, inside, match  # noqa: E402
-from dfx.torch.train_detector import _targets, step_loss  # noqa: E402
+from dfx.torch.train_detector import find, photograph  # noqa: E402
+from dfx.torch.train_detector import main as train_detector  # noqa: E402
 from dfx.values import Faces  # noqa: E402
 
 
@@ -35,10 +42,10 @@ MARKS = ((-0.2, -0.15), (0.2, -0.15), (0.0, 0.1), (-0.15, 0.3), (0.15, 0.3))
 def test_what_training_encodes_prediction_decodes() -> None:
     priors = anchors(96, 160)
     boxes, marks = faces((40, 50, 30), (120, 40, 50))
-    wanted, box_deltas, mark_deltas = _targets(priors, boxes, marks, torch.ones(2))
+    wanted, box_deltas, mark_deltas = targets(priors, boxes[None], marks[None], torch.ones(1, 2))
     scores = torch.where(wanted > 0, 0.9, 0.0)
     (found,) = ops.decode_faces(
-        scores[None].numpy(), box_deltas[None].numpy(), mark_deltas[None].numpy(), 96, 160,
+        scores.numpy(), box_deltas.numpy(), mark_deltas.numpy(), 96, 160,
         strides=STRIDES, min_sizes=MIN_SIZES, variances=VARIANCES, threshold=0.5,
     )  # fmt: skip
     order = np.argsort(found.boxes[:, 0])
@@ -48,23 +55,39 @@ def test_what_training_encodes_prediction_decodes() -> None:
 
 def test_every_face_has_an_anchor_and_the_unknown_have_no_loss() -> None:
     priors = anchors(96, 160)
-    boxes, marks = faces((37, 51, 11), (120, 40, 50))
-    assert set(match(boxes, priors).tolist()) >= {0, 1}
-    wanted, *_ = _targets(priors, boxes, marks, torch.tensor([0.6, torch.nan]))
+    boxes, marks = (part[None] for part in faces((37, 51, 11), (120, 40, 50)))
+    everyone, first, nobody = torch.tensor([[True, True], [True, False], [False, False]])[:, None]
+    assert set(match(boxes, everyone, priors)[0].tolist()) >= {0, 1}
+    assert set(match(boxes, first, priors)[0].tolist()) == {-1, 0}
+    assert set(match(boxes, nobody, priors)[0].tolist()) == {-1}
+    wanted, *_ = targets(priors, boxes, marks, torch.tensor([[0.6, torch.nan]]))
     assert wanted[wanted > 0].unique().tolist() == pytest.approx([0.6])
-    assert wanted[inside(boxes[1:], priors)].isnan().all()
+    assert wanted[inside(boxes, torch.tensor([[False, True]]), priors)].isnan().all()
+
+
+def test_a_picture_is_matched_alike_alone_and_beside_fuller_ones() -> None:
+    priors = anchors(96, 160)
+    boxes, marks = (part[None] for part in faces((37, 51, 11), (120, 40, 50), (118, 44, 40)))
+    alone = targets(priors, boxes[:, :2], marks[:, :2], torch.tensor([[0.6, 1.0]]))
+    target = torch.tensor([[0.6, 1.0, scenes.ABSENT], [0.6, 1.0, 1.0]])
+    both = targets(priors, boxes.expand(2, -1, -1), marks.expand(2, -1, -1, -1), target)
+    face = alone[0][0] > 0
+    torch.testing.assert_close(both[0][0], alone[0][0], equal_nan=True)
+    for together, single in zip(both[1:], alone[1:], strict=True):
+        torch.testing.assert_close(together[0, face], single[0, face])
+    assert not torch.equal(both[1][1], both[1][0]), "the third face has anchors of its own"
 
 
 def test_a_network_learns_one_scene() -> None:
     torch.manual_seed(0)
     net = RetinaFace()
-    pixels = torch.full((3, 96, 160), 90, dtype=torch.uint8)
+    pixels = torch.full((2, 96, 160, 3), 90, dtype=torch.uint8)
     pixels[:, 35:65, 25:55] = 220
-    sample = (pixels, *faces((40, 50, 30)), torch.ones(1))
+    boxes, marks = (torch.stack([part, part]) for part in faces((40, 50, 30)))
     optimiser = torch.optim.AdamW(net.parameters(), 2e-3)
     losses = []
     for _ in range(25):
-        loss = step_loss(net.train(), [sample, sample]).sum()
+        loss = step_loss(net.train(), (pixels, boxes, marks, torch.ones(2, 1))).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -87,10 +110,10 @@ def test_the_shipped_file_is_this_network() -> None:
     np.testing.assert_allclose(alone["boxes"][0], outputs["boxes"][1], atol=EXPORT)
 
 
-def picture(*rows: tuple[float, float, float], size: int = 320) -> data.Labelled:
+def picture(*rows: tuple[float, float, float], size: int = 320) -> Labelled:
     """A black picture with bare, square faces."""
     boxes, marks = (part.numpy() for part in faces(*rows))
-    return data.Labelled("a", np.zeros((size, size, 3), np.uint8), boxes, marks, np.ones(len(rows), np.float32))
+    return Labelled("a", np.zeros((size, size, 3), np.uint8), boxes, marks, np.ones(len(rows), np.float32))
 
 
 def test_a_mirrored_face_keeps_its_right_eye_on_the_pictures_left() -> None:
@@ -119,7 +142,7 @@ def test_a_face_below_another_picture_goes_or_is_unknown_where_it_still_shows() 
 
 def test_a_swapped_face_stands_where_the_other_stood() -> None:
     scene, face = picture((160, 150, 80)), picture((40, 40, 40), size=80)
-    scene.target[:] = data.MASKED_TARGET
+    scene.target[:] = MASKED_TARGET
     face.pixels[:] = 200
     swapped = scenes._swapped(scene, face, np.random.default_rng(0))
     np.testing.assert_allclose(swapped.boxes, scene.boxes)
@@ -131,7 +154,7 @@ def test_a_swapped_face_stands_where_the_other_stood() -> None:
 
 def test_a_head_is_cut_with_its_surroundings_and_its_neighbour_is_unknown() -> None:
     crowd = picture((100, 100, 40), (145, 100, 40), (300, 300, 30), (20, 200, 12))
-    crowd.target[1] = data.MASKED_TARGET
+    crowd.target[1] = MASKED_TARGET
     first, lone = scenes.heads([crowd])
     assert first.pixels.shape == (96, 96, 3), "28 pixels on every side; the small and the masked one are no heads"
     np.testing.assert_allclose(first.boxes, [[28, 28, 68, 68], [73, 28, 113, 68]])
@@ -143,24 +166,138 @@ def test_a_head_is_cut_with_its_surroundings_and_its_neighbour_is_unknown() -> N
 def test_a_turned_view_brings_the_point_to_its_place_at_its_scale() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        matrix = scenes._turned([30, 50], np.array([200, 100], np.float32), 2.0, rng)
+        matrix = scenes._bringing([30, 50], np.array([200, 100], np.float32), scenes._turn(2.0, rng))
         np.testing.assert_allclose(matrix @ [30, 50, 1], [200, 100], atol=SUBPIXEL)
         assert np.linalg.det(matrix[:, :2]) == pytest.approx(4.0, rel=1e-4)
 
 
-def test_samples_depend_on_the_seed_and_their_number_and_stay_on_the_canvas() -> None:
+def test_faces_follow_their_pictures_into_a_view() -> None:
+    """The square that is a face shows where its box says, whatever part of its picture is seen at whatever scale."""
+    bright = picture((150, 150, 100), (40, 250, 30))
+    for x1, y1, x2, y2 in bright.boxes.astype(int):
+        bright.pixels[y1:y2, x1:x2] = 255
+    rng = np.random.default_rng(0)
+    for turn in range(20):
+        seen = scenes._covered(scenes._mirrored(bright), rng)
+        if turn % 2:
+            dark = scenes._covered(picture(), rng)
+            seen = scenes._viewed(dark, bright, rng, plain=True)
+        lit = seen.pixels[..., 0] > 127
+        shown = np.zeros_like(lit)
+        for x1, y1, x2, y2 in seen.boxes.round().astype(int):
+            shown[y1:y2, x1:x2] = True
+        assert (lit != shown).sum() <= 4 * 320 * len(seen.boxes) / 10, "the edges are soft"
+
+
+def made_scenes() -> scenes.Scenes:
     head = picture((60, 60, 40), size=120)
     head.pixels[:] = 200
-    made = scenes.Scenes([picture((100, 100, 60), (250, 200, 40))], [head], [head], seed=0)
-    late = scenes.Scenes([picture((100, 100, 60), (250, 200, 40))], [head], [head], seed=0, start=3)
-    samples = [sample for sample, _ in zip(made, range(24), strict=False)]
-    torch.testing.assert_close(samples[3], next(iter(late)), rtol=0, atol=0, equal_nan=True)
-    boxes = torch.cat([boxes for _, boxes, _, _ in samples])
+    return scenes.Scenes([picture((100, 100, 60), (250, 200, 40))], [head], [head], seed=0)
+
+
+def test_scenes_stay_on_the_canvas_and_some_are_crowds() -> None:
+    made = made_scenes()
+    samples = [made[number] for number in range(24)]
+    boxes = np.concatenate([boxes for _, boxes, _, _ in samples])
     assert boxes.min() >= 0
     assert boxes.max() <= scenes.CANVAS
-    counts = [int((~target.isnan()).sum()) for *_, target in samples]
+    counts = [int((~np.isnan(target)).sum()) for *_, target in samples]
     assert max(counts) > 4, "some scene is a crowd"
     assert min(counts) < 3, "some is not"
+
+
+@pytest.mark.parametrize("room", [True, False])
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 warns of a loader's fork
+def test_any_number_of_workers_gives_the_same_batches_from_any_scene_on(
+    room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenes, "_shares", lambda _: room)
+    first = scenes.batches(made_scenes(), 3, 0, workers=0)
+    whole = [batch for batch, _ in zip(first, range(4), strict=False)]
+    shared = scenes.batches(made_scenes(), 3, 6, workers=2)
+    for ours, theirs in zip(whole[2:], shared, strict=False):
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+    pixels, boxes, _, target = whole[0]
+    assert pixels.shape == (3, 320, 320, 3)
+    assert boxes.shape[:2] == target.shape
+    shared.close()
+
+
+def items() -> list[store.Item]:
+    """Two pictures to train on, one of them twice, a portrait, a crop, and one to be measured on."""
+    smooth = np.ascontiguousarray(np.mgrid[0:200, 0:320].transpose(1, 2, 0)[..., [0, 1, 1]] // 2).astype(np.uint8)
+    boxes, marks = (part.numpy() for part in faces((60, 60, 40), (150, 90, 30)))
+    target = np.array([1.0, MASKED_TARGET], np.float32)
+    seen = Labelled("photo é.jpg", smooth, boxes, marks, target)
+    head = Labelled("head", smooth[:184, :184], boxes[:1], marks[:1], target[:1])
+    half = jpeg(smooth[::2, ::2].copy())
+    kinds = [store.Item("picture", seen, jpeg(smooth), 2), store.Item("picture", seen, half)]
+    return [*kinds, store.Item("portrait", head, jpeg(head.pixels)), crop(head), store.Item("validation", seen, half)]
+
+
+def test_what_is_packed_is_read_in_however_many_parts(tmp_path: Path) -> None:
+    paths = store.write(tmp_path, items(), 12_000)
+    assert len(paths) > 1
+    assert all(path.stat().st_size <= 12_000 for path in paths)
+    packed = store.Packed.read(tmp_path)
+    assert [len(part) for part in (packed.pictures, packed.portraits, packed.crops, packed.validation)] == [3, 1, 1, 1]
+    wanted, read = items()[0].labelled, packed.pictures[2]
+    assert read.name == wanted.name
+    assert read.pixels.shape == wanted.pixels.shape, "a file that is smaller is stretched"
+    assert np.abs(read.pixels.astype(int) - wanted.pixels).max() < 8
+    for name in ("boxes", "marks", "target"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(wanted, name))
+    small = packed.crops[0]
+    assert small.pixels.shape == (128, 128, 3)
+    np.testing.assert_allclose(small.boxes[0], wanted.boxes[0] * 128 / 184, atol=SUBPIXEL)
+    assert np.abs(decoded(items()[3].file).astype(int) - small.pixels).max() == 0
+    paths[0].unlink()
+    with pytest.raises(ValueError, match="pack_detector"):
+        store.Packed.read(tmp_path)
+
+
+def test_training_by_the_clock_writes_what_it_reports_and_goes_on(tmp_path: Path) -> None:
+    store.write(tmp_path / "packed", items(), 1_000_000)
+    common = ["--packed", str(tmp_path / "packed"), "--out", str(tmp_path / "run"), "--batch", "2", "--workers", "0"]
+    first = CliRunner().invoke(train_detector, [*common, "--minutes", "0.03"], catch_exceptions=False)
+    last = first.output.splitlines()[-1]
+    steps = int(last.split()[1])
+    assert steps > 0
+    assert "AP (recall) from 16 px: bare" in last
+    weights = torch.load(tmp_path / "run" / f"detector_{steps}.pt", weights_only=True)
+    torch.testing.assert_close(torch.load(tmp_path / "run" / "detector.pt", weights_only=True), weights)
+    again = CliRunner().invoke(train_detector, [*common, "--minutes", "0"], catch_exceptions=False)
+    assert again.output.startswith(f"step {steps} ")
+
+
+def test_training_finds_faces_as_the_shipped_detector_does() -> None:
+    from dfx.settings import Settings
+    from dfx.torch.eval_detector import Ours
+
+    torch.manual_seed(0)
+    net = RetinaFace().eval()
+    for head in net.heads:
+        torch.nn.init.normal_(head.weight, std=0.2)
+        torch.nn.init.zeros_(head.bias)
+    ours = Ours(Settings().detector)
+    ours._session = Alone(net)
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 150, 3), dtype=np.uint8)
+    found, wanted = find(net, pixels, 0.5), ours.find(pixels, 0.5)
+    assert len(found) == len(wanted) > 3
+    assert overlaps(found.boxes, wanted.boxes).max(axis=1).min() > 0.99
+
+
+class Alone:
+    """A network in place of a session."""
+
+    def __init__(self, net: RetinaFace) -> None:
+        self._net = Probabilities(net)
+
+    def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            parts = self._net(torch.from_numpy(feed["images"]))
+        return {name: part.numpy() for name, part in zip(DetectorContract.outputs, parts, strict=True)}
 
 
 def test_no_picture_is_on_both_sides() -> None:
@@ -169,6 +306,19 @@ def test_no_picture_is_on_both_sides() -> None:
     shares = [sum(side == wanted for side in sides.values()) / 3000 for wanted in ("test", "validation", "train")]
     assert shares == pytest.approx([1 / 3, 1 / 15, 0.6], abs=0.03)
     assert sides == {name: data.split_of(name) for name in reversed(names)}
+
+
+@pytest.mark.shared
+def test_the_validation_photographs_are_packed_pixel_for_pixel(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "detection"
+    store.write(tmp_path, list(validation(folder)), 58 * 2**20)
+    wanted = list(data.photographs(folder, "validation"))
+    for read, original in zip(store.Packed.read(tmp_path).validation, wanted, strict=True):
+        name, pixels, boxes, classes, _ = photograph(read)
+        assert name == original[0]
+        np.testing.assert_array_equal(pixels, original[1])
+        np.testing.assert_array_equal(boxes, original[2])
+        assert [kind == "face" for kind in classes] == [kind == "face" for kind in original[3]]
 
 
 @pytest.mark.shared

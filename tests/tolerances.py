@@ -42,7 +42,10 @@ SHORTER_SCORE = 0.1
 """Probability: fewer pictures of the same face, down to one."""
 
 DALI_COLOURS = 3.0
-"""Grey levels, mean: DALI takes the nearest chroma sample where FFmpeg interpolates, and rounds otherwise."""
+"""Grey levels, mean: DALI rounds chroma to whole levels once it is interpolated."""
+
+DALI_BRIGHTNESS = 0.4
+"""Grey levels, of a channel's mean: roundings, and an offset that is right for a range between the two."""
 
 CHROMA_EDGES = 64
 """Grey levels, of all but a thousandth of the samples: the same, at the edges of strong colours."""

@@ -39,7 +39,6 @@ constexpr unsigned kNoTiming = 2;                                // CUevent_flag
     CALL(cuStreamCreate, (StreamHandle*, unsigned))                                             \
     CALL(cuStreamSynchronize, (StreamHandle))                                                   \
     CALL(cuStreamWaitEvent, (StreamHandle, Event, unsigned))                                    \
-    CALL(cuStreamDestroy_v2, (StreamHandle))                                                    \
     CALL(cuEventCreate, (Event*, unsigned))                                                     \
     CALL(cuEventRecord, (Event, StreamHandle))                                                  \
     CALL(cuEventDestroy_v2, (Event))                                                            \
@@ -221,21 +220,29 @@ void* Gpu::function(const std::string& name) {
     return function;
 }
 
-Stream::Stream(int ordinal) : gpu_(Gpu::get(ordinal)) {
-    gpu_.retain();
-    const Current current(gpu_.context_);
-    DFX_CALL(cuStreamCreate, &stream_, kNonBlocking);
+void* Gpu::borrow_stream() {
+    retain();
+    const Current current(context_);
+    const std::lock_guard<std::mutex> lock(guard_);
+    void* stream = nullptr;
+    if (idle_streams_.empty()) {
+        DFX_CALL(cuStreamCreate, &stream, kNonBlocking);
+        idle_streams_.reserve(idle_streams_.capacity() + 1);  // so that giving it back cannot fail
+    } else {
+        stream = idle_streams_.back();
+        idle_streams_.pop_back();
+    }
+    return stream;
 }
 
-// Work that is still queued ends first: the driver sees to that.
-Stream::~Stream() {
-    try {
-        const Current current(gpu_.context_);
-        driver().cuStreamDestroy_v2(stream_);
-    } catch (const DeviceFailure&) {
-        // The driver ended before the interpreter did.
-    }
+void Gpu::give_back(void* stream) noexcept {
+    const std::lock_guard<std::mutex> lock(guard_);
+    idle_streams_.push_back(stream);
 }
+
+Stream::Stream(int ordinal) : gpu_(Gpu::get(ordinal)), stream_(gpu_.borrow_stream()) {}
+
+Stream::~Stream() { gpu_.give_back(stream_); }
 
 void Stream::synchronize() const {
     const Current current(gpu_.context_);

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace dfx {
 
@@ -44,16 +45,20 @@ private:
     void retain();
     void keep_freed_memory() const;
     void* function(const std::string& name);
+    void* borrow_stream();
+    void give_back(void* stream) noexcept;
 
     int ordinal_, device_ = 0;
     bool pools_ = false;
     void *context_ = nullptr, *module_ = nullptr;
     std::map<std::string, void*> functions_;
+    std::vector<void*> idle_streams_;
     std::mutex guard_;
 };
 
 // One queue of work on one GPU. Any thread may use it: each call makes the GPU's context current, and puts back what
-// was.
+// was. Its CUstream is lent, and lent again later: other libraries put work on it and give memory back on it whenever
+// their objects go, and ONNX Runtime and DALI end the process where it is destroyed by then.
 class Stream {
 public:
     explicit Stream(int ordinal);
@@ -77,7 +82,7 @@ public:
 
 private:
     Gpu& gpu_;
-    void* stream_ = nullptr;
+    void* stream_;
 };
 
 }  // namespace dfx

@@ -69,7 +69,8 @@ CropAxis axis_of(const float* row, i32 samples, i32 size) {
 
 CropPicture crop_of(const Stored& stored, const float* matrix, i32 size) {
     const View view = view_of(stored);
-    return {view, axis_of(matrix, view.width, size), axis_of(matrix + 3, view.height, size)};
+    return {view, axis_of(matrix, view.width, size), axis_of(matrix + 3, view.height, size),
+            {stored.offset[0], stored.offset[1], stored.offset[2]}};
 }
 
 }  // namespace
@@ -100,7 +101,8 @@ Taps RgbPlan::taps(i64 offset, i32 outputs, i32 count, Address memory) const {
 
 LetterboxPicture RgbPlan::picture(const Stored& stored, Address memory) const {
     return {view_of(stored), taps(across_, inner_.width, across_count_, memory),
-            taps(down_, inner_.height, down_count_, memory), inner_.width, inner_.height};
+            taps(down_, inner_.height, down_count_, memory), inner_.width, inner_.height,
+            {stored.offset[0], stored.offset[1], stored.offset[2]}};
 }
 
 void letterbox_rgb(const std::vector<Stored>& pictures, const std::vector<const RgbPlan*>& plans,

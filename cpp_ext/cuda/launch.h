@@ -22,6 +22,7 @@ struct Stored {
     i32 width, height;
     i64 stride;  // bytes from row to row
     i32 rotation;
+    i32 offset[kChannels];  // added to filtered red, green and blue
 };
 
 // What pixels of the output are.

@@ -29,11 +29,13 @@ struct Tally {
     u8 count;
 };
 
-// `inner` is the size of the scaled picture at the top left of the canvas, the rest of which is black.
+// `inner` is the size of the scaled picture at the top left of the canvas, the rest of which is black; `offset` is added to
+// filtered red, green and blue.
 struct LetterboxPicture {
     View view;
     Taps across, down;
     i32 inner_width, inner_height;
+    i32 offset[kChannels];
 };
 
 // One axis of a crop. Samples are blocks of `block` pixels where boxes would be longer than 3; `first` is where the
@@ -46,10 +48,11 @@ struct CropAxis {
 struct CropPicture {
     View view;
     CropAxis x, y;
+    i32 offset[kChannels];
 };
 
 // Launches carry their pictures as parameters, of which a kernel takes 4096 bytes.
-constexpr i32 kLetterboxBatch = 44, kCropBatch = 25;
+constexpr i32 kLetterboxBatch = 39, kCropBatch = 23;
 
 struct LetterboxLaunch {
     LetterboxPicture pictures[kLetterboxBatch];
@@ -64,8 +67,8 @@ struct CropLaunch {
 };
 
 // The host's compiler and NVRTC must lay them out alike.
-static_assert(sizeof(LetterboxPicture) == 88 && sizeof(LetterboxLaunch) == 44 * 88 + 24, "another layout");
-static_assert(sizeof(CropPicture) == 160 && sizeof(CropLaunch) == 25 * 160 + 16, "another layout");
+static_assert(sizeof(LetterboxPicture) == 104 && sizeof(LetterboxLaunch) == 39 * 104 + 24, "another layout");
+static_assert(sizeof(CropPicture) == 176 && sizeof(CropLaunch) == 23 * 176 + 16, "another layout");
 
 inline namespace DFX_LEVEL {
 
@@ -113,7 +116,8 @@ DFX_HD void blend(const LetterboxPicture& picture, i32 column, i32 row, i32* lev
         for (i32 channel = 0; channel < kChannels; ++channel)
             sums[channel] += wx[x] * round_shift(down[channel], kWeightBits - kFraction);
     }
-    for (i32 channel = 0; channel < kChannels; ++channel) levels[channel] = round_shift(sums[channel], kWeightBits);
+    for (i32 channel = 0; channel < kChannels; ++channel)
+        levels[channel] = round_shift(sums[channel], kWeightBits) + picture.offset[channel];
 }
 
 template <class P> DFX_HD void letterbox_thread(const LetterboxLaunch& launch, const Thread& at) {
@@ -181,6 +185,7 @@ template <class P> DFX_HD void crop_thread(const CropLaunch& launch, const Threa
         average<PixelsUnder>(picture, at, levels);
     else
         average<BlocksUnder>(picture, at, levels);
+    for (i32 channel = 0; channel < kChannels; ++channel) levels[channel] += picture.offset[channel];
     store(levels, static_cast<P*>(launch.out), launch.size, launch.size, at);
 }
 

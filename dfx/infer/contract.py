@@ -55,7 +55,7 @@ class DetectorContract:
 
     @property
     def shapes(self) -> Shapes:
-        """What a GPU is fed: PICTURES canvases, square, so that upright and wide videos have one shape."""
+        """What an engine or a CUDA graph is made for: PICTURES canvases, square, for upright and wide videos."""
         return {"images": (PICTURES, 3, self.long_side, self.long_side)}
 
     @classmethod

@@ -42,7 +42,7 @@ def open_session(
     names = contract.inputs, contract.outputs
     if lane is None:
         return OnnxSession(path, inputs=names[0], outputs=names[1])
-    graphs = os.environ.get(GRAPHS) == "1"
+    graphs = _as_graphs()
     if engines is None:
         session = CudaSession(path, (CUDA, cuda_options(lane, graphs=graphs)), lane, names)
     else:
@@ -53,6 +53,15 @@ def open_session(
     if not graphs:
         return session
     return GraphSession(session, contract.read(session.metadata, str(path)).shapes)
+
+
+def has_fixed_shapes(engines: Path | None) -> bool:
+    """Whether the sessions that `open_session` gives on a GPU take the contract's shapes alone."""
+    return engines is not None or _as_graphs()
+
+
+def _as_graphs() -> bool:
+    return os.environ.get(GRAPHS) == "1"
 
 
 class CudaSession(OnnxSession):

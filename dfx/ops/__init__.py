@@ -233,7 +233,7 @@ def _planes(frames: Sequence[Planes | Surface]) -> list[Planes]:
     return [frame for frame in frames if isinstance(frame, Planes)]
 
 
-def _plain(frames: Sequence[Planes | Surface]) -> list[Planes | Pixels]:
+def _plain(frames: Sequence[Planes | Surface]) -> list[Planes | Pixels | NDArray[np.float64]]:
     """What the reference takes, checked."""
     for planes in _planes(frames):
         _frame(planes)

@@ -14,6 +14,7 @@ from dfx.settings import HOST
 from dfx.values import Float, Surface
 
 LARGEST_SIDE = 16384
+FRACTION = 128  # of a level: the extension's filtered samples
 
 
 def kernels() -> ModuleType:
@@ -53,7 +54,7 @@ def check_matrices(matrices: ArrayLike, frames: int) -> Float:
     return maps
 
 
-def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[tuple[int, int, int, int, int]]:
+def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[tuple[int, ...]]:
     """What the extension takes of each; raises InputError where one lies elsewhere, or is nowhere, or too large."""
     for surface in surfaces:
         if surface.device != device:
@@ -67,7 +68,10 @@ def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[tuple[int, 
                 f"a surface of {surface.stored_width}x{surface.stored_height} pixels at {surface.pointer:#x}; each "
                 f"side must be from 1 to {LARGEST_SIDE}, at an address that is not 0"
             )
-    return [(s.pointer, s.stored_width, s.stored_height, s.stride, s.rotation) for s in surfaces]
+    return [
+        (s.pointer, s.stored_width, s.stored_height, s.stride, s.rotation, *(round(FRACTION * x) for x in s.offset))
+        for s in surfaces
+    ]
 
 
 def count_anchors(height: int, width: int, strides: Sequence[int], min_sizes: Sequence[Sequence[float]]) -> int:

@@ -29,16 +29,17 @@ BLOCK_SAMPLES = 16
 LARGEST_DELTA = 4.2
 
 
-def upright(surface: Surface) -> Pixels:
-    """A surface of the host as an array, turned: uint8 [H, W, 3]. A view of its memory."""
+def upright(surface: Surface) -> Pixels | Double:
+    """A surface of the host as an array, turned: uint8 [H, W, 3], a view of its memory; float64 where it is offset."""
     shape = surface.stored_height, surface.stored_width, 3
     size = surface.stride * (surface.stored_height - 1) + 3 * surface.stored_width
     memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(surface.pointer))
     picture = np.lib.stride_tricks.as_strided(memory, shape, (surface.stride, 3, 1))
-    return np.rot90(picture, -surface.rotation // 90)
+    turned = np.rot90(picture, -surface.rotation // 90)
+    return turned + np.array(surface.offset) if any(surface.offset) else turned
 
 
-def letterbox(picture: Planes | Pixels, height: int, width: int) -> Pixels:
+def letterbox(picture: Planes | Pixels | Double, height: int, width: int) -> Pixels:
     """One picture, planes or RGB [H, W, 3]: uint8 [3, height, width]."""
     planes = _channels(picture)
     high, wide = planes[0].shape
@@ -55,18 +56,18 @@ def letterbox(picture: Planes | Pixels, height: int, width: int) -> Pixels:
     return canvas
 
 
-def _channels(picture: Planes | Pixels) -> list[Double]:
+def _channels(picture: Planes | Pixels | Double) -> list[Double]:
     """The planes, or red, green and blue, on the scale of 8-bit video."""
     if isinstance(picture, Planes):
         return [_levels(plane, picture.depth) for plane in (picture.y, picture.u, picture.v)]
     return list(np.moveaxis(picture, 2, 0).astype(np.float64))
 
 
-def _bytes(picture: Planes | Pixels, channels: Double) -> Pixels:
+def _bytes(picture: Planes | Pixels | Double, channels: Double) -> Pixels:
     """Filtered channels [3, H, W] of a picture to RGB."""
     if isinstance(picture, Planes):
         return _to_rgb(channels, picture.depth, picture.full_range)
-    return np.asarray(channels + 0.5).astype(np.uint8)
+    return np.asarray(np.clip(channels, 0, 255) + 0.5).astype(np.uint8)
 
 
 def _resampling(size: int, outputs: int, step: float) -> Double:
@@ -83,7 +84,7 @@ def _linear(position: Double, sample: NDArray[np.int64]) -> Double:
     return np.asarray(np.clip(1 - np.abs(position - sample), 0, 1), np.float64)
 
 
-def crop(picture: Planes | Pixels, matrix: Float, size: int) -> Pixels:
+def crop(picture: Planes | Pixels | Double, matrix: Float, size: int) -> Pixels:
     """One square of a picture, planes or RGB [H, W, 3]: uint8 [3, size, size]."""
     planes, channels = _channels(picture), []
     for plane in planes:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dfx.torch.clipnet import CROP_SIZE
+from dfx.torch.clipnet import TIGHT, Cut
 
 BLOCK = 8  # pixels, of the transform of JPEG, and of much video
 LUMA = """16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56  14 17 22 29 51 87 80 62
@@ -64,23 +64,25 @@ def wide(values: Tensor) -> Tensor:
     return values[:, None, None, None]
 
 
-def augment(pictures: Tensor, dice: Dice) -> Tensor:
-    """Changes pictures float [N, 3, S', S'] of 0 to 255 at random -> uint8 [N, 3, CROP_SIZE, CROP_SIZE].
+def augment(pictures: Tensor, dice: Dice, cut: Cut = TIGHT) -> Tensor:
+    """Changes pictures float [N, 3, S', S'] of 0 to 255 at random -> uint8 [N, 3, S, S], S of the cut.
 
     dice: with copies = 2, both halves of the pictures get the same. A video is compressed before it is cut out and
     scaled, so that the codec's blocks lie askew of the crop; now and then it is compressed again.
     """
-    x = placed(recompressed(pictures, dice, 0.35), dice)
+    x = placed(recompressed(pictures, dice, 0.35), dice, cut)
     x = grained(softened(relit(x, dice), dice), dice)
     return recompressed(x, dice, 0.45).round().clamp(0, 255).to(torch.uint8)
 
 
-def placed(x: Tensor, dice: Dice) -> Tensor:
-    """Mirrored, turned, zoomed, stretched and shifted a little, as a detector's landmarks would have it."""
+def placed(x: Tensor, dice: Dice, cut: Cut = TIGHT) -> Tensor:
+    """Mirrored, turned, zoomed, stretched and shifted a little, as a detector's landmarks would have it, at the size
+    of the cut."""
     zoom, stretch = dice.uniform(0.78, 1.02), dice.normal(0.03).exp()
     flip = torch.where(dice.chance(0.5), -1.0, 1.0)
-    theta = affine(dice.normal(math.radians(5)), zoom * stretch * flip, zoom / stretch, dice.normal(0.045, 2))
-    grid = functional.affine_grid(theta, [len(x), 3, CROP_SIZE, CROP_SIZE], align_corners=False)
+    shift = dice.normal(0.045, 2) / cut.around
+    theta = affine(dice.normal(math.radians(5)), zoom * stretch * flip, zoom / stretch, shift)
+    grid = functional.affine_grid(theta, [len(x), 3, cut.size, cut.size], align_corners=False)
     return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 

@@ -16,16 +16,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dfx.aggregate import aggregate
-from dfx.infer import Calibration
+from dfx.infer import Calibration, ClassifierContract
 from dfx.pipeline import Pipeline
-from dfx.settings import Settings
-from dfx.torch.clipnet import Backbone, FrameNet
+from dfx.plan import plan
+from dfx.probe import probe
+from dfx.torch.clipnet import TIGHT, Backbone, Cut, FrameNet
 from dfx.track import join
-from dfx.values import ClipScore
+from dfx.values import ClipScore, Pixels, Track
 
 WINDOWS = 4  # clips of a video and person; twice what prediction takes, since the videos are few
 FAMILIES = {"DeepFaceLive": "DeepFaceLive", "DFDC": "DFDC", "FF++": "FF++ and like", "AniPortrait": "AniPortrait"}
 REST = "others"
+FOLDS = (*FAMILIES.values(), REST)
 UNBOUNDED = (1e-9, 1 - 1e-9)  # range of probabilities, where a video's logit is wanted and no bound on what it costs
 
 
@@ -85,9 +87,8 @@ def read_labels(folder: Path) -> list[Labelled]:
     made: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         made[row["identity_group"]].update([_family(row["generator"])] if row["label"] == "FAKE" else [])
-    turns = [*FAMILIES.values(), REST]
     untouched = sorted(group for group, families in made.items() if not families)
-    folds = {group: turns[i % len(turns)] for i, group in enumerate(untouched)}
+    folds = {group: FOLDS[i % len(FOLDS)] for i, group in enumerate(untouched)}
     folds |= {group: families.most_common(1)[0][0] for group, families in made.items() if families}
     return [
         Labelled(
@@ -120,15 +121,23 @@ def _family(generator: str) -> str:
     return next((family for key, family in FAMILIES.items() if key in generator), REST)
 
 
-def cut(folder: Path, videos: Iterable[Labelled], cache: Path) -> dict[str, VideoClips]:
+def clips_of(pipeline: Pipeline, path: Path, way: Cut, windows: int) -> list[tuple[Track, Pixels]]:
+    """The face clips of a video, uint8 [T, 3, S, S], in so many windows at most, cut in one way."""
+    chosen = plan(probe(path), windows=windows, count=way.length, stride=way.stride)
+    template = np.asarray(way.template, np.float32)
+    contract = ClassifierContract("", "", way.length, way.stride, way.size, template, Calibration())
+    return pipeline.clips(path, chosen, contract)
+
+
+def cut(folder: Path, videos: Iterable[Labelled], cache: Path, way: Cut = TIGHT) -> dict[str, VideoClips]:
     """The clips of every video that shows a face, by file name; cut once, then read from `cache`."""
     cache.mkdir(parents=True, exist_ok=True)
-    pipeline = Pipeline(Settings(windows=WINDOWS))
+    pipeline = Pipeline()
     found = {}
     for video in tqdm(list(videos), "cutting clips"):
         stored = cache / f"{video.filename}.npz"
         if not stored.exists():
-            _store(pipeline, folder / video.filename, stored)
+            _store(clips_of(pipeline, folder / video.filename, way, WINDOWS), stored)
         with np.load(stored) as arrays:
             clips = VideoClips(**arrays)
         if len(clips):
@@ -136,8 +145,7 @@ def cut(folder: Path, videos: Iterable[Labelled], cache: Path) -> dict[str, Vide
     return found
 
 
-def _store(pipeline: Pipeline, path: Path, stored: Path) -> None:
-    pairs = list(pipeline.clips(path))
+def _store(pairs: Sequence[tuple[Track, Pixels]], stored: Path) -> None:
     tracks = [track for track, _ in pairs]
     np.savez(
         stored,
@@ -156,15 +164,19 @@ class Sample:
     features: Tensor
 
 
-def samples(folder: Path, weights: Path, out: Path, *, mirrored: bool = False) -> list[Sample]:
+def samples(folder: Path, weights: Path, out: Path, *, fold: str | None = None, mirrored: bool = False) -> list[Sample]:
     """The labelled videos under `folder` that show a face, seen by the FrameNet in `weights`; clips and features are
-    cached under `out`. mirrored: the features are of the crops' mirror images."""
-    videos = read_labels(folder)
-    clips = cut(folder, videos, out / "clips")
+    cached under `out`.
+
+    fold: the only one that is looked at; mirrored: the features are of the crops' mirror images.
+    """
+    videos = [video for video in read_labels(folder) if fold in (None, video.fold)]
+    net = FrameNet.load(weights)
+    clips = cut(folder, videos, out / f"clips-{net.cut.size}", net.cut)
     kind = "mirrored-features" if mirrored else "features"
-    cache = out / f"{kind}-{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}.pt"
+    seen = hashlib.sha256(weights.read_bytes() + (fold or "").encode())
+    cache = out / f"{kind}-{seen.hexdigest()[:12]}.pt"
     if not cache.exists():
-        net = FrameNet.load(weights)
         names = tqdm(clips, "computing features")
         step = -1 if mirrored else 1
         pixels = ((name, clips[name].pixels[..., ::step]) for name in names)

@@ -21,19 +21,49 @@ Stage = tuple[int, int, int, int, int]  # side of the kernel, stride, expansion,
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """How clips are cut for a network.
+
+    size: pixels; around: the crop's side in sides of a tight one, which ends at forehead and chin; length: frames;
+    stride: frames of the video from one to the next.
+    """
+
+    size: int
+    around: float
+    length: int
+    stride: int
+
+    @property
+    def template(self) -> tuple[tuple[float, float], ...]:
+        """Where the five landmarks lie: CROP_TEMPLATE, shrunk about the middle; in units of the crop's side."""
+        return tuple((self._placed(x), self._placed(y)) for x, y in CROP_TEMPLATE)
+
+    def _placed(self, at: float) -> float:
+        return round(0.5 + (at - 0.5) / self.around, 6)
+
+
+TIGHT = Cut(CROP_SIZE, 1.0, CLIP_LENGTH, CLIP_STRIDE)
+WIDE = Cut(224, 1.4, 2, 8)
+"""With the hair, the ears and what is below the chin, where a swapped face ends; the face is as large as in a tight
+crop, so a picture costs twice as much, and a clip has half as many."""
+
+
+@dataclass(frozen=True, slots=True)
 class Design:
-    """How deep a backbone is: the first stages of a network whose ImageNet weights are public.
+    """How deep a backbone is: the first stages of a network whose ImageNet weights are public; and what it is shown.
 
     The stages from the stride of 32 on know objects, not the fine traces of a manipulation, and cost half as much
     again.
     """
 
     stages: tuple[Stage, ...]
+    cut: Cut = TIGHT
 
 
 LITE0 = Design(((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)))
 LITE1 = Design(((3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 40, 3), (3, 2, 6, 80, 4), (5, 1, 6, 112, 4)))
-DESIGNS = {"lite0": LITE0, "lite1": LITE1}
+LITE1_WIDE = Design(LITE1.stages, WIDE)
+DESIGNS = {"lite0": LITE0, "lite1": LITE1, "lite1-wide": LITE1_WIDE}
 """EfficientNet-Lite0 up to 80 channels, and Lite1 up to 112, which takes twice the time; both end at a stride of 16."""
 STEM = 32  # channels
 NORM_EPSILON = 1e-3  # of EfficientNet-Lite's batch normalisation
@@ -76,6 +106,8 @@ class Backbone(nn.Module):
         self.stem = nn.Conv2d(3, STEM, 3, 2, 1)
         self.blocks = nn.Sequential(*blocks)
         self.last = nn.Conv2d(inputs, self.features, 1)
+        if design.cut != TIGHT:  # the weights of a tight one have no such entry, and tell their design by that
+            self.register_buffer("around", torch.tensor(design.cut.around))
         nn.init.normal_(self.last.weight, std=0.02)  # the maps before it have a spread of about 7; ReLU6 wants less
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,23 +130,28 @@ class Backbone(nn.Module):
 
 
 def design_of(state: Mapping[str, Tensor]) -> Design:
-    """The design of a network with a backbone, told by its number of blocks.
+    """The design of a network with a backbone, told by its number of blocks and by what it says of its crops.
 
     Raises:
         ValueError: no design has as many.
     """
     blocks = len({name.split(".")[2] for name in state if name.startswith("backbone.blocks.")})
+    tight = "backbone.around" not in state
     for design in DESIGNS.values():
-        if blocks == sum(count for *_, count in design.stages):
+        if blocks == sum(count for *_, count in design.stages) and tight == (design.cut == TIGHT):
             return design
     raise ValueError(f"no design of the backbone has {blocks} blocks")
 
 
 class FrameNet(nn.Module):
-    """A backbone and one linear layer: what is trained on single frames, and the single-frame baseline."""
+    """A backbone and one linear layer: what is trained on single frames, and the single-frame baseline.
+
+    cut: how the crops are cut.
+    """
 
     def __init__(self, design: Design = LITE0) -> None:
         super().__init__()
+        self.cut = design.cut
         self.backbone = Backbone(design)
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(Backbone.features, 1)
@@ -156,10 +193,14 @@ class TemporalHead(nn.Module):
 
 
 class ClipNet(nn.Module):
-    """Clips uint8 [N, T, 3, S, S] -> logits float [N], positive for fake: the network that ships."""
+    """Clips uint8 [N, T, 3, S, S] -> logits float [N], positive for fake: the network that ships.
+
+    cut: how its clips are cut.
+    """
 
     def __init__(self, design: Design = LITE0) -> None:
         super().__init__()
+        self.cut = design.cut
         self.backbone = Backbone(design)
         self.head = TemporalHead()
 

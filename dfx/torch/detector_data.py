@@ -6,40 +6,21 @@ import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dfx.torch.boxes import floats, overlaps
 from dfx.torch.dfdc_crops import Crops
-from dfx.torch.teachers import Teacher, floats, overlaps
-from dfx.values import Faces
+from dfx.torch.labelled import MASKED_TARGET, Labelled, Picture, decoded, stretched
+from dfx.torch.teachers import Teacher
+from dfx.values import Faces, Float
 
-Picture = NDArray[np.uint8]
-cv2.setNumThreads(0)  # its pool of threads would not survive the fork of a loader
-Float = NDArray[np.float32]
 CROP_SIDE = 184  # pixels of the DFDC's crops, among the other pictures
 LONG_SIDE = 640  # pixels of a picture's longer side, as in evaluation and inference
-MASKED_TARGET = 0.6  # a masked face is to score less than a bare one: dfx looks for faces that it can judge
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
-    """A picture RGB uint8 [H, W, 3], and its faces: boxes [K, 4] xyxy, landmarks [K, 5, 2] (NaN where unknown).
-
-    target: float32 [K], the score each is to get; NaN where nobody knows whether it is a face (it is left out of the
-    loss).
-    """
-
-    name: str
-    pixels: Picture
-    boxes: Float
-    marks: Float
-    target: Float
 
 
 def split_of(name: str) -> str:
@@ -52,7 +33,7 @@ def split_of(name: str) -> str:
 
 def read(path: Path) -> Picture:
     """A picture file, RGB."""
-    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), np.uint8)
+    return decoded(path.read_bytes())
 
 
 def photographs(folder: Path, split: str) -> Iterator[tuple[str, Picture, Float, list[str], Float]]:
@@ -73,9 +54,7 @@ def photographs(folder: Path, split: str) -> Iterator[tuple[str, Picture, Float,
         boxes = floats([[float(row[key]) for key in "xywh"] for row in rows[name]]) * np.tile(ratio, 2)
         boxes[:, 2:] += boxes[:, :2]
         marks = np.stack([_points(row) for row in rows[name]]) * ratio
-        shrinks = ratio.max() < 1
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        yield name, pixels, boxes, [row["class"] for row in rows[name]], marks
+        yield name, stretched(pixels, *size), boxes, [row["class"] for row in rows[name]], marks
 
 
 def _points(row: dict[str, str]) -> Float:
@@ -101,6 +80,11 @@ def fitted(pixels: Picture) -> Picture:
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
 
 
+def targets(classes: list[str]) -> Float:
+    """The scores that faces of the annotations' classes are to get: float32 [K]."""
+    return floats([1.0 if kind == "face" else MASKED_TARGET for kind in classes])
+
+
 def label(
     name: str, pixels: Picture, teachers: list[Teacher], boxes: Float, classes: list[str], marks: Float
 ) -> Labelled:
@@ -108,7 +92,7 @@ def label(
 
     A face that all teachers see is a face; one that only some see is left out of the loss.
     """
-    target = floats([1.0 if kind == "face" else MASKED_TARGET for kind in classes])
+    target = targets(classes)
     boxes, marks = boxes.reshape(-1, 4), marks.reshape(-1, 5, 2).copy()
     seen = [teacher.detect(pixels, threshold=0.3) for teacher in teachers]
     first = seen[0]

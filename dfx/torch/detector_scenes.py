@@ -3,65 +3,63 @@ weather."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from dfx.ops import similarity
-from dfx.torch.detector_data import Float, Labelled, Picture
-from dfx.torch.teachers import floats
+from dfx.torch.boxes import floats
+from dfx.torch.labelled import Labelled, Picture
+from dfx.values import Float
 
 CANVAS = 320  # pixels of a training sample's side
 SMALLEST = 9.0  # pixels: a smaller face is neither face nor background
 SIZES = (14.0, 230.0)  # pixels of a face in a view, drawn evenly in octaves
 CROWD = (14.0, 80.0)  # the same in a crowd
+AS_THEY_ARE = (0.4, 1.25)  # scales of a photograph that is shown as it is
 FLIPPED = [1, 0, 2, 4, 3]  # the landmarks of a mirrored face
 AROUND = 0.7  # of a face's longer side: the width of what is cut out with it on every side, hair and shoulders
+PLAIN = 0.25  # share of the scenes that show photographs as they are, at about the size that they are judged at
+ABSENT = -1.0  # the target of a row that is no face
+SHRUNK = 0.6  # a warp does not filter: what it would shrink to less is shrunk by area beforehand
+SHARED = Path("/dev/shm")  # of Linux
+AHEAD = 4  # batches that each worker makes ahead
+NICE = 5  # of the workers, beside the process that keeps the device busy
+Sample = tuple[Picture, Float, Float, Float]
 
-BLANK = Labelled(
-    "blank",
-    np.zeros((CANVAS, CANVAS, 3), np.uint8),
-    floats(np.zeros((0, 4))),
-    floats(np.zeros((0, 5, 2))),
-    floats(np.zeros(0)),
-)
 
-
-class Scenes(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
-    """An endless stream of samples: pixels uint8 [3, 320, 320], boxes [K, 4], landmarks [K, 5, 2], targets [K].
+class Scenes(Dataset[Sample]):
+    """Samples without end: pixels uint8 [320, 320, 3], boxes [K, 4], landmarks [K, 5, 2], targets [K].
 
     faces: for the heads of the people in the pictures. heads: to be pasted anywhere, alone or as a crowd.
     """
 
     def __init__(
-        self, pictures: list[Labelled], faces: list[Labelled], heads: list[Labelled], seed: int, start: int = 0
+        self, pictures: Sequence[Labelled], faces: Sequence[Labelled], heads: Sequence[Labelled], seed: int
     ) -> None:
-        self._pictures, self._faces, self._heads, self._seed, self._start = pictures, faces, heads, seed, start
+        self._pictures, self._faces, self._heads, self._seed = pictures, faces, heads, seed
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yields sample after sample; they depend on the seed and their number alone."""
-        number = self._start
-        while True:
-            rng = np.random.default_rng([self._seed, number])
-            scene = self._scene(rng)
-            yield (
-                torch.from_numpy(_weather(scene.pixels, rng)).permute(2, 0, 1),
-                torch.from_numpy(scene.boxes),
-                torch.from_numpy(scene.marks),
-                torch.from_numpy(scene.target),
-            )
-            number += 1
+    def __getitem__(self, number: int) -> Sample:
+        """The sample of that number: it depends on the seed and on nothing else, whoever draws it."""
+        rng = np.random.default_rng([self._seed, number])
+        plain = rng.random() < PLAIN
+        scene = _viewed(_covered(_draw(self._pictures, rng), rng), _draw(self._pictures, rng), rng, plain)
+        if plain:
+            return scene.pixels, scene.boxes, scene.marks, scene.target
+        scene = self._peopled(scene, rng)
+        return _weather(scene.pixels, rng), scene.boxes, scene.marks, scene.target
 
-    def _scene(self, rng: np.random.Generator) -> Labelled:
-        scene = BLANK
-        for place in (_covering, _focused):
-            picture = _draw(self._pictures, rng)
-            scene = _laid(scene, picture, place(picture, rng), np.ones(picture.pixels.shape[:2], np.float32))
+    def _peopled(self, scene: Labelled, rng: np.random.Generator) -> Labelled:
         while rng.random() < 0.4:
             scene = _swapped(scene, _draw(self._faces, rng), rng)
         for _ in range(rng.integers(3, 16) if rng.random() < 0.3 else 0):
@@ -71,7 +69,51 @@ class Scenes(IterableDataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
         return scene
 
 
-def heads(pictures: list[Labelled], smallest: float = 24.0) -> Iterator[Labelled]:
+def batches(scenes: Scenes, size: int, start: int, workers: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Batches without end from a scene's number on, the same whatever the number of worker processes.
+
+    Yields pixels uint8 [size, 320, 320, 3], boxes [size, K, 4], landmarks [size, K, 5, 2], targets [size, K], ABSENT
+    where a scene has fewer faces than another.
+    """
+    numbers = (list(range(first, first + size)) for first in count(start, size))
+    more: dict[str, Any] = {"prefetch_factor": AHEAD} if workers else {}
+    collate = _tensors if _shares(workers * AHEAD * size * CANVAS**2 * 3) else _arrays
+    for pixels, boxes, marks, target in DataLoader(
+        scenes, batch_sampler=numbers, num_workers=workers, collate_fn=collate, worker_init_fn=_give_way, **more
+    ):
+        yield torch.as_tensor(pixels), torch.as_tensor(boxes), torch.as_tensor(marks), torch.as_tensor(target)
+
+
+def _give_way(_: int) -> None:
+    os.nice(NICE)
+
+
+def _shares(bytes_needed: int) -> bool:
+    """Whether the shared memory that a loader's tensors go through has room to spare; many containers have 64 MiB."""
+    return SHARED.is_dir() and shutil.disk_usage(SHARED).free > 2 * bytes_needed
+
+
+def _tensors(samples: list[Sample]) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(array) for array in _arrays(samples))
+
+
+def _arrays(samples: list[Sample]) -> Sample:
+    """One batch; arrays go through a pipe, at more work for who reads it."""
+    most = max(len(target) for *_, target in samples)
+    rows = [
+        (
+            pixels,
+            np.pad(boxes, ((0, most - len(boxes)), (0, 0))),
+            np.pad(marks, ((0, most - len(boxes)), (0, 0), (0, 0))),
+            np.pad(target, (0, most - len(boxes)), constant_values=ABSENT),
+        )
+        for pixels, boxes, marks, target in samples
+    ]
+    pixels, boxes, marks, target = (np.stack(parts) for parts in zip(*rows, strict=True))
+    return pixels, boxes, marks, target
+
+
+def heads(pictures: Sequence[Labelled], smallest: float = 24.0) -> Iterator[Labelled]:
     """The bare faces of pictures, each cut out with what is around it; others near it are unknown there."""
     for picture in pictures:
         sizes = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(axis=1, initial=0)
@@ -92,9 +134,9 @@ def _cut(picture: Labelled, k: int, margin: float) -> Labelled:
     return Labelled(picture.name, pixels, floats(boxes[near]), floats(marks[near]), target[near])
 
 
-def _draw(pictures: list[Labelled], rng: np.random.Generator) -> Labelled:
+def _draw(pictures: Sequence[Labelled], rng: np.random.Generator) -> Labelled:
     """One of the pictures, mirrored every other time."""
-    picture = pictures[rng.integers(len(pictures))]
+    picture = pictures[int(rng.integers(len(pictures)))]
     return _mirrored(picture) if rng.random() < 0.5 else picture
 
 
@@ -102,42 +144,72 @@ def _mirrored(picture: Labelled) -> Labelled:
     width = picture.pixels.shape[1]
     boxes = picture.boxes[:, [2, 1, 0, 3]] * floats([-1, 1, -1, 1]) + floats([width, 0, width, 0])
     marks = picture.marks[:, FLIPPED] * floats([-1, 1]) + floats([width, 0])
-    return Labelled(picture.name, np.ascontiguousarray(picture.pixels[:, ::-1]), boxes, marks, picture.target)
+    return Labelled(picture.name, np.asarray(cv2.flip(picture.pixels, 1), np.uint8), boxes, marks, picture.target)
 
 
-def _covering(picture: Labelled, rng: np.random.Generator) -> Float:
-    """The matrix that lays a picture over the whole canvas."""
-    size = np.array(picture.pixels.shape[1::-1])
-    scale = CANVAS / size.min() * np.exp(rng.uniform(0, 0.7))
-    return floats(np.hstack([np.eye(2) * scale, ((CANVAS - size * scale) * rng.random(2))[:, None]]))
+def _covered(picture: Labelled, rng: np.random.Generator) -> Labelled:
+    """A square part of a picture, as the whole canvas."""
+    side = max(1, int(min(picture.pixels.shape[:2]) / np.exp(rng.uniform(0, 0.7))))
+    left, top = (int(room * rng.random()) for room in (n - side + 1 for n in picture.pixels.shape[1::-1]))
+    scale, corner = np.float32(CANVAS / side), floats([left, top])
+    pixels = _scaled(picture.pixels[top : top + side, left : left + side], CANVAS, CANVAS)
+    boxes, marks = (picture.boxes - np.tile(corner, 2)) * scale, (picture.marks - corner) * scale
+    return _clipped(picture.name, pixels, boxes, marks, picture.target)
 
 
-def _focused(picture: Labelled, rng: np.random.Generator) -> Float:
-    """The matrix of a turned, scaled view in which some face has a size drawn evenly in octaves."""
+def _scaled(pixels: Picture, width: int, height: int) -> Picture:
+    """The pixels at another size; filtered only where it matters: by area takes five times as long."""
+    method = cv2.INTER_LINEAR if width > SHRUNK * pixels.shape[1] else cv2.INTER_AREA
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), np.uint8)
+
+
+def _viewed(scene: Labelled, picture: Labelled, rng: np.random.Generator, plain: bool) -> Labelled:
+    """The scene with a picture laid over it: upright, about as it is; or turned, at a scale that gives some face a size
+    drawn evenly in octaves."""
     known = np.flatnonzero(~np.isnan(picture.target))
     focus = np.array(picture.pixels.shape[1::-1]) * rng.random(2)
-    scale = np.exp(rng.uniform(np.log(0.4), np.log(1.6)))
+    scale = _octaves(AS_THEY_ARE if plain else (0.4, 1.6), rng)
     if len(known) and rng.random() < 0.75:
         bare = known[picture.target[known] == 1]
         box = picture.boxes[rng.choice(bare if len(bare) and rng.random() < 0.5 else known)]
         focus = (box[:2] + box[2:]) / 2
-        scale = min(_octaves(SIZES, rng) / max(8.0, float((box[2:] - box[:2]).max())), 3.0)
-    return _turned(focus, floats(CANVAS * rng.uniform(0.1, 0.9, 2)), scale, rng)
+        scale = scale if plain else min(_octaves(SIZES, rng) / max(8.0, float((box[2:] - box[:2]).max())), 3.0)
+    small = _shrunk(picture, scale)
+    ratio = small.pixels.shape[1] / picture.pixels.shape[1]
+    place = floats(CANVAS * rng.uniform(0.1, 0.9, 2))
+    linear = np.eye(2) * scale / ratio if plain else _turn(scale / ratio, rng)
+    mask = np.ones(small.pixels.shape[:2], np.float32)
+    return _laid(scene, small, _bringing(focus * ratio, place, linear), mask)
+
+
+def _shrunk(picture: Labelled, scale: float) -> Labelled:
+    """The picture so small that `scale` makes of it what is hardly smaller."""
+    if scale >= SHRUNK:
+        return picture
+    height, width = picture.pixels.shape[:2]
+    size = [max(1, round(side * scale / 0.8)) for side in (width, height)]
+    ratio = floats([size[0] / width, size[1] / height])
+    pixels = _scaled(picture.pixels, *size)
+    return Labelled(picture.name, pixels, picture.boxes * np.tile(ratio, 2), picture.marks * ratio, picture.target)
 
 
 def _octaves(sizes: tuple[float, float], rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(*np.log(sizes))))
 
 
-def _turned(point: ArrayLike, place: Float, scale: float, rng: np.random.Generator) -> Float:
-    """The matrix that brings a point of a picture to a place on the canvas: scaled, turned, squeezed a little.
+def _turn(scale: float, rng: np.random.Generator) -> Float:
+    """A matrix [2, 2] that scales, turns, and squeezes a little.
 
     The angle's tails are heavy: most heads stand, some lie.
     """
     angle = np.radians(7 * rng.standard_t(3))
     squeeze = np.exp(rng.normal(0, 0.06) * np.array([1, -1]))
-    linear = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * squeeze
-    return floats(np.hstack([linear, (place - linear @ np.asarray(point))[:, None]]))
+    return floats(scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * squeeze)
+
+
+def _bringing(point: ArrayLike, place: Float, linear: ArrayLike) -> Float:
+    """The matrix [2, 3] that brings a point of a picture to a place on the canvas."""
+    return floats(np.hstack([linear, (place - np.asarray(linear) @ np.asarray(point))[:, None]]))
 
 
 def _clipped(name: str, pixels: Picture, whole: Float, marks: Float, target: Float) -> Labelled:
@@ -153,10 +225,16 @@ def _clipped(name: str, pixels: Picture, whole: Float, marks: Float, target: Flo
 
 def _pasted(scene: Labelled, head: Labelled, rng: np.random.Generator, sizes: tuple[float, float] = SIZES) -> Labelled:
     """The scene with a turned head laid over it; faces below it become unknown."""
-    box = head.boxes[0]
-    scale = _octaves(sizes, rng) / float((box[2:] - box[:2]).max())
-    matrix = _turned((box[:2] + box[2:]) / 2, floats(CANVAS * rng.random(2)), scale, rng)
-    return _laid(scene, head, matrix, _outline(head, rng))
+    size = _octaves(sizes, rng)
+    small = _shrunk(head, size / _side(head))
+    box = small.boxes[0]
+    linear = _turn(size / _side(small), rng)
+    matrix = _bringing((box[:2] + box[2:]) / 2, floats(CANVAS * rng.random(2)), linear)
+    return _laid(scene, small, matrix, _outline(small, rng))
+
+
+def _side(face: Labelled) -> float:
+    return float((face.boxes[0, 2:] - face.boxes[0, :2]).max())
 
 
 def _outline(head: Labelled, rng: np.random.Generator) -> Float:
@@ -182,14 +260,21 @@ def _swapped(scene: Labelled, face: Labelled, rng: np.random.Generator) -> Label
     if not len(known):
         return scene
     k = rng.choice(known)
+    face = _shrunk(face, float(np.linalg.norm(_onto(scene.marks[k : k + 1], face)[:, 0])))
+    matrix = _onto(scene.marks[k : k + 1], face)
     width = face.pixels.shape[1]
-    matrix = similarity(scene.marks[k : k + 1], face.marks[0] / width, width)[0]
     mask = _oval(face, rng.uniform(0.85, 1.05))
     rest = np.arange(len(scene.boxes)) != k
     others = Labelled(scene.name, scene.pixels, scene.boxes[rest], scene.marks[rest], scene.target[rest])
     swapped = _laid(others, face, matrix, _softened(mask, 0.06 * width))
     swapped.boxes[-1:] = scene.boxes[k : k + 1]  # the head stays where it was
     return swapped
+
+
+def _onto(marks: Float, face: Labelled) -> Float:
+    """The matrix that brings a face's landmarks onto others, float32 [1, 5, 2]."""
+    width = face.pixels.shape[1]
+    return floats(similarity(marks, face.marks[0] / width, width)[0])
 
 
 def _softened(mask: Float, width: float) -> Float:
@@ -205,44 +290,56 @@ def _laid(scene: Labelled, over: Labelled, matrix: Float, mask: Float) -> Labell
 
     Faces below it go, or become unknown where a part of them still shows.
     """
-    scale = np.linalg.norm(matrix[:, :2], axis=0)
-    mean = float(scale.mean())
-    source = cv2.GaussianBlur(over.pixels, (0, 0), 0.4 / mean) if mean < 0.6 else over.pixels  # a warp does not filter
-    alpha = cv2.warpAffine(mask, matrix, (CANVAS, CANVAS))
-    warped = cv2.warpAffine(source, matrix, (CANVAS, CANVAS), borderMode=cv2.BORDER_REPLICATE)
-    pixels = cv2.blendLinear(warped, scene.pixels, alpha, 1 - alpha)
-    hidden = floats([_mean(alpha, box) for box in scene.boxes])
+    window = left, top, right, bottom = _window(over, matrix)
+    if left >= right or top >= bottom:
+        return scene
+    local, size = matrix - floats([[0, 0, left], [0, 0, top]]), (right - left, bottom - top)
+    alpha = cv2.warpAffine(mask, local, size)
+    warped = cv2.warpAffine(over.pixels, local, size, borderMode=cv2.BORDER_REPLICATE)
+    pixels, part = scene.pixels.copy(), np.s_[top:bottom, left:right]
+    pixels[part] = cv2.blendLinear(warped, np.ascontiguousarray(pixels[part]), alpha, 1 - alpha)
+    hidden = _hidden(floats(alpha), scene.boxes, window)
     target = np.where(hidden > 0.1, np.float32(np.nan), scene.target)[hidden < 0.9]
     middle = (over.boxes[:, :2] + over.boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
-    half = (over.boxes[:, 2:] - over.boxes[:, :2]) / 2 * scale
+    half = (over.boxes[:, 2:] - over.boxes[:, :2]) / 2 * np.linalg.norm(matrix[:, :2], axis=0)
     boxes = np.concatenate([scene.boxes[hidden < 0.9], np.hstack([middle - half, middle + half])])
     marks = np.concatenate([scene.marks[hidden < 0.9], over.marks @ matrix[:, :2].T + matrix[:, 2]])
-    return _clipped(
-        over.name,
-        np.asarray(pixels, np.uint8),
-        floats(boxes),
-        floats(marks),
-        np.concatenate([target, over.target]),
-    )
+    return _clipped(over.name, pixels, floats(boxes), floats(marks), np.concatenate([target, over.target]))
 
 
-def _mean(alpha: Float, box: Float) -> float:
-    left, top, right, bottom = box.round().clip(0, CANVAS - 1).astype(int)
-    return float(alpha[top : bottom + 1, left : right + 1].mean())
+def _window(over: Labelled, matrix: Float) -> tuple[int, int, int, int]:
+    """What of the canvas a picture may touch: left, top, right, bottom."""
+    height, width = over.pixels.shape[:2]
+    corners = floats([[0, 0], [width, 0], [0, height], [width, height]]) @ matrix[:, :2].T + matrix[:, 2]
+    left, top = np.floor(corners.min(axis=0) - 1).clip(0, CANVAS).astype(int).tolist()
+    right, bottom = np.ceil(corners.max(axis=0) + 1).clip(0, CANVAS).astype(int).tolist()
+    return left, top, right, bottom
+
+
+def _hidden(alpha: Float, boxes: Float, window: tuple[int, int, int, int]) -> Float:
+    """The mean of alpha, of a window of the canvas, in each box: [K]; it is 0 outside the window."""
+    left, top, right, bottom = window
+    total = cv2.integral(alpha)
+    whole = boxes.round().clip(0, CANVAS - 1).astype(int) + np.array([0, 0, 1, 1])
+    x1, y1, x2, y2 = (whole.clip([left, top] * 2, [right, bottom] * 2) - [left, top] * 2).T
+    inside = total[y2, x2] - total[y1, x2] - total[y2, x1] + total[y1, x1]
+    return floats(inside / (whole[:, 2:] - whole[:, :2]).prod(axis=1))
 
 
 def _weather(pixels: Picture, rng: np.random.Generator) -> Picture:
     """Light, colour, blur, noise and compression, each now and then."""
     out = pixels
     if rng.random() < 0.7:
-        gain = rng.uniform(0.4, 1.4) * rng.normal(1, 0.07, 3)
-        out = np.clip(out * floats(gain) + rng.uniform(-25, 25), 0, 255).astype(np.uint8)
+        gain, offset = rng.uniform(0.4, 1.4) * rng.normal(1, 0.07, 3), rng.uniform(-25, 25)
+        levels = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
+        out = np.asarray(cv2.LUT(out, levels[None]), np.uint8)
     if rng.random() < 0.12:
-        out = np.repeat(out.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+        out = np.asarray(cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
     if rng.random() < 0.35:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 2.0))
     if rng.random() < 0.2:
-        out = np.clip(out + rng.normal(0, rng.uniform(2, 10), out.shape), 0, 255).astype(np.uint8)
+        noise = rng.standard_normal(out.shape, np.float32) * np.float32(rng.uniform(2, 10))
+        out = np.clip(out + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))]
         out = np.asarray(cv2.imdecode(cv2.imencode(".jpg", out, quality)[1], cv2.IMREAD_COLOR), np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,10 +15,10 @@ from rich.table import Table
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from dfx.torch.clip_data import Sample, samples
-from dfx.torch.clipnet import CLIP_LENGTH, ClipNet, FrameNet, TemporalHead
+from dfx.torch.clip_data import FOLDS, Sample
+from dfx.torch.clipnet import TemporalHead
 from dfx.torch.subgroups import false_alarms
-from dfx.torch.train_classifier import calibrate, fit_head, labels, unseen_logits, video_logits
+from dfx.torch.train_classifier import Heads, calibrate, fit_head, labels, logits_of, seen, unseen_logits, video_logits
 
 Float = NDArray[np.float64]
 Method = Callable[[Sequence[Sample], Sequence[Sample]], Float]
@@ -25,7 +26,6 @@ BINS = 10  # of the expected calibration error
 DRAWS = 2000  # of the bootstrap
 OVER_TIME = "frames and time"
 SHIPPED = "mean of frames"  # the method of the file that ships
-MIDDLE = CLIP_LENGTH // 2  # the frame of a clip that the single-frame version looks at
 
 
 @click.command()
@@ -39,14 +39,18 @@ MIDDLE = CLIP_LENGTH // 2  # the frame of a clip that the single-frame version l
 def main(backbone: Path, videos: Path, out: Path, seed: int, over_time: bool) -> None:
     """Print figures of every method, each video scored by what was fitted without its generators and people.
 
+    BACKBONE: the backbone.pt that train_backbone writes; or a folder with FOLD/backbone.pt for every fold of the
+    videos, trained with `--leave-out FOLD`, so that no part of what scores a video ever saw its fold.
+
     \b
     Example:
         python -m dfx.torch.eval_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
     """
-    data = samples(videos, backbone, out)
-    frames = FrameNet.load(backbone)
-    tried = methods(ClipNet.from_frames(frames).head, seed)
-    found = {name: left_out(method, data) for name, method in tried.items() if over_time or name != OVER_TIME}
+    data, heads = seen(backbone, videos, out)
+    tried = methods(heads)
+    if over_time and backbone.is_file():
+        tried[OVER_TIME] = partial(_temporal, heads[FOLDS[0]], seed)
+    found = {name: left_out(method, data) for name, method in tried.items()}
     console = Console(width=120)
     console.print(f"{len(data)} videos, {labels(data).sum()} of them fake; both classes weigh the same")
     console.print(summary(data, found))
@@ -55,22 +59,21 @@ def main(backbone: Path, videos: Path, out: Path, seed: int, over_time: bool) ->
     console.print(false_alarms(data, found[SHIPPED]))
 
 
-def methods(head: TemporalHead, seed: int) -> dict[str, Method]:
+def methods(heads: Heads) -> dict[str, Method]:
     """Name -> a function of training and test videos that returns the test videos' probabilities."""
     return {
         "always 0.5": lambda _, test: np.full(len(test), 0.5),
-        "one frame a clip": lambda train, test: _calibrated(head, _one_frame(train), _one_frame(test)),
-        SHIPPED: lambda train, test: _calibrated(head, train, test),
-        OVER_TIME: lambda train, test: _temporal(head, train, test, seed),
+        "one frame a clip": lambda train, test: _calibrated(heads, _one_frame(train), _one_frame(test)),
+        SHIPPED: lambda train, test: _calibrated(heads, train, test),
     }
 
 
-def _calibrated(head: TemporalHead, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
-    calibration = calibrate(video_logits(head, train), labels(train))
-    return _sigmoid(calibration.scale * video_logits(head, test) + calibration.bias)
+def _calibrated(heads: Heads, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
+    calibration = calibrate(logits_of(heads, train), labels(train))
+    return _sigmoid(calibration.scale * logits_of(heads, test) + calibration.bias)
 
 
-def _temporal(head: TemporalHead, train: Sequence[Sample], test: Sequence[Sample], seed: int) -> Float:
+def _temporal(head: TemporalHead, seed: int, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
     """Calibrated on training videos that an inner round of folds left out, since a fitted head flatters its own."""
     calibration = calibrate(unseen_logits(head, train, seed), labels(train))
     return _sigmoid(calibration.scale * video_logits(fit_head(head, train, seed), test) + calibration.bias)
@@ -78,7 +81,8 @@ def _temporal(head: TemporalHead, train: Sequence[Sample], test: Sequence[Sample
 
 def _one_frame(data: Sequence[Sample]) -> list[Sample]:
     """The same videos, standing still: twice the middle frame, since the head wants a step to look at."""
-    return [Sample(sample.video, sample.clips, sample.features[:, [MIDDLE, MIDDLE]]) for sample in data]
+    middles = (sample.features[:, [sample.features.shape[1] // 2] * 2] for sample in data)
+    return [Sample(sample.video, sample.clips, middle) for sample, middle in zip(data, middles, strict=True)]
 
 
 def _sigmoid(x: Float) -> Float:

@@ -7,20 +7,17 @@ from pathlib import Path
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from dfx.detect import Detector
-from dfx.torch.detector_data import Picture, photographs, video_frames
-from dfx.torch.teachers import Teacher, overlaps
+from dfx.torch.boxes import overlaps
+from dfx.torch.detector_data import photographs, video_frames
+from dfx.torch.detector_measures import CLASSES, LOWEST, OVERLAP, SMALLEST, precision
+from dfx.torch.labelled import Picture
+from dfx.torch.teachers import Teacher
 from dfx.values import Faces
 
-SMALLEST = 32.0  # pixels of a face's shorter side, in pictures of 640 pixels
-OVERLAP = 0.5  # intersection over union from which on a face is found
-LOWEST = 0.02  # score from which on detections count in the precision-recall curve
-CLASSES = {"bare": {"face"}, "masked": {"face_masked", "face_mask_badly_worn"}}
-CLASSES["together"] = CLASSES["bare"] | CLASSES["masked"]
 Detect = Callable[[Picture], Faces]
 
 
@@ -74,52 +71,6 @@ class Ours(Detector):
         canvas = np.zeros((1, 3, height, width), np.uint8)
         canvas[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)
         return self.run(canvas, threshold)[0]
-
-
-def precision(
-    pictures: Sequence[tuple[str, Picture, NDArray[np.float32], list[str], NDArray[np.float32]]],
-    found: Sequence[Faces],
-    kinds: set[str],
-    threshold: float,
-    smallest: float = SMALLEST,
-) -> tuple[float, float]:
-    """Average precision (area under the interpolated curve, VOC 2010), and recall at `threshold`.
-
-    Faces of other kinds or below `smallest` pixels neither count nor harm; nor do detections that match one, or that
-    are themselves below that and match nothing (the convention of COCO's area ranges).
-    """
-    scores, hits, total = [], [], 0
-    for (_, _, boxes, classes, _), faces in zip(pictures, found, strict=True):
-        large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= smallest
-        wanted = large & np.isin(classes, list(kinds))
-        total += int(wanted.sum())
-        for score, hit in _judge(faces, boxes, wanted, smallest):
-            scores.append(score)
-            hits.append(hit)
-    order = np.argsort(-np.array(scores), kind="stable")
-    right = np.array(hits)[order].cumsum()
-    curve = right / np.arange(1, len(right) + 1)
-    curve = np.maximum.accumulate(curve[::-1])[::-1]
-    recall = right / total
-    return float((np.diff(recall, prepend=0) * curve).sum()), float(
-        (np.array(hits) & (np.array(scores) > threshold)).sum() / total
-    )
-
-
-def _judge(
-    faces: Faces, boxes: NDArray[np.float32], wanted: NDArray[np.bool_], smallest: float
-) -> list[tuple[float, bool]]:
-    shared = overlaps(faces.boxes, boxes)
-    sizes = (faces.boxes[:, 2:] - faces.boxes[:, :2]).min(axis=1, initial=np.inf)
-    free, judged = wanted.copy(), []
-    for i in np.argsort(-faces.scores, kind="stable"):
-        best = int(np.where(free, shared[i], -1).argmax()) if len(boxes) else -1
-        if best >= 0 and free[best] and shared[i, best] >= OVERLAP:
-            free[best] = False
-            judged.append((float(faces.scores[i]), True))
-        elif not (shared[i, ~wanted] >= OVERLAP).any() and sizes[i] >= smallest:
-            judged.append((float(faces.scores[i]), False))
-    return judged
 
 
 def on_videos(ours: Ours, teachers: Sequence[Teacher], frames: Sequence[tuple[str, Picture]]) -> Table:

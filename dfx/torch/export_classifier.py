@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 
 from dfx.infer.contract import Calibration
-from dfx.torch.clipnet import CLIP_LENGTH, CLIP_STRIDE, CROP_SIZE, CROP_TEMPLATE, ClipNet, design_of
+from dfx.torch.clipnet import ClipNet, Cut, design_of
 from dfx.torch.contract import export
 
 CONTRACT = {
@@ -17,10 +18,6 @@ CONTRACT = {
     "name": "dfx-clipnet",
     "licence": "research use only; see dfx/models/LICENSE",
     "training_data": "face crops of the DFDC training set, LFW, 150 labelled research videos; see CLASSIFIER_CARD.md",
-    "clip_length": CLIP_LENGTH,
-    "clip_stride": CLIP_STRIDE,
-    "crop_size": CROP_SIZE,
-    "crop_template": CROP_TEMPLATE,
 }
 
 
@@ -52,11 +49,21 @@ def export_classifier(
     Raises:
         RuntimeError: ONNX Runtime and torch differ by more than `dfx.torch.contract.AGREEMENT`.
     """
-    shape = (CLIP_LENGTH, 3, CROP_SIZE, CROP_SIZE)
+    shape = (net.cut.length, 3, net.cut.size, net.cut.size)
     examples = [torch.randint(0, 256, (count, *shape), dtype=torch.uint8) for count in (2, 1, 3)]
     scale = {"scale": calibration.scale, "bias": calibration.bias}
-    contract = CONTRACT | dict(about or {}) | {"version": version, "calibration": scale}
+    contract = CONTRACT | cut_of(net.cut) | dict(about or {}) | {"version": version, "calibration": scale}
     export(net, out, examples, {0: "count"}, ["logits"], contract)
+
+
+def cut_of(cut: Cut) -> dict[str, Any]:
+    """What the contract says of how clips are cut."""
+    return {
+        "clip_length": cut.length,
+        "clip_stride": cut.stride,
+        "crop_size": cut.size,
+        "crop_template": cut.template,
+    }
 
 
 if __name__ == "__main__":

@@ -1,17 +1,24 @@
-"""What every training shares: AdamW under one learning-rate cycle, a running average of weights, checkpoints."""
+"""What every training shares: AdamW under one learning-rate cycle, its clock, a running average, checkpoints."""
 
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Callable
+from itertools import compress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import click
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Net = TypeVar("Net", bound=nn.Module)
 DECAY = 0.998  # of the running average of weights, a step
 PARTS = ("net", "average", "optimiser")
+TICKS = 100_000  # of a learning rate's cycle that goes by the clock
+TRIALS = 8  # steps that a layout of memory is timed over
 
 
 class Training(Generic[Net]):
@@ -48,11 +55,12 @@ class Training(Generic[Net]):
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self._decay, (1 + self.step) / (10 + self.step))
-        for ours, theirs in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
-            if ours.is_floating_point():
-                ours.lerp_(theirs, 1 - decay)
-            else:
-                ours.copy_(theirs)
+        ours, theirs = ([*net.parameters(), *net.buffers()] for net in (self.average, self.net))
+        floating = [value.is_floating_point() for value in ours]
+        get_ema_multi_avg_fn(decay)(list(compress(ours, floating)), list(compress(theirs, floating)), None)
+        for mine, other, averaged in zip(ours, theirs, floating, strict=True):
+            if not averaged:
+                mine.copy_(other)
 
     def save(self) -> None:
         """Writes the checkpoint, atomically."""
@@ -67,3 +75,61 @@ class Training(Generic[Net]):
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
         self.step, self.schedule.last_epoch = state["step"], state["tick"]  # of this run's cycle: it may be longer
+
+    def write(self, path: Path) -> None:
+        """Writes the running average of the weights, atomically, unless they have become no numbers.
+
+        Raises:
+            FloatingPointError: the training has come apart; what was written before stays.
+        """
+        if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
+            raise FloatingPointError(f"weights are not finite at step {self.step}: try a lower rate")
+        partial = path.with_suffix(".partial")
+        torch.save(self.average.state_dict(), partial)
+        partial.replace(path)
+
+
+class Clock:
+    """Tells a cycle's place from the time that has gone by; a cycle that was interrupted goes on at `tick`."""
+
+    def __init__(self, seconds: float, tick: int) -> None:
+        self._seconds, self._started = seconds, time.monotonic() - seconds * tick / TICKS
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self._started
+
+    @property
+    def tick(self) -> int:
+        """0 to TICKS."""
+        return min(int(self.elapsed / self._seconds * TICKS), TICKS) if self._seconds else TICKS
+
+
+def quickest_layout(net: Net, loss: Callable[[Net], Tensor]) -> Net:
+    """The network with its memory laid out as its device likes best, which nobody knows beforehand on a GPU.
+
+    loss: of a step's forward pass on a batch as large as those of the training.
+    """
+    likes = [torch.channels_last]
+    if next(net.parameters()).is_cuda:
+        likes = sorted((torch.channels_last, torch.contiguous_format), key=lambda layout: _seconds(net, layout, loss))
+        click.echo(f"layout: {likes[0]}")
+    return _laid_out(net, likes[0])
+
+
+def _laid_out(net: Net, layout: torch.memory_format) -> Net:
+    return net.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
+
+def _seconds(net: Net, layout: torch.memory_format, loss: Callable[[Net], Tensor]) -> float:
+    """How long the passes of a step take, the first few left out; on a copy, for the normalisation takes note."""
+    tried = _laid_out(copy.deepcopy(net), layout).train()
+    started = 0.0
+    for trial in range(2 * TRIALS):
+        if trial == TRIALS:
+            torch.cuda.synchronize()
+            started = time.monotonic()
+        loss(tried).backward()
+    torch.cuda.synchronize()
+    return time.monotonic() - started

@@ -14,7 +14,7 @@ import torch
 
 from dfx.ops import similarity
 from dfx.torch.augment import Dice
-from dfx.torch.clipnet import CROP_TEMPLATE
+from dfx.torch.clipnet import TIGHT, Cut
 from dfx.torch.crop_store import Shard
 from dfx.torch.detector_data import portraits
 from dfx.torch.dfdc_crops import Crops, Entry
@@ -28,17 +28,29 @@ ENTRY_BYTES = 64  # more than an entry of a shard takes beside its JPEG
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A picture to pack; name: of the original that it shows."""
+    """A picture to pack.
+
+    name: of the original that it shows; fold: the family of generators without which it is left out, "" for none;
+    around: its side in sides of a tight crop; video: the labelled video that it is of, "" for none.
+    """
 
     jpeg: bytes
     name: str
     fake: bool
     held_out: bool = False
+    fold: str = ""
+    around: float = TIGHT.around
+    video: str = ""
 
     @property
     def group(self) -> int:
         """A number that pictures of the same original share."""
-        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:7], "big")
+        return number_of(self.name)
+
+
+def number_of(name: str) -> int:
+    """A number of 56 bits that stands for a name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
 
 
 @click.command()
@@ -76,10 +88,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     packed = _items(Crops(crops, exclude, labels), faces, held_out, np.random.default_rng(seed))
     items = (through(item, coding_of(item, h264)) for item in packed)
-    for number, shard in zip(range(shards), _shards(items, int(size * 2**20)), strict=False):
-        path = out / f"shard_{number}.npz"
-        shard.write(path)
-        click.echo(f"{path}: {len(shard.jpegs)} pictures, {path.stat().st_size / 2**20:.1f} MiB")
+    write(items, out, "shard", int(size * 2**20), shards)
 
 
 def _items(crops: Crops, faces: Path | None, held_out: int, rng: np.random.Generator) -> Iterator[Item]:
@@ -117,14 +126,22 @@ def through(item: Item, coding: Coding | None) -> Item:
     return replace(item, jpeg=jpeg.tobytes())
 
 
-def photographs(folder: Path) -> Iterator[Item]:
-    """Every face in a folder of faces.csv, aligned as the classifier's crops are."""
+def photographs(folder: Path, cut: Cut = TIGHT, side: int = SIDE) -> Iterator[Item]:
+    """Every face in a folder of faces.csv, aligned as a classifier's crops are, at so many pixels."""
     for face in portraits(folder):
-        matrix = similarity(face.marks, CROP_TEMPLATE, SIDE)[0]
+        matrix = similarity(face.marks, cut.template, side)[0]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crop = cv2.warpAffine(face.pixels, matrix, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        crop = cv2.warpAffine(face.pixels, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
         jpeg = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-        yield Item(jpeg.tobytes(), face.name, fake=False)
+        yield Item(jpeg.tobytes(), face.name, fake=False, around=cut.around)
+
+
+def write(items: Iterable[Item], out: Path, stem: str, size: int, most: int) -> None:
+    """Writes OUT/STEM_0.npz and so on, of at most `size` bytes each, `most` of them at most."""
+    for number, shard in zip(range(most), _shards(items, size), strict=False):
+        path = out / f"{stem}_{number}.npz"
+        shard.write(path)
+        click.echo(f"{path}: {len(shard.jpegs)} pictures, {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def _shards(items: Iterable[Item], size: int) -> Iterator[Shard]:
@@ -146,6 +163,9 @@ def _shard(items: list[Item]) -> Shard:
         np.array([item.group for item in items], np.int64),
         np.array([item.fake for item in items], np.bool_),
         np.array([item.held_out for item in items], np.bool_),
+        np.array([item.fold for item in items], np.str_),
+        np.array([item.around for item in items], np.float32),
+        np.array([number_of(item.video) for item in items], np.int64),
     )
 
 

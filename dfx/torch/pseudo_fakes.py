@@ -34,33 +34,44 @@ RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the inner face is seen,
 EYES = ((CROP_TEMPLATE[0][0] + CROP_TEMPLATE[1][0]) / 2, CROP_TEMPLATE[0][1])
 MOUTH = ((CROP_TEMPLATE[3][0] + CROP_TEMPLATE[4][0]) / 2, CROP_TEMPLATE[3][1])
 NOSE = CROP_TEMPLATE[2]
-REGIONS = (  # centre and half axes in units of the side, and how often: the whole face more often than a part of it
+Region = tuple[tuple[float, float], tuple[float, float], float]
+REGIONS: tuple[Region, ...] = (
     ((EYES[0], (EYES[1] + MOUTH[1]) / 2 + 0.02), (0.38, 0.46), 0.6),
     (MOUTH, (0.24, 0.16), 0.14),
     (EYES, (0.36, 0.13), 0.12),
     ((MOUTH[0], (NOSE[1] + 0.95) / 2), (0.36, 0.24), 0.14),
 )
+"""Centre and half axes in units of a tight crop's side, and how often: the whole face more often than a part of it."""
+HEAD: Region = ((0.5, 0.42), (0.46, 0.52), 0.3)
+"""From the hair to below the chin, and to the ears, as face swaps replace it that take the whole face: what lies beyond
+a tight crop. The thirds of a face, hair to brows to nose to chin, are of like height."""
+WIDE_REGIONS: tuple[Region, ...] = (HEAD, (*REGIONS[0][:2], 0.3), *REGIONS[1:])
+WHOLE = 0.6  # the kinds of masks below it cover the whole face
 WAVES = 5  # of an outline's radius
 
 
-def self_blended(real: Tensor, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
+def self_blended(real: Tensor, dice: Dice, around: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
     """Faces float [N, 3, S, S] of 0 to 255 -> a real and a fake of each, and the mask [N, 1, S, S] of the blending.
 
     A copy is recoloured, rescaled, compressed and moved; mostly it is the inner face, now and then what surrounds it.
+    around: the pictures' side in sides of a tight crop.
     """
-    copy = recompressed(moved(recoloured(rescaled(real, dice), dice), dice), dice, 0.25)
-    around = wide(dice.chance(0.3))
-    outer, inner = torch.where(around, copy, real), torch.where(around, real, copy)
-    mask = masks(dice, real.shape[-1], dice.uniform(0, 1))
+    copy = recompressed(moved(recoloured(rescaled(real, dice), dice), dice, around), dice, 0.25)
+    outside = wide(dice.chance(0.3))
+    outer, inner = torch.where(outside, copy, real), torch.where(outside, real, copy)
+    mask = masks(dice, real.shape[-1], dice.uniform(0, 1), around)
     inner = torch.where(wide(dice.chance(0.3)), matched(inner, outer, mask), inner)
     mask = mask * wide(_ratios(dice))
     return outer, torch.lerp(outer, inner, mask), mask
 
 
-def swapped(real: Tensor, donors: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
-    """Other people's faces, both float [N, 3, S, S] of 0 to 255, blended into real ones, and the masks [N, 1, S, S]."""
-    donors = moved(rescaled(donors, dice), dice)
-    mask = masks(dice, real.shape[-1], dice.uniform(0, 0.6))
+def swapped(real: Tensor, donors: Tensor, dice: Dice, around: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Other people's faces, both float [N, 3, S, S] of 0 to 255, blended into real ones, and the masks [N, 1, S, S].
+
+    around: the pictures' side in sides of a tight crop.
+    """
+    donors = moved(rescaled(donors, dice), dice, around)
+    mask = masks(dice, real.shape[-1], dice.uniform(0, WHOLE), around)
     inner = recompressed(matched(donors, real, mask, dice.uniform(0.7, 1)), dice, 0.2)
     mask = mask * wide(dice.sometimes(0.3, 0.7, 1.0, 1.0))
     return torch.lerp(real, inner, mask), mask
@@ -91,12 +102,14 @@ def recoloured(x: Tensor, dice: Dice) -> Tensor:
     return ((rgb - 128) * wide(dice.uniform(0.85, 1.15)) + 128 + shifts).clamp(0, 255)
 
 
-def moved(x: Tensor, dice: Dice) -> Tensor:
-    """Shifted by up to 3 % of the side, scaled by up to 5 % and bent a little, as landmarks that are off have it."""
+def moved(x: Tensor, dice: Dice, around: float = 1.0) -> Tensor:
+    """Shifted by up to 3 % of a tight crop's side, scaled by up to 5 % and bent a little, as landmarks that are off
+    have it."""
     zoom, size = dice.uniform(0.95, 1.05), x.shape[-1]
-    theta = affine(dice.normal(math.radians(1.5)), zoom, zoom * dice.uniform(0.98, 1.02), dice.uniform(-0.06, 0.06, 2))
+    shift = dice.uniform(-0.06, 0.06, 2) / around
+    theta = affine(dice.normal(math.radians(1.5)), zoom, zoom * dice.uniform(0.98, 1.02), shift)
     grid = functional.affine_grid(theta, [len(x), 3, size, size], align_corners=False)
-    bent = functional.interpolate(dice.normal(0.012, 2, 5, 5), size, mode="bicubic", align_corners=True)
+    bent = functional.interpolate(dice.normal(0.012 / around, 2, 5, 5), size, mode="bicubic", align_corners=True)
     bent = bent * wide(dice.sometimes(0.5, 0.2, 1, 0.0))
     return functional.grid_sample(x, grid + bent.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
 
@@ -118,10 +131,10 @@ def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (((x - mean) ** 2 * weight).sum((2, 3), keepdim=True) + 1).sqrt()
 
 
-def masks(dice: Dice, size: int, kind: Tensor) -> Tensor:
+def masks(dice: Dice, size: int, kind: Tensor, around: float = 1.0) -> Tensor:
     """Soft masks float [N, 1, S, S] in [0, 1]: bent shapes over the face or, by kind [N] in [0, 1), a part of it."""
-    centre, axes = _regions(kind, dice)
-    at = (torch.arange(size, device=dice.device) + 0.5) / size
+    centre, axes = _regions(kind, dice, WIDE_REGIONS if around > 1 else REGIONS)
+    at = 0.5 + ((torch.arange(size, device=dice.device) + 0.5) / size - 0.5) * around
     x = (at[None, None] - centre[:, :1, None]) / axes[:, :1, None]
     y = (at[None, :, None] - centre[:, 1:, None]) / axes[:, 1:, None]
     power = dice.uniform(2, 3.5)[:, None, None]
@@ -132,11 +145,12 @@ def masks(dice: Dice, size: int, kind: Tensor) -> Tensor:
     return (soft * soft * (3 - 2 * soft))[:, None]
 
 
-def _regions(kind: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
-    """Centres and half axes [N, 2], in units of the side."""
-    bounds = constant((tuple(accumulate(share for *_, share in REGIONS))[:-1],), dice.device)[0]
+def _regions(kind: Tensor, dice: Dice, regions: tuple[Region, ...]) -> tuple[Tensor, Tensor]:
+    """Centres and half axes [N, 2], in units of a tight crop's side."""
+    bounds = constant((tuple(accumulate(region[2] for region in regions))[:-1],), dice.device)[0]
     row = torch.bucketize(kind, bounds, right=True)
-    centre, axes = (constant(tuple(region[i] for region in REGIONS), dice.device)[row] for i in (0, 1))
+    centres, halves = (tuple(region[i] for region in regions) for i in (0, 1))
+    centre, axes = constant(centres, dice.device)[row], constant(halves, dice.device)[row]
     return centre + dice.normal(0.02, 2), axes * dice.uniform(0.75, 1.1, 2)
 
 

@@ -117,37 +117,39 @@ def anchors(height: int, width: int) -> Tensor:
 
 
 def encode(boxes: Tensor, marks: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes xyxy [K, 4] and landmarks [K, 5, 2] as deltas of anchors [K, 3] (Liu et al., SSD, 2016)."""
+    """Boxes xyxy [..., K, 4] and landmarks [..., K, 5, 2] as deltas [..., K, 4] and [..., K, 10] of anchors [K, 3]
+    (Liu et al., SSD, 2016)."""
     centre, side = priors[:, :2], priors[:, 2:]
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
     shift = (middle - centre) / (VARIANCES[0] * side)
-    size = torch.log((boxes[:, 2:] - boxes[:, :2]).clamp(min=1) / side) / VARIANCES[1]
+    size = torch.log((boxes[..., 2:] - boxes[..., :2]).clamp(min=1) / side) / VARIANCES[1]
     points = (marks - centre[:, None]) / (VARIANCES[0] * side[:, None])
-    return torch.cat([shift, size], dim=1), points.flatten(1)
+    return torch.cat([shift, size], dim=-1), points.flatten(-2)
 
 
-def match(boxes: Tensor, priors: Tensor, threshold: float = 0.35) -> Tensor:
-    """The box that each anchor answers for, int64 [A]: -1 for background, -2 for in between (no loss).
+def match(boxes: Tensor, known: Tensor, priors: Tensor, threshold: float = 0.35) -> Tensor:
+    """The box that each anchor answers for, of the known ones of its picture: [N, K, 4], bool [N, K] -> int64 [N, A].
 
-    An anchor takes the box it overlaps most, from an IoU of `threshold` on; every box keeps its best anchor.
+    -1 for background, -2 for in between (no loss). An anchor takes the box it overlaps most, from an IoU of `threshold`
+    on; every box keeps its best anchor.
     """
-    found = torch.full((len(priors),), -1)
-    if not len(boxes):
-        return found
-    overlap = iou(_corners(priors), boxes)
-    best, owner = overlap.max(dim=1)
-    found[best >= threshold - 0.1] = -2
-    found[best >= threshold] = owner[best >= threshold]
-    found[overlap.argmax(dim=0)] = torch.arange(len(boxes))
-    return found
+    if not boxes.shape[1]:
+        return torch.full((len(boxes), len(priors)), -1, device=boxes.device)
+    overlap = iou(_corners(priors), boxes).masked_fill(~known[:, None], -1.0)
+    best, owner = overlap.max(dim=2)
+    owner[best < threshold] = -2
+    owner[best < threshold - 0.1] = -1
+    order = torch.where(known, torch.arange(boxes.shape[1], device=boxes.device), -1)
+    kept = torch.full_like(owner, -1).scatter_reduce(1, overlap.argmax(dim=1), order, "amax")
+    return torch.where(kept >= 0, kept, owner)
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of xyxy boxes: [A, 4], [B, 4] -> [A, B]."""
-    low = torch.maximum(first[:, None, :2], second[None, :, :2])
-    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(dim=2)
-    return shared / (_area(first)[:, None] + _area(second)[None] - shared).clamp(min=1e-6)
+    """Intersection over union of xyxy boxes: [A, 4], [N, B, 4] -> [N, A, B]."""
+    low = torch.maximum(first[:, None, :2], second[:, None, :, :2])
+    high = torch.minimum(first[:, None, 2:], second[:, None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=-1)
+    return shared / (_area(first)[:, None] + _area(second)[:, None] - shared).clamp(min=1e-6)
 
 
 def _corners(priors: Tensor) -> Tensor:
@@ -156,10 +158,11 @@ def _corners(priors: Tensor) -> Tensor:
 
 
 def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
 
 
-def inside(boxes: Tensor, priors: Tensor) -> Tensor:
-    """Whether the centre of each anchor [A, 3] lies in any of the boxes [K, 4]."""
-    x, y = priors[:, 0, None], priors[:, 1, None]
-    return ((x >= boxes[:, 0]) & (x <= boxes[:, 2]) & (y >= boxes[:, 1]) & (y <= boxes[:, 3])).any(dim=1)
+def inside(boxes: Tensor, which: Tensor, priors: Tensor) -> Tensor:
+    """Whether the centre of each anchor [A, 3] lies in any of those boxes: [N, K, 4], bool [N, K] -> bool [N, A]."""
+    centre = priors[:, None, :2]
+    within = ((centre >= boxes[:, None, :, :2]) & (centre <= boxes[:, None, :, 2:])).all(dim=-1)
+    return (within & which[:, None]).any(dim=-1)

@@ -10,7 +10,7 @@ import torch
 from onnx import numpy_helper
 
 from dfx.errors import MissingInputError, ModelError
-from dfx.torch.clipnet import DESIGNS, ClipNet, FrameNet, design_of
+from dfx.torch.clipnet import DESIGNS, TIGHT, ClipNet, FrameNet, design_of
 
 
 def begin(start: Path | None, design: str) -> ClipNet:
@@ -25,12 +25,17 @@ def begin(start: Path | None, design: str) -> ClipNet:
         raise MissingInputError(f"no file at {start}: name a .onnx that dfx wrote, a classifier.pt or a backbone.pt")
     try:
         state = _weights(start)
-        if "head.weight" in state:
-            return ClipNet.from_frames(FrameNet.load(start))
-        net = ClipNet(design_of(state))
-        net.load_state_dict(state)
+        net = ClipNet.from_frames(FrameNet.load(start)) if "head.weight" in state else _clip_net(state)
     except (ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise ModelError(f"{start}: not the weights of a network of dfx ({error})") from error
+    if net.cut != TIGHT:
+        raise ModelError(f"{start}: made for crops of {net.cut.size} pixels; training here cuts those of {TIGHT.size}")
+    return net
+
+
+def _clip_net(state: dict[str, torch.Tensor]) -> ClipNet:
+    net = ClipNet(design_of(state))
+    net.load_state_dict(state)
     return net
 
 

@@ -5,28 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnxruntime
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from dfx.torch.boxes import floats, suppress
 from dfx.values import Faces, Float
 
 STRIDES = (8, 16, 32)
-
-
-def floats(values: ArrayLike) -> Float:
-    """As float32."""
-    return np.asarray(values, np.float32)
-
-
-def overlaps(first: Float, second: Float) -> Float:
-    """Intersection over union of xyxy boxes: [A, 4], [B, 4] -> [A, B]."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = (high - low).clip(min=0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return floats(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6))
 
 
 class Teacher:
@@ -67,11 +53,3 @@ class Teacher:
             scores = values["score"][:, 0]
             boxes = np.hstack([corner - values["bbox"][:, :2], corner + values["bbox"][:, 2:]]) * stride
         return boxes, scores, (values["kps"].reshape(-1, 5, 2) + corner[:, None]) * stride
-
-
-def suppress(found: Faces, threshold: float, overlap: float) -> Faces:
-    """Keeps what scores above the threshold and overlaps nothing better by more than `overlap` (IoU)."""
-    sizes = found.boxes[:, 2:] - found.boxes[:, :2]
-    corners = np.hstack([found.boxes[:, :2], sizes]).tolist()
-    kept = np.asarray(cv2.dnn.NMSBoxes(corners, found.scores.tolist(), threshold, overlap), int).reshape(-1)
-    return Faces(floats(found.boxes[kept]), floats(found.scores[kept]), floats(found.landmarks[kept]))

@@ -1,45 +1,46 @@
 """Trains the 2D backbone on packed face crops, in pairs of a fake and its original, for so many minutes.
 
 Everything but the decoding of JPEGs happens on the device. Shards that come while it trains are taken in. Interrupted,
-it goes on where it was.
+it goes on where it was. With a fold of the labelled videos left out it is measured on that, the rest may be trained on.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dfx.torch.augment import Dice, augment
-from dfx.torch.clipnet import CROP_SIZE, DESIGNS, FrameNet
-from dfx.torch.crop_store import CropStore
-from dfx.torch.loop import Training
+from dfx.torch.augment import Dice, augment, wide
+from dfx.torch.clipnet import DESIGNS, TIGHT, FrameNet
+from dfx.torch.crop_store import UNKNOWN, CropStore, Measured
+from dfx.torch.loop import TICKS, Clock, Training
 from dfx.torch.pseudo_fakes import self_blended, swapped
 
 RANKING = 0.5  # weight of the pair's ranking loss beside the cross entropy
 SMOOTHING = 0.05  # of the labels: some fakes show no trace in their one frame
-TICKS = 100_000  # of the learning rate's cycle, which goes by the clock
 AVERAGING = 0.995  # of the running average of weights, a step: minutes hold a thousand steps or two
 LOOK = 3.0  # seconds between looks for new shards
-TRIALS = 8  # steps that a layout of memory is timed over
+BARE = 0.35  # share of pairs that lose what is around the face: of the DFDC's crops it is never known
 
 
 @click.command()
 @click.option("--shards", type=click.Path(path_type=Path), required=True, help="Folder that pack_crops writes.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and weights.")
-@click.option("--design", type=click.Choice(list(DESIGNS)), default="lite0", show_default=True)
+@click.option("--design", type=click.Choice(list(DESIGNS)), help="That of --start, or else lite0.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="Weights to start from; see Backbone.load_imagenet.")
-@click.option("--start", type=click.Path(path_type=Path), help="A backbone.pt to begin another cycle from, its design.")
+@click.option("--start", type=click.Path(path_type=Path), help="A backbone.pt to begin another cycle from.")
+@click.option("--leave-out", help="A fold of the labelled videos that is measured on, not trained on.")
 @click.option("--pseudo", default=0.5, show_default=True, help="Share of fakes made on the spot from real faces.")
 @click.option("--swaps", default=0.4, show_default=True, help="Share of these that show another person's face.")
+@click.option("--labelled", default=0.12, show_default=True, help="Share of fakes that are of labelled videos.")
 @click.option("--minutes", default=6.0, show_default=True, help="0 measures the start alone.")
 @click.option("--pairs", default=192, show_default=True, help="Pairs a step.")
 @click.option("--rate", default=8e-4, show_default=True, help="Peak learning rate.")
@@ -49,11 +50,13 @@ TRIALS = 8  # steps that a layout of memory is timed over
 def main(
     shards: Path,
     out: Path,
-    design: str,
+    design: str | None,
     imagenet: Path | None,
     start: Path | None,
+    leave_out: str | None,
     pseudo: float,
     swaps: float,
+    labelled: float,
     minutes: float,
     pairs: int,
     rate: float,
@@ -71,66 +74,66 @@ def main(
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     out.mkdir(parents=True, exist_ok=True)
-    store = CropStore(shards, torch.device(device))
-    net = _quickest_layout(_network(design, imagenet, start).to(device), pairs)
+    net = _network(design, imagenet, start).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    store = CropStore(shards, torch.device(device), net.cut, leave_out)
     run = Training(net, TICKS, rate, out / "checkpoint.pt", decay=AVERAGING)
-    feed = Feed(store, pairs, pseudo, swaps, torch.Generator(device).manual_seed(seed + run.step))
+    feed = Feed(store, pairs, pseudo, swaps, labelled, torch.Generator(device).manual_seed(seed + run.step))
     train(run, feed, Clock(minutes * 60, run.tick), out, every)
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """Batches of pairs: first true fakes beside their originals, then faces blended over themselves, then swaps.
+    """Batches of pairs: first true fakes beside their originals, then faces blended over themselves, then swaps, then
+    fakes of labelled videos.
 
-    pseudo: the share of fakes that are made on the spot. swaps: the share of those that show another person.
+    pseudo: the share of fakes that are made on the spot. swaps: the share of those that show another person. labelled:
+    the share that is of labelled videos. What the store has none of gives its share to the others.
     """
 
     store: CropStore
     pairs: int
     pseudo: float
     swaps: float
+    labelled: float
     generator: torch.Generator
 
     @property
-    def counts(self) -> tuple[int, int, int]:
+    def counts(self) -> tuple[int, int, int, int]:
         """Pairs of each kind in a batch."""
-        made = round(self.pairs * self.pseudo)
+        originals, videos = self.store.has
+        named = round(self.pairs * self.labelled) if videos else 0
+        made = round(self.pairs * self.pseudo) if originals else self.pairs - named
         others = round(made * self.swaps)
-        return self.pairs - made, made - others, others
+        return self.pairs - made - named, made - others, others, named
 
     @torch.no_grad()
     def couples(self) -> tuple[Tensor, Tensor]:
         """Reals and fakes before any change that befalls both: float [pairs, 3, S, S] of 0 to 255, twice."""
-        true, blended, swaps = (Dice(count, self.generator) for count in self.counts)
-        originals, fakes = (self.store.floats(rows) for rows in self.store.pairs(true))
-        outer, inner, _ = self_blended(self.store.floats(self.store.reals(blended)), blended)
-        rows = self.store.reals(swaps)
-        hosts, donors = self.store.floats(rows), self.store.floats(self.store.donors(rows, swaps))
-        other, _ = swapped(hosts, donors, swaps)
-        return torch.cat([originals, outer, hosts]), torch.cat([fakes, inner, other])
+        store, around = self.store, self.store.cut.around
+        true, blended, swaps, named = (Dice(count, self.generator) for count in self.counts)
+        outer, inner, _ = self_blended(store.floats(store.reals(blended)), blended, around)
+        rows = store.reals(swaps)
+        hosts, donors = store.floats(rows), store.floats(store.donors(rows, swaps))
+        other, _ = swapped(hosts, donors, swaps, around)
+        stored = [[store.floats(rows) for rows in pair] for pair in (store.pairs(true), store.labelled(named))]
+        (originals, fakes), (seen, swap) = stored
+        return torch.cat([originals, outer, hosts, seen]), torch.cat([fakes, inner, other, swap])
 
     @torch.no_grad()
     def batch(self) -> Tensor:
-        """uint8 [2 * pairs, 3, CROP_SIZE, CROP_SIZE]: reals, then the fakes in the same order, changed alike."""
-        pictures = torch.cat(self.couples())
-        return augment(pictures, Dice(self.pairs, self.generator, copies=2))
+        """uint8 [2 * pairs, 3, S, S]: reals, then the fakes in the same order, changed alike."""
+        dice, cut = Dice(self.pairs, self.generator, copies=2), self.store.cut
+        return augment(bared(torch.cat(self.couples()), dice, cut.around), dice, cut)
 
 
-class Clock:
-    """Tells a cycle's place from the time that has gone by; a cycle that was interrupted goes on at `tick`."""
-
-    def __init__(self, seconds: float, tick: int) -> None:
-        self._seconds, self._started = seconds, time.monotonic() - seconds * tick / TICKS
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds."""
-        return time.monotonic() - self._started
-
-    @property
-    def tick(self) -> int:
-        """0 to TICKS."""
-        return min(int(self.elapsed / self._seconds * TICKS), TICKS) if self._seconds else TICKS
+def bared(pictures: Tensor, dice: Dice, around: float) -> Tensor:
+    """A share of the pictures float [N, 3, S, S], of so many sides of a tight crop, with nothing around the face."""
+    if around <= TIGHT.around:
+        return pictures
+    size = pictures.shape[-1]
+    at = ((torch.arange(size, device=pictures.device) + 0.5) / size - 0.5).abs() * around > 0.5
+    unknown = (at | at[:, None]) & wide(dice.chance(BARE))
+    return pictures.masked_fill(unknown, UNKNOWN)
 
 
 def train(run: Training[FrameNet], feed: Feed, clock: Clock, out: Path, every: float) -> None:
@@ -140,7 +143,8 @@ def train(run: Training[FrameNet], feed: Feed, clock: Clock, out: Path, every: f
     while (tick := clock.tick) < TICKS:
         right, steps = right + step(run, feed.batch(), tick), steps + 1
         if clock.elapsed > looked + LOOK:
-            feed.store.refresh()
+            if feed.store.refresh():  # there may be other kinds of pairs now
+                right, steps = torch.zeros_like(right), 0
             looked = clock.elapsed
         if clock.elapsed > reported + every:
             report(run, feed, right / steps, clock, out)
@@ -158,57 +162,25 @@ def step(run: Training[FrameNet], pixels: Tensor, tick: int) -> Tensor:
 
 
 def report(run: Training[FrameNet], feed: Feed, right: Tensor, clock: Clock, out: Path) -> None:
-    """Prints the figures and writes the weights, unless they have become no numbers.
-
-    Raises:
-        FloatingPointError: the training has come apart; what was written before stays.
-    """
-    if not all(bool(p.isfinite().all()) for p in run.net.parameters()):
-        raise FloatingPointError(f"weights are not finite at step {run.step}: try a lower rate")
-    auc, ranked = measure(run.average, feed.store)
+    """Prints the figures and writes the weights."""
     kinds = " ".join(f"{float(part.mean()):.3f}" for part in right.split(feed.counts))
-    trained = f"trained pairs right (true, blended, swapped) {kinds}"
-    click.echo(
-        f"step {run.step} {clock.elapsed:.0f} s held-out AUC {auc:.4f} pairs ranked right {ranked:.4f} {trained}"
-    )
+    trained = f"trained pairs right (true, blended, swapped, labelled) {kinds}"
+    click.echo(f"step {run.step} {clock.elapsed:.0f} s {measure(run.average, feed)} {trained}")
+    run.write(out / "backbone.pt")
     run.save()
-    torch.save(run.average.state_dict(), out / "backbone.partial")
-    (out / "backbone.partial").replace(out / "backbone.pt")
 
 
-def _network(design: str, imagenet: Path | None, start: Path | None) -> FrameNet:
+def _network(design: str | None, imagenet: Path | None, start: Path | None) -> FrameNet:
+    """A network that starts with weights of its own design, or of one that differs in nothing but its crops."""
     if start:
-        return FrameNet.load(start)
-    net = FrameNet(DESIGNS[design])
+        begun = FrameNet.load(start)
+        net = FrameNet(DESIGNS[design]) if design else begun
+        net.load_state_dict(net.state_dict() | begun.state_dict())
+        return net
+    net = FrameNet(DESIGNS[design or "lite0"])
     if imagenet:
         net.backbone.load_imagenet(imagenet)
     return net
-
-
-def _quickest_layout(net: FrameNet, pairs: int) -> FrameNet:
-    """The network with its memory laid out as its device likes best, which nobody knows beforehand on a GPU."""
-    likes = [torch.channels_last]
-    if next(net.parameters()).is_cuda:
-        likes = sorted((torch.channels_last, torch.contiguous_format), key=lambda layout: _seconds(net, pairs, layout))
-        click.echo(f"layout: {likes[0]}")
-    return net.to(memory_format=likes[0])  # type: ignore[call-overload, no-any-return]
-
-
-def _seconds(net: FrameNet, pairs: int, layout: torch.memory_format) -> float:
-    """How long the passes of a step take in a layout, the first few left out."""
-    net = net.to(memory_format=layout)  # type: ignore[call-overload]
-    pixels = torch.zeros((2 * pairs, 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8, device="cuda")
-    started = 0.0
-    for trial in range(2 * TRIALS):
-        if trial == TRIALS:
-            torch.cuda.synchronize()
-            started = time.monotonic()
-        with torch.autocast("cuda", torch.bfloat16):
-            logits = net.train()(pixels)
-        pair_loss(logits.float()).backward()
-    torch.cuda.synchronize()
-    net.zero_grad(set_to_none=True)
-    return time.monotonic() - started
 
 
 def pair_loss(logits: Tensor) -> Tensor:
@@ -222,14 +194,38 @@ def pair_loss(logits: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, labels) + RANKING * ranking
 
 
+def measure(net: nn.Module, feed: Feed) -> str:
+    """On pictures that training never saw. Of originals and their fakes: AUC, the share of pairs ranked right. Of the
+    fold that is left out: AUC of the frames, of the videos' means, and the share of its real videos above 0."""
+    found, held, left = [], feed.store.held_out, feed.store.left_out
+    if len(held.fake):
+        scores = scored(net, held, 2 * feed.pairs)
+        order = np.lexsort((held.fake, held.group))
+        real, fake = scores[order].reshape(-1, 2).T
+        found.append(f"held-out AUC {roc_auc_score(held.fake, scores):.4f} pairs {(fake > real).mean():.4f}")
+    if len(left.fake):
+        scores = scored(net, left, 2 * feed.pairs)
+        means, fakes = by_video(scores, left)
+        frames, videos = roc_auc_score(left.fake, scores), roc_auc_score(fakes, means)
+        found.append(f"left-out AUC {frames:.3f}, videos {videos:.3f}, reals above 0 {(means[~fakes] > 0).mean():.2f}")
+    return "; ".join(found)
+
+
+def by_video(scores: NDArray[np.float64], left: Measured) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Mean score and label of each video."""
+    _, first, video = np.unique(left.group, return_index=True, return_inverse=True)
+    return np.bincount(video, scores) / np.bincount(video), left.fake[first]
+
+
 @torch.no_grad()
-def measure(net: nn.Module, store: CropStore) -> tuple[float, float]:
-    """On the pictures that training never saw, an original and a fake of each: AUC, share of pairs ranked right."""
-    parts = [net(part.permute(0, 3, 1, 2)) for part in store.held_out.split(256)]
-    scores = torch.cat(parts).double().cpu().numpy()
-    order = np.lexsort((store.held_fake, store.held_group))
-    real, fake = scores[order].reshape(-1, 2).T
-    return float(roc_auc_score(store.held_fake, scores)), float((fake > real).mean())
+def scored(net: nn.Module, measured: Measured, batch: int) -> NDArray[np.float64]:
+    """The logits [M], in batches of the size that training has: a GPU chooses its kernels anew for every other."""
+    parts = []
+    for part in measured.pictures.split(batch):
+        whole = torch.cat([part, part[:1].expand(batch - len(part), -1, -1, -1)]).permute(0, 3, 1, 2)
+        with torch.autocast(part.device.type, torch.bfloat16, enabled=part.is_cuda):
+            parts.append(net(whole)[: len(part)].double())
+    return np.asarray(torch.cat(parts).cpu().numpy())
 
 
 if __name__ == "__main__":

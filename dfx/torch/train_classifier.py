@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfx.infer import Calibration
-from dfx.torch.clip_data import Sample, samples
+from dfx.torch.clip_data import FOLDS, Sample, samples
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
 
+Heads = Mapping[str, TemporalHead]
 STEPS = 150
 RATE = 3e-3
 DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and 150 videos to learn them from
@@ -30,20 +31,22 @@ DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and
 @click.option(
     "--temporal/--mean", default=False, show_default=True, help="Train the branch over time, or leave it out."
 )
+@click.option("--folds", type=click.Path(path_type=Path, exists=True), help="Backbones of the folds, to calibrate by.")
 @click.option("--seed", default=0, show_default=True)
-def main(backbone: Path, videos: Path, out: Path, temporal: bool, seed: int) -> None:
+def main(backbone: Path, videos: Path, out: Path, temporal: bool, folds: Path | None, seed: int) -> None:
     """Fit the head and the calibration on all labelled videos and write OUT/classifier.pt.
 
-    BACKBONE: the backbone.pt that train_backbone writes. What to expect of the result on generators and people that
-    were not seen, `eval_classifier` measures.
+    BACKBONE: the backbone.pt that train_backbone writes. One that was trained on labelled videos flatters them:
+    `--folds` names a folder of a backbone.pt for each fold, trained without it, by whose logits it is calibrated. What
+    to expect of the result on generators and people that were not seen, `eval_classifier` measures.
 
     \b
     Example:
         python -m dfx.torch.train_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
     """
-    data = samples(videos, backbone, out)
     net = ClipNet.from_frames(FrameNet.load(backbone))
-    logits = video_logits(net.head, data)
+    data, heads = seen(folds or backbone, videos, out)
+    logits = logits_of(heads, data)
     if temporal:
         logits = unseen_logits(net.head, data, seed)
         net.head = fit_head(net.head, data, seed)
@@ -54,15 +57,38 @@ def main(backbone: Path, videos: Path, out: Path, temporal: bool, seed: int) -> 
     click.echo(f"{len(data)} videos; probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f})")
 
 
+def seen(backbone: Path, videos: Path, out: Path) -> tuple[list[Sample], Heads]:
+    """The labelled videos, and the head that their features are for, by fold.
+
+    backbone: a backbone.pt; or a folder with FOLD/backbone.pt for every fold, which is shown that fold's videos.
+    """
+    if backbone.is_file():
+        data, head = samples(videos, backbone, out), ClipNet.from_frames(FrameNet.load(backbone)).head
+        return data, dict.fromkeys(FOLDS, head)
+    data, heads = [], {}
+    for fold in FOLDS:
+        weights = backbone / fold / "backbone.pt"
+        data += samples(videos, weights, out, fold=fold)
+        heads[fold] = ClipNet.from_frames(FrameNet.load(weights)).head
+    return data, heads
+
+
+@torch.no_grad()
+def logits_of(heads: Heads, data: Sequence[Sample]) -> NDArray[np.float64]:
+    """Every video's logit before calibration, by the head of its fold, taken together from its clips as prediction does
+    it: float [N]."""
+    said = (heads[sample.video.fold](sample.features).tolist() for sample in data)
+    return np.array([sample.clips.video_logit(logits) for sample, logits in zip(data, said, strict=True)])
+
+
 def labels(data: Sequence[Sample]) -> NDArray[np.bool_]:
     """Whether each video is fake: bool [N]."""
     return np.array([sample.video.fake for sample in data])
 
 
-@torch.no_grad()
 def video_logits(head: TemporalHead, data: Sequence[Sample]) -> NDArray[np.float64]:
-    """Every video's logit before calibration, taken together from its clips as prediction does it: float [N]."""
-    return np.array([sample.clips.video_logit(head(sample.features).tolist()) for sample in data])
+    """As `logits_of`, by one head: float [N]."""
+    return logits_of({sample.video.fold: head for sample in data}, data)
 
 
 def unseen_logits(head: TemporalHead, data: Sequence[Sample], seed: int) -> NDArray[np.float64]:

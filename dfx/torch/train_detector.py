@@ -1,147 +1,187 @@
-"""Trains the face detector from an ImageNet backbone. Interrupted, it goes on."""
+"""Trains the face detector on what `pack_detector` packed, for so many minutes. Interrupted, it goes on."""
 
 from __future__ import annotations
 
-import time
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.utils.data import DataLoader
 
-from dfx.torch.detector_data import Labelled, dfdc_faces, label, photographs, portraits, video_frames
-from dfx.torch.detector_scenes import Scenes, heads
-from dfx.torch.dfdc_crops import Crops
-from dfx.torch.loop import Training
-from dfx.torch.retinaface import RetinaFace, anchors, encode, inside, match
-from dfx.torch.teachers import Teacher
+from dfx.torch.boxes import floats, suppress
+from dfx.torch.detector_loss import Batch, step_loss
+from dfx.torch.detector_measures import CLASSES, LOWEST, SMALLEST, Photograph, precision
+from dfx.torch.detector_scenes import CANVAS, Scenes, batches, heads
+from dfx.torch.detector_store import Packed
+from dfx.torch.labelled import Labelled, Picture
+from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
+from dfx.torch.retinaface import VARIANCES, RetinaFace, anchors
+from dfx.values import Faces
 
-TEACHERS = ("yunet_n_dynamic.onnx", "scrfd_500m_bnkps.onnx")
-NOTHING = np.zeros((0, 4), np.float32)
-Sample = tuple[Tensor, Tensor, Tensor, Tensor]
+SIZES = (16.0, SMALLEST)  # pixels from which on the faces of the validation photographs count
+THRESHOLD = 0.6  # score at which their recall is told
+TIGHT = 8  # one crop in so many is also pasted as a head: it has no hair and no shoulders
 
 
 @click.command()
+@click.option("--packed", type=click.Path(path_type=Path), required=True, help="Folder that pack_detector writes.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and weights.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), required=True, help="Folder with detection/, faces/, videos/, weights/."
+    "--imagenet", type=click.Path(path_type=Path), help="Backbone to begin with; see MobileNet.load_imagenet."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the labels and checkpoints.")
-@click.option("--crops", type=click.Path(path_type=Path), help="Folder of the DFDC face crops: more faces to paste.")
-@click.option("--start", type=click.Path(path_type=Path), help="Weights to begin another cycle from; else ImageNet's.")
-@click.option("--steps", default=3600, show_default=True)
-@click.option("--batch", default=16, show_default=True)
+@click.option("--start", type=click.Path(path_type=Path), help="A detector.pt to begin another cycle from.")
+@click.option("--minutes", default=8.0, show_default=True, help="0 measures the start alone.")
+@click.option("--batch", default=64, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
+@click.option("--bf16/--no-bf16", default=False, show_default=True, help="Half precision, where it is quicker.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=1, show_default=True)
-@click.option("--every", default=250, show_default=True, help="Steps between checkpoints.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Processes that make scenes.")
+@click.option("--threads", default=1, show_default=True, help="Of torch, on a CPU.")
+@click.option("--every", default=60.0, show_default=True, help="Seconds between measurements and checkpoints.")
 def main(
-    data: Path,
+    packed: Path,
     out: Path,
-    crops: Path | None,
+    imagenet: Path | None,
     start: Path | None,
-    steps: int,
+    minutes: float,
     batch: int,
     rate: float,
+    bf16: bool,
     seed: int,
+    device: str,
+    workers: int,
     threads: int,
-    every: int,
+    every: float,
 ) -> None:
-    """Train, writing OUT/detector.pt (the running average of the weights).
+    """Train, writing OUT/detector.pt and OUT/detector_STEP.pt (the running average of the weights).
 
     \b
     Example:
-        python -m dfx.torch.train_detector --data ../shared/data --out runs/detector --steps 6000
+        python -m dfx.torch.train_detector --packed packed --out runs/detector --device cuda --workers 10
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     out.mkdir(parents=True, exist_ok=True)
+    data = Packed.read(packed)
+    net = quickest_layout(_network(imagenet, start).to(device), _trial(batch, device, bf16))
+    run = Training(net, TICKS, rate, out / "checkpoint.pt")
+    feed = _on_device(batches(scenes(data, seed), batch, run.step * batch, workers), torch.device(device))
+    photographs = [photograph(picture) for picture in data.validation]
+    train(run, feed, photographs, Clock(minutes * 60, run.tick), out, every, bf16)
+
+
+def scenes(data: Packed, seed: int) -> Scenes:
+    """Faces: portraits and crops. Heads: portraits and what the pictures show, and some of the crops."""
+    faces = [*data.portraits, *data.crops]
+    return Scenes(data.pictures, faces, [*data.portraits, *heads(data.pictures), *data.crops[::TIGHT]], seed)
+
+
+def photograph(picture: Labelled) -> Photograph:
+    """As it is measured on: the target tells the class."""
+    classes = ["face" if target == 1 else "face_masked" for target in picture.target]
+    return picture.name, picture.pixels, picture.boxes, classes, picture.marks
+
+
+def train(
+    run: Training[RetinaFace],
+    feed: Iterator[Batch],
+    photographs: Sequence[Photograph],
+    clock: Clock,
+    out: Path,
+    every: float,
+    bf16: bool,
+) -> None:
+    """Steps until the clock is at its end, with a report every so often."""
+    losses, reported = list[Tensor](), -math.inf  # the first report comes at once: what is amiss shows early
+    while (tick := clock.tick) < TICKS:
+        losses.append(step(run, next(feed), tick, bf16))
+        if clock.elapsed > reported + every:
+            report(run, losses, photographs, clock, out)
+            losses, reported = [], clock.elapsed
+    report(run, losses, photographs, clock, out)
+
+
+def step(run: Training[RetinaFace], batch: Batch, tick: int, bf16: bool) -> Tensor:
+    """One step on a batch; its losses of faces, boxes and landmarks, float [3]."""
+    with torch.autocast(batch[0].device.type, torch.bfloat16, enabled=bf16):
+        loss = step_loss(run.net.train(), batch)
+    run.advance(loss.sum(), tick)
+    return loss.detach()
+
+
+def report(
+    run: Training[RetinaFace], losses: Sequence[Tensor], photographs: Sequence[Photograph], clock: Clock, out: Path
+) -> None:
+    """Writes the weights and prints the figures."""
+    for name in ("detector", f"detector_{run.step}"):
+        run.write(out / f"{name}.pt")
+    run.save()
+    parts = " ".join(f"{value:.4f}" for value in torch.stack(list(losses)).mean(dim=0).tolist()) if losses else "-"
+    torch.backends.cudnn.benchmark = False  # it would time its ways for the shape of every photograph
+    click.echo(f"step {run.step} {clock.elapsed:.0f} s face, box, landmark loss {parts} {_measured(run, photographs)}")
+    torch.backends.cudnn.benchmark = True
+
+
+def _measured(run: Training[RetinaFace], photographs: Sequence[Photograph]) -> str:
+    found = [find(run.average, pixels) for _, pixels, *_ in photographs]
+    cells = []
+    for smallest in SIZES:
+        for kind in ("bare", "masked"):
+            ap, recall = precision(photographs, found, CLASSES[kind], THRESHOLD, smallest)
+            cells.append(f"{kind} {100 * ap:.2f} ({100 * recall:.1f})")
+        cells[-2] = f"AP (recall) from {smallest:g} px: {cells[-2]}"
+    return ", ".join(cells)
+
+
+@torch.no_grad()
+def find(net: RetinaFace, pixels: Picture, threshold: float = LOWEST) -> Faces:
+    """Finds faces in an RGB picture uint8 [H, W, 3], after non-maximum suppression at an IoU of 0.45."""
+    height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
+    canvas = np.zeros((1, 3, height, width), np.uint8)
+    canvas[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)
+    device = next(net.parameters()).device
+    logits, boxes, marks = (part[0].float().cpu() for part in net(torch.from_numpy(canvas).to(device)))
+    scores = logits.sigmoid()
+    kept = scores > threshold
+    priors = anchors(height, width)[kept]
+    centre, side = priors[:, :2], priors[:, 2:]
+    middle, size = centre + boxes[kept, :2] * VARIANCES[0] * side, side * torch.exp(boxes[kept, 2:] * VARIANCES[1])
+    points = centre[:, None] + marks[kept].reshape(-1, 5, 2) * VARIANCES[0] * side[:, None]
+    corners = torch.cat([middle - size / 2, middle + size / 2], dim=1)
+    return suppress(Faces(floats(corners), floats(scores[kept]), floats(points)), threshold, 0.45)
+
+
+def _network(imagenet: Path | None, start: Path | None) -> RetinaFace:
     net = RetinaFace()
     if start:
-        net.load_state_dict(torch.load(start, weights_only=True))
-    else:
-        net.body.load_imagenet(data / "weights" / "mobilenetv1_025_imagenet.tar")
-    run = Training(net.to(memory_format=torch.channels_last), steps, rate, out / "checkpoint.pt")  # type: ignore[call-overload]
-    scenes = _scenes(data, crops, seed, run.step * batch)
-    started, losses = time.monotonic(), []
-    for samples in DataLoader(scenes, batch_size=batch, num_workers=1, prefetch_factor=4, collate_fn=list):
-        loss = step_loss(run.net.train(), samples)
-        run.advance(loss.sum())
-        losses.append(loss.detach())
-        if run.step % every == 0 or run.step == steps:
-            parts = " ".join(f"{value:.4f}" for value in torch.stack(losses[-every:]).mean(dim=0).tolist())
-            click.echo(f"step {run.step} face, box, landmark loss {parts} {time.monotonic() - started:.0f} s")
-            run.save()
-            torch.save(run.average.state_dict(), out / "detector.pt")
-        if run.step >= steps:
-            return
+        net.load_state_dict(torch.load(start, weights_only=True, map_location="cpu"))
+    elif imagenet:
+        net.body.load_imagenet(imagenet)
+    return net
 
 
-def _scenes(data: Path, crops: Path | None, seed: int, start: int) -> Scenes:
-    """Faces: portraits and DFDC crops. Heads: portraits and what the pictures show, and one crop in eight."""
-    seen, known = pictures(data), list(portraits(data / "faces"))
-    tight = _crops(data, crops) if crops else []
-    return Scenes(seen, known + tight, known + list(heads(seen)) + tight[::8], seed, start)
+def _trial(batch: int, device: str, bf16: bool) -> Callable[[RetinaFace], Tensor]:
+    """The loss of a step's forward pass on blank pictures without faces."""
+    shapes = (batch, 1, 4), (batch, 1, 5, 2), (batch, 1)
+    labels = [torch.full(shape, -1.0, device=device) for shape in shapes]
+    pixels = torch.zeros((batch, CANVAS, CANVAS, 3), dtype=torch.uint8, device=device)
+
+    def loss(net: RetinaFace) -> Tensor:
+        with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+            return step_loss(net, (pixels, labels[0], labels[1], labels[2])).sum()
+
+    return loss
 
 
-def _crops(data: Path, folder: Path) -> list[Labelled]:
-    every = Crops(folder, data / "dfdc_faces_exclude.txt")
-    return list(dfdc_faces(every, Teacher(data / "weights" / TEACHERS[0]), 8000))
-
-
-def pictures(data: Path) -> list[Labelled]:
-    """The training photographs and six frames of each labelled video, with the teachers' labels."""
-    teachers = [Teacher(data / "weights" / name) for name in TEACHERS]
-    photos = [
-        label(name, pixels, teachers, boxes, classes, marks)
-        for name, pixels, boxes, classes, marks in photographs(data / "detection", "train")
-    ]
-    marks = np.zeros((0, 5, 2), np.float32)
-    frames = [label(name, pixels, teachers, NOTHING, [], marks) for name, pixels in video_frames(data / "videos", 6)]
-    bare = [photo for photo in photos if not photo.name.startswith("mask")]  # WIDER FACE and dlib: few, and the richest
-    return photos * 2 + bare * 6 + frames
-
-
-def step_loss(net: RetinaFace, samples: list[Sample]) -> Tensor:
-    """Losses of faces, boxes and landmarks, float [3], weighted as in RetinaFace (2 for boxes)."""
-    pixels = torch.stack([sample[0] for sample in samples]).contiguous(memory_format=torch.channels_last)
-    logits, boxes, marks = net(pixels)
-    priors = anchors(*pixels.shape[2:])
-    targets = [_targets(priors, *sample[1:]) for sample in samples]
-    wanted, boxes_wanted, marks_wanted = (torch.stack(parts) for parts in zip(*targets, strict=True))
-    positive = wanted > 0
-    count = positive.sum().clamp(min=1)
-    known = positive[..., None] & ~marks_wanted.isnan()
-    box_loss = functional.smooth_l1_loss(boxes[positive], boxes_wanted[positive], reduction="sum") / count
-    mark_loss = (
-        functional.smooth_l1_loss(marks[known], marks_wanted[known], reduction="sum") / known.sum().clamp(min=1) * 4
-    )
-    return torch.stack([_focal(logits, wanted) / count, 2 * box_loss, mark_loss])
-
-
-def _targets(priors: Tensor, boxes: Tensor, marks: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What each anchor is to say: score [A] (NaN: no loss), box deltas [A, 4], landmark deltas [A, 10]."""
-    known = ~target.isnan()
-    owner = match(boxes[known], priors)
-    wanted = torch.zeros(len(priors))
-    wanted[owner == -2] = torch.nan
-    wanted[(owner < 0) & inside(boxes[~known], priors)] = torch.nan
-    owned = owner >= 0
-    wanted[owned] = target[known][owner[owned]]
-    box_deltas, mark_deltas = torch.zeros(len(priors), 4), torch.zeros(len(priors), 10)
-    encoded = encode(boxes[known][owner[owned]], marks[known][owner[owned]], priors[owned])
-    box_deltas[owned], mark_deltas[owned] = encoded
-    return wanted, box_deltas, mark_deltas
-
-
-def _focal(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Quality focal loss (Li et al., NeurIPS 2020), summed; anchors whose wanted score is NaN are left out."""
-    known = ~wanted.isnan()
-    logits, wanted = logits[known], wanted[known]
-    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    return ((wanted - logits.sigmoid()).abs() ** 2 * entropy).sum()
+def _on_device(feed: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    for pixels, boxes, marks, target in feed:
+        yield pixels.to(device), boxes.to(device), marks.to(device), target.to(device)
 
 
 if __name__ == "__main__":

@@ -118,12 +118,6 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamDestroy(CUstream stream) {
-    IN_CONTEXT;
-    std::free(stream);
-    return CUDA_SUCCESS;
-}
-
 CUresult cuEventCreate(CUevent* event, unsigned flags) {
     IN_CONTEXT;
     WANT(flags == CU_EVENT_DISABLE_TIMING);
