@@ -29,18 +29,18 @@ def track(box: Box, start: int) -> Track:
     return Track(index, index / 25, np.tile(np.float32(box), (8, 1)), marks, np.ones(8, np.float32), detected)
 
 
-def crops(speaks: bool, shake: float = 1.0) -> list[Crops]:
+def crops(speaks: bool) -> list[Crops]:
     """Two windows of a portrait, in the middle two fifths of its crops, that is turned, shaken, and dimmed or lit.
 
-    speaks: whether its mouth opens and shuts; shake: 1 for a hand's, 0 for a tripod.
+    speaks: whether its mouth opens and shuts.
     """
     rng, face = np.random.default_rng(0), cv2.resize(PORTRAIT, (64, 64), interpolation=cv2.INTER_AREA)
     looks = []
     for _ in range(16):
         seen = face.copy()
         cv2.ellipse(seen, (32, 46), (10, int(rng.integers(1, 7)) if speaks else 1), 0, 0, 360, (60, 20, 20), -1)
-        matrix = cv2.getRotationMatrix2D((32, 32), shake * rng.uniform(-8, 8), 1 + shake * rng.uniform(-0.05, 0.05))
-        matrix[:, 2] += 48 + shake * rng.uniform(-5, 5, 2)
+        matrix = cv2.getRotationMatrix2D((32, 32), rng.uniform(-8, 8), rng.uniform(0.95, 1.05))
+        matrix[:, 2] += 48 + rng.uniform(-5, 5, 2)
         board = cv2.warpAffine(seen, matrix, (160, 160), borderMode=cv2.BORDER_REPLICATE)
         looks.append(np.clip(board * rng.uniform(0.8, 1.1) + rng.normal(0, 2, board.shape), 0, 255).astype(np.uint8))
     both = np.stack(looks).transpose(0, 3, 1, 2)
@@ -67,22 +67,14 @@ def test_a_small_face_that_speaks_lives() -> None:
     assert verdict(CHEST, speaks=True) is None
 
 
-def test_size_does_not_tell_a_picture_from_a_person() -> None:
-    assert verdict((500, 100, 590, 190), speaks=False) is Verdict.POSTER
-    assert verdict((500, 100, 590, 190), speaks=True) is None
+def test_a_face_as_large_as_the_main_one_lives() -> None:
+    assert verdict((500, 100, 590, 190), speaks=False) is None
 
 
-def test_half_a_second_tells_only_of_the_far() -> None:
-    still, speaking = crops(False, shake=0)[0], crops(True, shake=0)[0]
+def test_half_a_second_tells_nothing() -> None:
+    still = crops(False)[0]
     tracks = [track(MAIN, 0), track(ASIDE, 0), track(MAIN, 250)]
     assert pictures(tracks, [still, still, None], [0, 1, 0]) == [None, None, None]
-    tracks = [track(MAIN, 0), track(FAR, 0), track(MAIN, 250)]
-    assert pictures(tracks, [still, still, None], [0, 1, 0]) == [None, Verdict.POSTER, None]
-    assert pictures(tracks, [still, speaking, None], [0, 1, 0]) == [None, None, None]
-
-
-def test_one_look_tells_of_nothing() -> None:
-    assert unrest([crops(False)[0][:1, 1]], PLANE) == np.inf
 
 
 def test_a_face_alone_in_its_windows_may_be_the_one_who_is_filmed() -> None:
