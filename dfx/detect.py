@@ -14,6 +14,9 @@ from dfx.ops.cuda import DeviceArray, Lane
 from dfx.ops.geometry import Letterbox
 from dfx.values import Faces, Float, Pixels, Planes, Surface
 
+WEAK = 0.5
+"""Share of the score from which on a face counts, down to which `watch` tells of more. Between two and three to one is
+what Canny (PAMI 1986) advises for the thresholds that begin an edge and go on with it."""
 REACH = 1.0  # sides of a face around it that are looked at again a quarter of a second later
 CELL = 32  # pixels, the network's coarsest stride: a part of the canvas that begins at a multiple has the same anchors
 
@@ -30,12 +33,17 @@ class Detector:
         self._session = open_session(path, DetectorContract, lane=lane, engines=engines)
         self._on_gpu, self._square = lane is not None, lane is not None and has_fixed_shapes(engines)
         self.contract = DetectorContract.read(self._session.metadata, str(path))
+        self.sure = self.contract.score_threshold  # what scores more is a face
 
     def detect(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """Finds the faces in pictures of one size; on a GPU always so many at a time, since shapes cost time there.
 
         Returns one `Faces` a picture, best first, in pixels of the upright picture.
         """
+        return [faces[faces.scores > self.sure] for faces in self._whole(pictures)]
+
+    def _whole(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
+        """As `detect`, with the weak ones."""
         if not self._on_gpu:
             return self._detect(pictures)
         parts = [pictures[start : start + PICTURES] for start in range(0, len(pictures), PICTURES)]
@@ -59,14 +67,16 @@ class Detector:
     def watch(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """As `detect`, of pictures that are moments apart: the middle one whole, the others near the faces it shows.
 
-        The others too are looked at whole where the middle one shows no face, and always on a GPU.
+        The others too are looked at whole where the middle one shows no face, and always on a GPU. Faces are told of
+        down to `WEAK`: one that is `sure` in one picture is often turned, blurred or half hidden in the next.
         """
         if self._on_gpu or not pictures:
-            return self.detect(pictures)
+            return self._whole(pictures)
         middle = len(pictures) // 2
-        (seen,) = self.detect(pictures[middle : middle + 1])
+        (seen,) = self._whole(pictures[middle : middle + 1])
         rest = [*pictures[:middle], *pictures[middle + 1 :]]
-        others = self._near(seen, rest) if len(seen) else self.detect(rest)
+        sure = seen[seen.scores > self.sure]
+        others = self._near(sure, rest) if len(sure) else self._whole(rest)
         return [*others[:middle], seen, *others[middle:]]
 
     def _near(self, faces: Faces, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
@@ -82,7 +92,7 @@ class Detector:
 
     def _run(self, canvas: Pixels | DeviceArray) -> list[Faces]:
         """On a CPU a picture a run, whose maps stay in the core's cache: a sixth faster than three in one."""
-        threshold = self.contract.score_threshold
+        threshold = WEAK * self.sure
         if self._on_gpu:
             return self.run(canvas, threshold)
         return [faces for picture in np.asarray(canvas) for faces in self.run(picture[None], threshold)]

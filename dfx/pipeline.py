@@ -206,7 +206,7 @@ class Pipeline:
     def _follow(self, frames: Frames) -> list[Followed]:
         looked = _looks(len(frames), frames.window.stride)
         faces = self.detector.watch([frames.pictures[i] for i in looked])  # type: ignore[arg-type]
-        return sift(frames, dict(zip(looked, faces, strict=True)))
+        return sift(frames, dict(zip(looked, faces, strict=True)), self.detector.sure)
 
 
 def _seen(frames: Frames, followed: Followed, ways: Sequence[ClassifierContract], several: bool) -> Seen:

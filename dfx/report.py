@@ -57,7 +57,7 @@ MEANINGS = {
 VERDICTS = {
     Verdict.BLIP: "seen in fewer than half of the looks",
     Verdict.NESTED: "a part of another face, or one that holds it",
-    Verdict.POSTER: "a picture on a wall or a screen: small, and still",
+    Verdict.POSTER: "a picture on a wall or a screen: it moves in one piece",
     Verdict.PRINT: "a picture on clothes: below a face, and without life of its own",
     Verdict.CROWD: "one more than the faces that are scored, which are the largest and surest",
 }

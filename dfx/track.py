@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from dfx.values import Faces, Float, Followed, Frames, Track, Verdict
 
 LINK_IOU = 0.3  # boxes a quarter of a second apart that overlap by this much are one face
 LINK_DISTANCE = 0.6  # or whose centres are within this share of the side: a quick turn of a small head
+WEAK_IOU = 0.5  # a weak detection goes on with a face only where that was: ByteTrack's second matching asks for as much
 JOIN_DISTANCE = 1.5  # between windows, seconds apart: centres within this many sides, and
 JOIN_RATIO = 1.8  # sides within this factor, are one person
 NESTED = 0.5  # share of the smaller of two boxes that lies in the other, above which they are one face: on the real
@@ -31,10 +33,15 @@ class _Chain:
     landmarks: list[Float] = field(default_factory=list)
 
     def add(self, look: int, faces: Faces, number: int) -> None:
-        self.looks.append(look)
-        self.boxes.append(faces.boxes[number])
-        self.scores.append(float(faces.scores[number]))
-        self.landmarks.append(faces.landmarks[number])
+        at = bisect(self.looks, look)
+        self.looks.insert(at, look)
+        self.boxes.insert(at, faces.boxes[number])
+        self.scores.insert(at, float(faces.scores[number]))
+        self.landmarks.insert(at, faces.landmarks[number])
+
+    def near(self, look: int) -> Float:
+        """The box of the look that is nearest in time."""
+        return min(zip(self.looks, self.boxes, strict=True), key=lambda pair: abs(pair[0] - look))[1]
 
     @property
     def box(self) -> Float:
@@ -58,20 +65,21 @@ class _Chain:
         return self.side**2 * sum(self.scores) ** 3
 
 
-def follow(frames: Frames, looked: Mapping[int, Faces]) -> list[Track]:
+def follow(frames: Frames, looked: Mapping[int, Faces], sure: float = 0.0) -> list[Track]:
     """Links detections into tracks, drops what is no real face, and interpolates to every frame of the window.
 
-    looked: position in the window -> the faces found there. Returns at most PEOPLE tracks, the largest and surest
-    first. Linking is greedy on overlap, like SORT (Bewley et al., ICIP 2016) without its motion model: a quarter of a
-    second lies between two looks. Interpolation is linear; before the first and after the last detection the face is
-    held still.
+    looked: position in the window -> the faces found there; sure: the score above which one may begin a track. Returns
+    at most PEOPLE tracks, the largest and surest first. Linking is greedy on overlap, like SORT (Bewley et al., ICIP
+    2016) without its motion model: a quarter of a second lies between two looks. Where a track lacks a look, a weaker
+    detection goes on with it, as in ByteTrack (Zhang et al., ECCV 2022). Interpolation is linear; before the first and
+    after the last detection the face is held still.
     """
-    return [each.track for each in sift(frames, looked) if each.verdict is None]
+    return [each.track for each in sift(frames, looked, sure) if each.verdict is None]
 
 
-def sift(frames: Frames, looked: Mapping[int, Faces]) -> list[Followed]:
+def sift(frames: Frames, looked: Mapping[int, Faces], sure: float = 0.0) -> list[Followed]:
     """As `follow`, with what was dropped, and why, after what is kept."""
-    left = _link(looked)
+    left = _link(looked, sure)
     judged: list[tuple[_Chain, Verdict | None]] = []
     for verdict, rule in _RULES:
         false = rule(left, len(looked))
@@ -101,30 +109,39 @@ def join(tracks: Sequence[Track]) -> list[int]:
     return numbers
 
 
-def _link(looked: Mapping[int, Faces]) -> list[_Chain]:
+def _link(looked: Mapping[int, Faces], sure: float) -> list[_Chain]:
     chains: list[_Chain] = []
     for look in sorted(looked):
-        faces = looked[look]
-        free = set(range(len(faces)))
-        waiting = set(range(len(chains)))
-        for chain, number in _pairs(chains, faces):
-            if chain in waiting and number in free:
-                waiting.remove(chain)
-                free.remove(number)
-                chains[chain].add(look, faces, number)
-        for number in sorted(free):
+        faces = looked[look][looked[look].scores > sure]
+        for number in _extended(chains, look, faces, LINK_IOU, LINK_DISTANCE):
             chains.append(_Chain())
             chains[-1].add(look, faces, number)
+    for look in sorted(looked):
+        without = [chain for chain in chains if look not in chain.looks]
+        _extended(without, look, looked[look][looked[look].scores <= sure], WEAK_IOU)
     return chains
 
 
-def _pairs(chains: Sequence[_Chain], faces: Faces) -> Iterable[tuple[int, int]]:
+def _extended(chains: Sequence[_Chain], look: int, faces: Faces, iou: float, reach: float = 0.0) -> list[int]:
+    """Adds to each chain the detection that goes on with it, and returns the numbers of those that are left."""
+    free = set(range(len(faces)))
+    waiting = set(range(len(chains)))
+    for chain, number in _pairs(chains, look, faces, iou, reach):
+        if chain in waiting and number in free:
+            waiting.remove(chain)
+            free.remove(number)
+            chains[chain].add(look, faces, number)
+    return sorted(free)
+
+
+def _pairs(chains: Sequence[_Chain], look: int, faces: Faces, iou: float, reach: float) -> Iterable[tuple[int, int]]:
     """Chains and detections that may be one face, the best overlap first."""
     scored = []
     for i, chain in enumerate(chains):
+        last = chain.near(look)
         for j, box in enumerate(faces.boxes):
-            overlap, distance = _iou(chain.boxes[-1], box), _distance(chain.boxes[-1], box)
-            if overlap >= LINK_IOU or distance <= LINK_DISTANCE:
+            overlap, distance = _iou(last, box), _distance(last, box)
+            if overlap >= iou or distance <= reach:
                 scored.append((-overlap, distance, i, j))
     return [(i, j) for *_, i, j in sorted(scored)]
 

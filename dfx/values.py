@@ -245,6 +245,9 @@ class Faces:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Faces:
+        return Faces(self.boxes[chosen], self.scores[chosen], self.landmarks[chosen])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:

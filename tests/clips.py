@@ -11,6 +11,8 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 from numpy.typing import NDArray
 
+ALTREF = {"codec": "libvpx-vp9", "deadline": "realtime", "cpu-used": "6", "b": "300k", "lag-in-frames": "25"}
+ALTREF |= {"auto-alt-ref": "1"}  # VP9 whose packets hide pictures besides the ones that they show
 BITS, BLOCK = 10, 16  # blocks of 16 pixels survive any codec's quantisation
 
 

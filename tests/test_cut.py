@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import clip, encode, numbered, recrop
+from clips import ALTREF, clip, encode, numbered, recrop
 from numpy.typing import NDArray
 
 from dfx.decode import cut as cutting
@@ -185,6 +185,15 @@ def test_crops_are_struck_out(tmp_path: Path, settings: dict[str, str], edges: d
     assert (info.width, info.height) == (width, height)
     part = assert_same(info, plan(info, windows=2, count=8))
     assert part.shape == Shape(192, 96, edges["left"], edges["top"], width, height)
+
+
+def test_packets_that_hide_pictures_are_told(tmp_path: Path) -> None:
+    plain, hiding = (
+        probe(encode(tmp_path / f"{name}.webm", (numbered(number) for number in range(60)), **settings))
+        for name, settings in (("plain", VP9), ("hiding", ALTREF))
+    )
+    assert not assert_same(plain, plan(plain, windows=2)).hides
+    assert assert_same(hiding, plan(hiding, windows=2)).hides
 
 
 def test_times_that_only_number_packets_are_refused(tmp_path: Path) -> None:

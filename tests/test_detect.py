@@ -9,7 +9,7 @@ import pytest
 from tolerances import NEARBY_LOOK
 
 from dfx.demo import SAMPLES
-from dfx.detect import Detector
+from dfx.detect import WEAK, Detector
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.settings import Settings
@@ -63,10 +63,15 @@ def looked(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> list[tuple[in
     return shapes
 
 
+def sure(detector: Detector, pictures: list[Planes]) -> list[Faces]:
+    """What is seen in pictures that are moments apart, without the weak ones."""
+    return [faces[faces.scores > detector.sure] for faces in detector.watch(pictures)]
+
+
 def test_faces_near_the_middle_ones_are_those_of_whole_pictures(
     detector: Detector, scene: list[Planes], looked: list[tuple[int, ...]]
 ) -> None:
-    near = detector.watch(scene)
+    near = sure(detector, scene)
     pixels = [shape[2] * shape[3] for shape in looked]
     assert pixels[1] == pixels[2] < pixels[0] / 3, "the pictures before and behind cost a part of the middle one"
     for mine, whole in zip(near, detector.detect(scene), strict=True):
@@ -79,10 +84,22 @@ def test_faces_near_the_middle_ones_are_those_of_whole_pictures(
 
 
 def test_where_the_middle_shows_no_face_the_others_are_seen_whole(detector: Detector, scene: list[Planes]) -> None:
-    found = detector.watch([scene[0], blank(scene[1]), scene[2]])
+    found = sure(detector, [scene[0], blank(scene[1]), scene[2]])
     assert [len(faces) for faces in found] == [1, 0, 1]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_any_number_of_pictures(detector: Detector, scene: list[Planes], count: int) -> None:
-    assert [len(faces) for faces in detector.watch(scene[:count])] == [1] * count
+    assert [len(faces) for faces in sure(detector, scene[:count])] == [1] * count
+
+
+def test_a_face_that_can_hardly_be_seen_is_told_of_as_a_weak_one(detector: Detector, scene: list[Planes]) -> None:
+    faded = [
+        replace(scene[0], y=(120 + share * (scene[0].y - 120.0)).astype(np.uint8))
+        for share in np.geomspace(1, 0.01, 40)
+    ]
+    best = [max(faces.scores, default=0.0) for (faces,) in (detector.watch([picture]) for picture in faded)]
+    weak = [picture for picture, score in zip(faded, best, strict=True) if 0 < score <= detector.sure]
+    assert weak
+    assert min(score for score in best if score) > WEAK * detector.sure
+    assert not any(len(faces) for faces in detector.detect(weak))

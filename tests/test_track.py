@@ -81,6 +81,21 @@ def test_a_blip_is_no_person() -> None:
     assert len(follow(window(), looked)) == 1
 
 
+def test_a_weak_detection_goes_on_with_a_track_but_begins_none() -> None:
+    person = walking(200)
+    looked = {look: faces(person(look), (600, 100, 90), score=0.4) for look in LOOKS}
+    assert follow(window(), looked, sure=0.5) == []
+    looked[5] = faces(person(5))
+    (track,) = follow(window(), looked, sure=0.5)
+    assert track.detected.nonzero()[0].tolist() == list(LOOKS)
+    np.testing.assert_allclose((track.boxes[:, 0] + track.boxes[:, 2]) / 2, 200 + 4 * np.arange(16), atol=HALF_PIXEL)
+
+
+def test_a_blip_beside_a_weak_face_stays_a_blip() -> None:
+    looked = {look: faces((600, 100, 90), score=0.4) for look in LOOKS} | {10: faces((400, 100, 90))}
+    assert follow(window(), looked, sure=0.5) == []
+
+
 def test_a_face_in_a_face_or_on_its_cap_is_dropped() -> None:
     assert len(scene(walking(200, 200), walking(200, 60))) == 1
     assert len(scene(walking(200, 200), walking(200, 60, y=90))) == 1, "on the cap"

@@ -20,6 +20,30 @@ bool better(const Detection& a, const Detection& b) {
     return a.score != b.score ? a.score > b.score : a.index < b.index;
 }
 
+void add(const float* values, i32 count, double weight, double* sums) {
+    for (i32 i = 0; i < count; ++i) sums[i] += weight * values[i];
+}
+
+void divide(const double* sums, i32 count, double weight, float* values) {
+    for (i32 i = 0; i < count; ++i) values[i] = static_cast<float>(sums[i] / weight);
+}
+
+// The first of those that are left, as all anchors that see the same face have it, the surer ones far more than others.
+Face voted(const std::vector<Detection>& left) {
+    double box[4] = {}, landmarks[2 * kLandmarks] = {}, weights = 0;
+    for (const Detection& other : left) {
+        if (&other != &left.front() && overlap(left.front().face.box, other.face.box) <= kSameFace) continue;
+        const double square = static_cast<double>(other.score) * other.score, weight = square * square;
+        add(other.face.box, 4, weight, box);
+        add(other.face.landmarks, 2 * kLandmarks, weight, landmarks);
+        weights += weight;
+    }
+    Face face;
+    divide(box, 4, weights, face.box);
+    divide(landmarks, 2 * kLandmarks, weights, face.landmarks);
+    return face;
+}
+
 }  // namespace
 
 std::vector<Anchor> anchors(const std::vector<Level>& levels, i32 width, i32 height) {
@@ -32,15 +56,15 @@ std::vector<Anchor> anchors(const std::vector<Level>& levels, i32 width, i32 hei
     return all;
 }
 
-std::vector<Detection> suppress(std::vector<Detection> found, double iou, i64 limit) {
-    std::sort(found.begin(), found.end(), better);
+std::vector<Detection> suppress(std::vector<Detection> left, double iou, i64 limit) {
+    std::sort(left.begin(), left.end(), better);
     std::vector<Detection> kept;
-    for (const Detection& candidate : found) {
-        if (static_cast<i64>(kept.size()) == limit) break;
-        const bool hidden = std::any_of(kept.begin(), kept.end(), [&](const Detection& other) {
-            return overlap(other.face.box, candidate.face.box) > iou;
-        });
-        if (!hidden) kept.push_back(candidate);
+    while (!left.empty() && static_cast<i64>(kept.size()) < limit) {
+        const Detection best = left.front();
+        kept.push_back({best.score, best.index, voted(left)});
+        const auto hidden = [&](const Detection& other) { return overlap(best.face.box, other.face.box) > iou; };
+        left.erase(std::remove_if(left.begin() + 1, left.end(), hidden), left.end());
+        left.erase(left.begin());
     }
     return kept;
 }

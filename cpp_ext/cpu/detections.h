@@ -30,8 +30,14 @@ struct Detection {
 // Anchors of a canvas of that size, in order.
 std::vector<Anchor> anchors(const std::vector<Level>& levels, i32 width, i32 height);
 
+// Anchors whose boxes overlap by more than this see the same face.
+constexpr double kSameFace = 0.5;
+
 // The best first (the lower index where scores are equal), less what overlaps a better one by more than `iou`; `limit`
-// at most. The order of what is given does not matter.
+// at most. The order of what is given does not matter. Boxes and landmarks are means over the anchors that see the same
+// face and were not suppressed before, weighted by the fourth power of their scores (after the box voting of Gidaris and
+// Komodakis, ICCV 2015): neighbouring anchors are nearly as sure as the best, which of them it is changes with a grey
+// level, and they differ by several pixels.
 std::vector<Detection> suppress(std::vector<Detection> found, double iou, i64 limit);
 
 // What scores above the threshold, suppressed. scores: [A], boxes: [A, 4], landmarks: [A, 10]; what is not finite is no

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 H264_IDR, H264_SPS = 5, 7
 HEVC_RESTARTS, HEVC_CRA, HEVC_SPS = range(16, 21), 21, 33  # restarts: BLA and IDR pictures
 H264_WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}  # profile_idc
+SUPERFRAME = 0b110  # the head of its marker
 SAMPLES_A_CHROMA = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}  # luma samples across and down, by chroma_format_idc
 
 
@@ -75,6 +76,13 @@ def has_picture(codec: str, data: bytes) -> bool:
     if codec == "vp8":
         return bool(data[0] & 0x10)
     return codec != "vp9" or not data[0] & 0x08
+
+
+def hides_pictures(codec: str, data: bytes) -> bool:
+    """Whether a packet holds pictures besides the one that is shown: a superframe of VP9 (its annex B)."""
+    marker = data[-1] if codec == "vp9" else 0
+    index = 2 + ((marker & 7) + 1) * ((marker >> 3 & 3) + 1)  # bytes, with a marker at both ends
+    return marker >> 5 == SUPERFRAME and marker & 7 > 0 and len(data) > index and data[-index] == marker
 
 
 def shapes(codec: str, data: bytes, extradata: bytes) -> set[Shape]:

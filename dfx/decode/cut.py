@@ -24,7 +24,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from dfx.decode.bitstream import Shape, begins_anew, has_picture, shapes
+from dfx.decode.bitstream import Shape, begins_anew, has_picture, hides_pictures, shapes
 from dfx.decode.container import INDEXED, SKIM, Reader, open_video
 from dfx.errors import CorruptVideoError, UnsupportedVideoError
 from dfx.values import Pixels, VideoInfo, Window
@@ -42,12 +42,14 @@ class Cut:
     """Some windows of a video as a file in memory.
 
     data: uint8 [bytes], an mp4 or Matroska file; shape: of its pictures, whose shown rectangle the file no longer
-    states; places: the number in this file, in order of presentation, of each frame of the video that it holds.
+    states; places: the number in this file, in order of presentation, of each frame of the video that it holds; hides:
+    whether packets hold pictures that are not shown.
     """
 
     data: Pixels
     shape: Shape
     places: dict[int, int]
+    hides: bool
 
 
 def spans(windows: Sequence[Window]) -> list[Span]:
@@ -89,7 +91,8 @@ def cut(info: VideoInfo, needed: Iterable[Span], pixels: int | None = None) -> C
         numbers = _numbers(info, runs)
         data = _file(info.codec, stream, shape, packets, _times(runs, numbers))
     frames = info.packets.rank[[packet.index for packet in packets]]
-    return Cut(data, shape, dict(zip(frames.tolist(), numbers, strict=True)))
+    hides = any(hides_pictures(info.codec, packet.data) for packet in packets)
+    return Cut(data, shape, dict(zip(frames.tolist(), numbers, strict=True)), hides)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -38,6 +38,7 @@ from dfx.values import NO_OFFSET, Frames, Pixels, Plan, Surface, VideoInfo, Wind
 
 Piece = tuple[Window, Span]  # and the packets that it needs
 CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring: 64 frames of 1080p, 398 MB
+HIDDEN = "it has packets with pictures that are not shown, and NVDEC was seen to show them"
 # DALI takes 127.5 for the zero of chroma, where video has 128. What undoes it, in levels of red, green and blue, is
 # half of BT.601's coefficients, times 1 for the full range and 255 / 224 for the limited one; halfway is a twentieth of
 # a level from either. DALI 2.4 on an H200 was off by 0.6, -0.5, 0.8 and 0.9, -0.5, 1.0; that moved scores by up to 0.1.
@@ -180,7 +181,10 @@ class DALIDecoder:
         """The windows' packets, where DALI can be trusted with pictures of the size that they are coded as."""
         part = cut(info, [span for _, span in pieces], self._pixels)
         self._check(info, part.shape.coded_width, part.shape.coded_height)
-        if self._device != HOST and (reason := SIZES.clash(info.codec, part.shape)):
+        if self._device == HOST:
+            return part
+        reason = HIDDEN if part.hides else SIZES.clash(info.codec, part.shape)
+        if reason:
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}; the CPU's decoder reads it")
         return part
 

@@ -158,7 +158,10 @@ def decode_faces(
     Only what scores above `threshold` is decoded, from SSD's deltas (Liu et al., ECCV 2016; RetinaFace, Deng et al.,
     CVPR 2020): centre = anchor + delta * variances[0] * side, size = side * exp(delta * variances[1]), landmark =
     anchor + delta * variances[0] * side. The exponent is bounded to 4.2. Of equal scores the lower index comes first.
-    Greedy non-maximum suppression follows. What is not a finite number is no face.
+    Greedy non-maximum suppression follows, with votes: box and landmarks of a face are the means over all anchors left
+    whose boxes overlap the best one's by more than half, weighted by the fourth power of their scores (after the box
+    voting of Gidaris and Komodakis, ICCV 2015), since which anchor is the best changes with a grey level. What is not a
+    finite number is no face.
 
     Args:
         scores: float32 [N, A] in 0..1; boxes: float32 [N, A, 4] deltas; landmarks: float32 [N, A, 10] deltas.

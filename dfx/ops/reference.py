@@ -26,7 +26,7 @@ LONGEST_SIDE = 3
 BLOCK_SAMPLES = 16
 """Of a wider block every few samples are averaged."""
 
-LARGEST_DELTA = 4.2
+LARGEST_DELTA, SAME_FACE = 4.2, 0.5
 
 
 def upright(surface: Surface) -> Pixels | Double:
@@ -183,17 +183,24 @@ def _faces(
     half = side / 2 * np.exp(np.clip(delta[:, 2:] * variances[1], -LARGEST_DELTA, LARGEST_DELTA))
     boxes = np.concatenate([middle - half, middle + half], axis=1).astype(np.float32)
     offsets = points[chosen].reshape(-1, 5, 2) * variances[0] * side[:, None]
-    kept = _suppress(boxes, iou)[:limit]
-    return boxes[kept], scores[chosen][kept], (centre[:, None] + offsets).astype(np.float32)[kept]
+    marks = (centre[:, None] + offsets).astype(np.float32)
+    votes = np.concatenate([boxes, marks.reshape(-1, 10)], axis=1)
+    kept, voted = _suppress(votes, scores[chosen], iou, limit)
+    return voted[:, :4], scores[chosen][kept], voted[:, 4:].reshape(-1, 5, 2)
 
 
-def _suppress(boxes: Float, iou: float) -> list[int]:
-    """Greedy non-maximum suppression of boxes, best first: the indices that stay."""
+def _suppress(faces: Float, scores: Float, iou: float, limit: int) -> tuple[list[int], Float]:
+    """Greedy non-maximum suppression of faces [K, 14], best first, with votes: the indices that stay, and they."""
     kept: list[int] = []
-    for index, box in enumerate(boxes):
-        if not kept or _overlaps(boxes[kept], box).max() <= iou:
-            kept.append(index)
-    return kept
+    voted, left = [np.zeros((0, faces.shape[1]))], np.arange(len(faces))
+    weights = scores.astype(np.float64) ** 4
+    while len(left) and len(kept) < limit:
+        overlaps = _overlaps(faces[left, :4], faces[left[0], :4])
+        same = left[(overlaps > SAME_FACE) | (left == left[0])]
+        kept.append(int(left[0]))
+        voted.append(np.average(faces[same], axis=0, weights=weights[same])[None])
+        left = left[(overlaps <= iou) & (left != left[0])]
+    return kept, np.concatenate(voted).astype(np.float32)
 
 
 def _overlaps(boxes: Float, box: Float) -> Double:
