@@ -137,8 +137,8 @@ def gpu_colours(figures: Figures) -> str:
     """The sentence on how far a GPU's scores are from the CPU's."""
     plain, mended = figures["as DALI gives them"], figures["with the offset"]
     return (
-        f"Of {plain['videos']} videos {plain['beyond']} were further off than 0.02 with DALI's colours as they are, the "
-        f"worst by {max(plain['worst'].values()):.2f}; with the offset it is {mended['beyond']}, the worst by "
+        f"Of {plain['videos']} videos {plain['beyond']} were further off than 0.02 with DALI's colours as they are, "
+        f"the worst by {max(plain['worst'].values()):.2f}; with the offset it is {mended['beyond']}, the worst by "
         f"{max(mended['worst'].values()):.3f}, and half are within {mended['median']:.4f}."
     )
 
