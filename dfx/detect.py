@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfx import ops
 from dfx.infer import DetectorContract, has_fixed_shapes, open_session
@@ -67,17 +69,31 @@ class Detector:
     def watch(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """As `detect`, of pictures that are moments apart: the middle one whole, the others near the faces it shows.
 
-        The others too are looked at whole where the middle one shows no face, and always on a GPU. Faces are told of
-        down to `WEAK`: one that is `sure` in one picture is often turned, blurred or half hidden in the next.
+        The others too are looked at whole where the middle one shows no face. On a GPU they always are, for the sake of
+        one shape, and what is not near is left out. Faces are told of down to `WEAK`: one that is `sure` in one picture
+        is often turned, blurred or half hidden in the next.
         """
-        if self._on_gpu or not pictures:
-            return self._whole(pictures)
+        if not pictures:
+            return []
         middle = len(pictures) // 2
-        (seen,) = self._whole(pictures[middle : middle + 1])
-        rest = [*pictures[:middle], *pictures[middle + 1 :]]
-        sure = seen[seen.scores > self.sure]
-        others = self._near(sure, rest) if len(sure) else self._whole(rest)
+        seen, others = (self._at_once if self._on_gpu else self._in_turn)(
+            pictures[middle], [*pictures[:middle], *pictures[middle + 1 :]]
+        )
         return [*others[:middle], seen, *others[middle:]]
+
+    def _in_turn(self, first: Any, rest: Sequence[Any]) -> tuple[Faces, list[Faces]]:
+        (seen,) = self._whole([first])
+        sure = seen[seen.scores > self.sure]
+        return seen, self._near(sure, rest) if len(sure) else self._whole(rest)
+
+    def _at_once(self, first: Any, rest: Sequence[Any]) -> tuple[Faces, list[Faces]]:
+        seen, *others = self._whole([first, *rest])
+        sure = seen[seen.scores > self.sure]
+        if not len(sure):
+            return seen, others
+        box = ops.letterbox_geometry(first.width, first.height, self.contract.long_side)
+        part = np.array(_around(sure.boxes * box.scale, box.width, box.height)) / box.scale
+        return seen, [faces[_inside(faces.boxes, part)] for faces in others]
 
     def _near(self, faces: Faces, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """The faces in pictures around those of another picture of their size."""
@@ -120,6 +136,12 @@ def _around(boxes: Float, width: int, height: int) -> tuple[int, int, int, int]:
     high = np.ceil((boxes[:, 2:] + reach).max(axis=0) / CELL) * CELL
     (left, top), (right, bottom) = np.maximum(low, 0).astype(int), np.minimum(high, (width, height)).astype(int)
     return int(left), int(top), int(right), int(bottom)
+
+
+def _inside(boxes: Float, part: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whose middle lies in a part, xyxy: bool [K]."""
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return np.asarray(((middles >= part[:2]) & (middles <= part[2:])).all(axis=1))
 
 
 def _moved(faces: Faces, right: int, down: int) -> Faces:

@@ -9,7 +9,7 @@ import pytest
 from tolerances import NEARBY_LOOK
 
 from dfx.demo import SAMPLES
-from dfx.detect import WEAK, Detector
+from dfx.detect import WEAK, Detector, _inside
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.settings import Settings
@@ -103,3 +103,8 @@ def test_a_face_that_can_hardly_be_seen_is_told_of_as_a_weak_one(detector: Detec
     assert weak
     assert min(score for score in best if score) > WEAK * detector.sure
     assert not any(len(faces) for faces in detector.detect(weak))
+
+
+def test_a_face_is_near_where_its_middle_is() -> None:
+    boxes = np.array([[0, 0, 20, 20], [50, 50, 90, 70], [95, 10, 111, 20]], np.float32)
+    assert _inside(boxes, np.array([0.0, 5.0, 100.0, 60.0])).tolist() == [True, True, False]
