@@ -11,18 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfx.torch.boxes import floats, suppress
+from dfx.ops.reference import decode_faces
+from dfx.torch.boxes import floats
 from dfx.torch.detector_loss import Batch, step_loss
 from dfx.torch.detector_measures import CLASSES, LOWEST, SMALLEST, Photograph, precision
 from dfx.torch.detector_scenes import CANVAS, Scenes, batches, heads
 from dfx.torch.detector_store import Packed
 from dfx.torch.labelled import Labelled, Picture
 from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
-from dfx.torch.retinaface import VARIANCES, RetinaFace, anchors
+from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace
 from dfx.values import Faces
 
 SIZES = (16.0, SMALLEST)  # pixels from which on the faces of the validation photographs count
 THRESHOLD = 0.6  # score at which their recall is told
+IOU, FACES = 0.4, 100  # the defaults of `dfx.ops.decode_faces`
 TIGHT = 8  # one crop in so many is also pasted as a head: it has no hair and no shoulders
 
 
@@ -141,20 +143,15 @@ def _measured(run: Training[RetinaFace], photographs: Sequence[Photograph]) -> s
 
 @torch.no_grad()
 def find(net: RetinaFace, pixels: Picture, threshold: float = LOWEST) -> Faces:
-    """Finds faces in an RGB picture uint8 [H, W, 3], after non-maximum suppression at an IoU of 0.45."""
+    """Finds faces in an RGB picture uint8 [H, W, 3], as `dfx.ops.decode_faces` does."""
     height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
     canvas = np.zeros((1, 3, height, width), np.uint8)
     canvas[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)
     device = next(net.parameters()).device
-    logits, boxes, marks = (part[0].float().cpu() for part in net(torch.from_numpy(canvas).to(device)))
-    scores = logits.sigmoid()
-    kept = scores > threshold
-    priors = anchors(height, width)[kept]
-    centre, side = priors[:, :2], priors[:, 2:]
-    middle, size = centre + boxes[kept, :2] * VARIANCES[0] * side, side * torch.exp(boxes[kept, 2:] * VARIANCES[1])
-    points = centre[:, None] + marks[kept].reshape(-1, 5, 2) * VARIANCES[0] * side[:, None]
-    corners = torch.cat([middle - size / 2, middle + size / 2], dim=1)
-    return suppress(Faces(floats(corners), floats(scores[kept]), floats(points)), threshold, 0.45)
+    logits, boxes, marks = (part.float().cpu() for part in net(torch.from_numpy(canvas).to(device)))
+    outputs = floats(logits.sigmoid()), floats(boxes), floats(marks)
+    (faces,) = decode_faces(*outputs, height, width, STRIDES, MIN_SIZES, VARIANCES, threshold, IOU, FACES)
+    return Faces(*faces)
 
 
 def _network(imagenet: Path | None, start: Path | None) -> RetinaFace:
