@@ -8,11 +8,14 @@ when its input ends, so it never outlives its parent by more than the videos it 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -26,6 +29,8 @@ from dfx.serving import Replies, claim_stdout, limit_memory
 from dfx.settings import HOST, Limits, Settings
 
 Message = dict[str, Any]
+TRIM_EVERY = 25  # videos
+_SCORED = count(1)
 
 
 def main() -> None:
@@ -68,6 +73,14 @@ def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
         replies.send(job, show(lane, job))
     else:
         replies.send(job, from_prediction(lane.predict(job["path"], job["filename"], job["windows"])))
+    if next(_SCORED) % TRIM_EVERY == 0:
+        _give_back()
+
+
+def _give_back() -> None:
+    """Has glibc give free memory back to the system, of which its heap otherwise keeps ever more, up to the bound."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _spread(lanes: list[Pipeline], jobs: Any, replies: Replies) -> None:
