@@ -129,8 +129,8 @@ def gpu(figures: Figures) -> str:
     return (
         f"On an {figures['machine']['card'].split(',')[0]}: {_parity(figures['parity'])} {_rates(figures)}\n\n"
         f"{memory['videos']} such clips by one process with eight in hand, while {note}: "
-        f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {min(card)} to {max(card)} MiB of "
-        f"the card, and {own} MiB of the machine."
+        f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {min(card)} to {max(card)} MiB "
+        f"of the card, and {own} MiB of the machine."
     )
 
 
@@ -138,7 +138,8 @@ def _parity(found: Figures) -> str:
     apart, reasons = found["probability"], len(found["reasons_differ"])
     return (
         f"of {found['videos']} videos {reasons} had another reason than on its CPUs, {found['clips_differ']} another "
-        f"number of clips; probabilities were apart by {apart['median']:.4f} in the median, {apart['largest']:.4f} at most."
+        f"number of clips; probabilities were apart by {apart['median']:.4f} in the median, "
+        f"{apart['largest']:.4f} at most."
     )
 
 
@@ -146,8 +147,8 @@ def _rates(figures: Figures) -> str:
     alone = max(rate for name, rate in figures["decode"].items() if name.startswith("dali"))
     one, two, four = (figures["whole"][name] for name in ("1 process", "2 processes", "4 processes"))
     return (
-        f"Of ten-second 1080p clips {alone:.0f} a second were decoded alone (the default plan, the best number of lanes), "
-        f"and {one:.0f} went through the whole pipeline in one process, {two:.0f} in two (the default: "
+        f"Of ten-second 1080p clips {alone:.0f} a second were decoded alone (the default plan, the best number of "
+        f"lanes), and {one:.0f} went through the whole pipeline in one process, {two:.0f} in two (the default: "
         f"{100 * two / alone:.0f} % of decoding alone), {four:.0f} in four."
     )
 
