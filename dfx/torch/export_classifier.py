@@ -32,7 +32,7 @@ def main(weights: Path, out: Path, model_version: str) -> None:
     Example:
         python -m dfx.torch.export_classifier runs/classifier/classifier.pt
     """
-    state = torch.load(weights, weights_only=True)
+    state = torch.load(weights, weights_only=True, map_location="cpu")
     net = ClipNet(design_of(state["net"]))
     net.load_state_dict(state["net"])
     export_classifier(net, out, Calibration(state["scale"], state["bias"]), model_version)

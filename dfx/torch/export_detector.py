@@ -51,7 +51,7 @@ def main(weights: tuple[Path, ...], out: Path, threshold: float, model_version: 
         python -m dfx.torch.export_detector runs/detector/detector.pt
     """
     net = RetinaFace()
-    states = [torch.load(path, weights_only=True) for path in weights]
+    states = [torch.load(path, weights_only=True, map_location="cpu") for path in weights]
     mean = {key: torch.stack([state[key].double() for state in states]).mean(dim=0) for key in states[0]}
     net.load_state_dict({key: value.to(states[0][key].dtype) for key, value in mean.items()})
     export_detector(net, out, threshold, model_version)
