@@ -34,7 +34,7 @@ def whole_job(figures: Figures) -> str:
     runs = figures["seconds_a_video_of_each_run"]
     return (
         f"Ten-second 1080p clips take **{figures['seconds_a_video']:.2f} s a video** (median of {len(runs)} runs of "
-        f"{figures['videos']} videos, {min(runs):.2f} to {max(runs):.2f}, start-up included) on "
+        f"{figures['videos']} videos, {_span(runs)}, start-up included) on "
         f"{figures['workers']} cores ({figures['machine']['cpu']}), and all processes together at most "
         f"{figures['peak_memory_mib']} MiB of memory."
     )
@@ -83,7 +83,7 @@ def supervision(figures: Figures) -> str:
     return (
         f"Supervision, journal and limits together add {100 * (figures['ratio'] - 1):.1f} % to the time of the bare "
         f"pipeline (median of {len(ratios)} pairs of runs of {figures['videos']} videos on one core, "
-        f"{100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f} %)."
+        f"{_span([100 * (ratio - 1) for ratio in ratios], '+.1f')} %)."
     )
 
 
@@ -93,8 +93,8 @@ def inspect(figures: Figures) -> str:
     return (
         f"Looking at {figures['videos']} videos takes {ratio['inspect']:.2f} times what reading their packets with "
         f"PyAV alone takes on as many processes, and {ratio['inspect_and_hash']:.2f} times with hashes (medians of "
-        f"{len(ratios['inspect'])} rounds, {min(ratios['inspect']):.2f} to {max(ratios['inspect']):.2f} and "
-        f"{min(ratios['inspect_and_hash']):.2f} to {max(ratios['inspect_and_hash']):.2f}; {figures['workers']} cores). "
+        f"{len(ratios['inspect'])} rounds, {_span(ratios['inspect'])} and {_span(ratios['inspect_and_hash'])}; "
+        f"{figures['workers']} cores). "
         f"The command, which starts a Python of its own and makes hashes, takes {ratio['command']:.2f} times as long."
     )
 
@@ -106,7 +106,7 @@ def notebook(figures: Figures) -> str:
         f"On ten-second 1080p clips dfx is **{figures['ratio']:.1f} times** as fast as a pipeline in the manner of the "
         f"challenge's public notebooks ({figures['dfx_seconds_a_video']:.2f} s a video beside "
         f"{figures['notebook_seconds_a_video']:.2f} s; medians of {len(ratios)} pairs of runs of {figures['videos']} "
-        f"videos in turns, {min(ratios):.1f} to {max(ratios):.1f} times; {figures['machine']['cores']} cores, "
+        f"videos in turns, {_span(ratios, '.1f')} times; {figures['machine']['cores']} cores, "
         f"{figures['machine']['cpu']}, load average {figures['load']:.1f} before)."
     )
 
@@ -129,7 +129,7 @@ def gpu(figures: Figures) -> str:
     return (
         f"{memory['videos']} ten-second 1080p clips on an {card}, by one worker with eight in hand, while "
         f"{figures['note']}: {memory['videos_a_second']:.0f} videos a second. At every eighth of the run the worker "
-        f"held {min(on_card)} to {max(on_card)} MiB of the card, and {', '.join(map(str, own))} MiB of the machine."
+        f"held {_span(on_card, 'd')} MiB of the card, and {', '.join(map(str, own))} MiB of the machine."
     )
 
 
@@ -141,6 +141,10 @@ def gpu_colours(figures: Figures) -> str:
         f"the worst by {max(plain['worst'].values()):.2f}; with the offset it is {mended['beyond']}, the worst by "
         f"{max(mended['worst'].values()):.3f}, and half are within {mended['median']:.4f}."
     )
+
+
+def _span(values: list[float], form: str = ".2f") -> str:
+    return f"{min(values):{form}} to {max(values):{form}}"
 
 
 def _results(name: str) -> Figures:
