@@ -94,8 +94,8 @@ def inspect(figures: Figures) -> str:
         f"Looking at {figures['videos']} videos takes {ratio['inspect']:.2f} times what reading their packets with "
         f"PyAV alone takes on as many processes, and {ratio['inspect_and_hash']:.2f} times with hashes (medians of "
         f"{len(ratios['inspect'])} rounds, {_span(ratios['inspect'])} and {_span(ratios['inspect_and_hash'])}; "
-        f"{figures['workers']} cores). "
-        f"The command, which starts a Python of its own and makes hashes, takes {ratio['command']:.2f} times as long."
+        f"{figures['workers']} cores). The command, which starts a Python of its own and makes hashes, takes "
+        f"{ratio['command']:.2f} times as long ({_span(ratios['command'])})."
     )
 
 
