@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dfx.device import Choice, choose
+from dfx.device import Choice, Crew, choose
 from dfx.errors import InputError, MissingInputError
 from dfx.find import Found, find
 from dfx.govern import Governor, Job, Once, Schedule, seconds_of
@@ -83,7 +84,7 @@ def predict_dir(
         raise InputError(f"workers is {workers}; at least 1 is needed")
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
     choice = _choice(device, settings, Path(engines) if engines is not None else None, deadline)
-    crews = choice.crews(workers, default_workers())[: max(1, len(found))]
+    crews = _needed(choice.crews(workers, default_workers()), len(found))
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(Path(out), settings, fresh)) if out is not None else None
         run = _Run(found, settings, Path(out) if out is not None else None, journal)
@@ -98,6 +99,12 @@ def predict_dir(
         else:
             run.write()
     return replace(run.predictions(), device=choice.why)
+
+
+def _needed(crews: Sequence[Crew], videos: int) -> list[Crew]:
+    """The first of the processes, and of the others as many as have a video to begin with."""
+    before = accumulate((crew.lanes for crew in crews), initial=0)
+    return [crew for crew, lanes in zip(crews, before, strict=False) if lanes < max(videos, 1)]
 
 
 def predict_video(path: str | Path, *, settings: Settings | None = None) -> Prediction:

@@ -12,6 +12,7 @@ from dfx.device import Choice, Crew, choose, lanes_of
 from dfx.errors import DeviceError, InputError
 from dfx.infer import nvinfer
 from dfx.ops import cuda
+from dfx.predict import _needed
 from dfx.settings import HOST
 
 GIB = 2**30
@@ -102,12 +103,19 @@ def test_without_a_gpu_it_ends_at_once(
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_a_process_a_gpu_and_a_process_a_core() -> None:
-    assert choose("cuda").crews(None, cores=4) == [Crew(0, 8), Crew(1, 8)]
+def test_a_process_for_a_few_lanes_of_a_gpu_and_a_process_a_core() -> None:
+    assert choose("cuda").crews(None, cores=4) == [Crew(0, 4), Crew(0, 4), Crew(1, 4), Crew(1, 4)]
+    assert choose("cuda:1").crews(None, cores=1) == [Crew(1, 2)]
     assert choose("cuda:1").crews(3, cores=4) == [Crew(1, 3)]
+    assert choose("cuda:1").crews(13, cores=4) == [Crew(1, 4), Crew(1, 4), Crew(1, 5)]
     assert choose("cpu").crews(None, cores=2) == [Crew(HOST, 1)] * 2
 
 
-@pytest.mark.parametrize(("memory", "cores", "lanes"), [(8, 4, 4), (16, 2, 4), (80, 16, 8), (1, 4, 1)])
+def test_no_more_processes_than_have_a_video_to_begin_with() -> None:
+    crews = [Crew(0, 6), Crew(0, 6), Crew(1, 6)]
+    assert [len(_needed(crews, videos)) for videos in (0, 1, 6, 7, 12, 13, 99)] == [1, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("memory", "cores", "lanes"), [(8, 4, 4), (16, 2, 4), (80, 16, 12), (1, 4, 1)])
 def test_lanes_follow_memory_and_cores(memory: int, cores: int, lanes: int) -> None:
     assert lanes_of(memory * GIB, cores) == lanes

@@ -106,7 +106,7 @@ def test_a_face_is_as_large_in_a_wide_crop() -> None:
 @pytest.mark.parametrize("cut", [TIGHT, WIDE])
 def test_what_is_left_out_is_measured_and_not_trained_on(labelled_shards: Path, cut: Cut) -> None:
     everything = CropStore(labelled_shards, torch.device("cpu"), cut)
-    store = CropStore(labelled_shards, torch.device("cpu"), cut, "b")
+    store = CropStore(labelled_shards, torch.device("cpu"), cut, ("b",))
     assert len(everything.left_out.fake) == 0
     assert len(store.left_out.fake) == 12
     assert len(everything.pictures) - len(store.pictures) == 12
@@ -115,10 +115,13 @@ def test_what_is_left_out_is_measured_and_not_trained_on(labelled_shards: Path, 
     real, fake = store.labelled(dice(50))
     assert (store._group[real] == store._group[fake]).all(), "the very moment of the original"
     assert (store._around[store.reals(dice(50))] == np.float32(WIDE.around)).all()
-    alone = CropStore(labelled_shards, torch.device("cpu"), cut, "a")
+    alone = CropStore(labelled_shards, torch.device("cpu"), cut, ("a",))
     real, fake = alone.labelled(dice(50))
     assert alone._fake[fake].all()
     assert not alone._fake[real].any()
+    neither = CropStore(labelled_shards, torch.device("cpu"), cut, ("a", "b"))
+    assert len(neither.left_out.fake) == 24
+    assert neither.has == (True, False)
 
 
 def test_a_bare_pair_tells_nothing_of_its_label() -> None:

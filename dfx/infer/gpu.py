@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class CudaSession(OnnxSession):
         if self.memory == "cuda":
             import_runtime().preload_dlls(directory="")  # those of the nvidia-* packages, where the system has none
         super().__init__(path, inputs=names[0], outputs=names[1])
+        _keep(self._session)
 
     def bind(self, inputs: Mapping[str, Any], outputs: Mapping[str, DeviceArray] | None = None) -> Any:
         """Ties the session's inputs to arrays of the GPU or the host, and its outputs to arrays of the GPU.
@@ -94,6 +96,15 @@ class CudaSession(OnnxSession):
 
     def _on_device(self, value: Any, alive: object) -> DeviceArray:
         return DeviceArray.over(value.data_ptr(), tuple(value.shape()), np.float32, self.lane, (value, alive))
+
+
+def _keep(session: Any) -> None:
+    """Has ONNX Runtime's session outlive Python's last reference to it, to the end of the process.
+
+    The last of its memory may go in a callback of a CUDA stream, where CUDA forbids to free any: ONNX Runtime 1.27 ends
+    the process for that ("CUDA failure 800 ... cudaFreeHost").
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 class GraphSession:

@@ -153,11 +153,11 @@ class Lists:
 class CropStore:
     """The pictures of all shards in a folder, decoded once, on a device.
 
-    leave_out: the fold that is not trained on. pictures: what may be trained on, uint8 [N, S, S, 3], S of
-    `stored_size`. held_out: originals and fakes to measure on; left_out: the frames of the fold's videos.
+    leave_out: the folds that are not trained on. pictures: what may be trained on, uint8 [N, S, S, 3], S of
+    `stored_size`. held_out: originals and fakes to measure on; left_out: the frames of those folds' videos.
     """
 
-    def __init__(self, folder: Path, device: torch.device, cut: Cut = TIGHT, leave_out: str | None = None) -> None:
+    def __init__(self, folder: Path, device: torch.device, cut: Cut = TIGHT, leave_out: Sequence[str] = ()) -> None:
         self._folder, self._device, self._read = folder, device, set[Path]()
         self.cut, self._leave_out, self._size = cut, leave_out, stored_size(cut)
         self.pictures = torch.zeros((0, self._size, self._size, 3), dtype=torch.uint8, device=device)
@@ -181,7 +181,7 @@ class CropStore:
             shard = Shard.read(path)
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             return False  # it is still being copied; the next look will find it whole
-        left = shard.fold == self._leave_out if self._leave_out else np.zeros_like(shard.held_out)
+        left = np.isin(shard.fold, self._leave_out)
         rest = shard.rows(~shard.held_out & ~left)
         held, left_out = shard.rows(shard.held_out), shard.rows(left)
         self.held_out = self.held_out.more(held.pictures(self.cut, self.cut.size), held.fake, held.group)

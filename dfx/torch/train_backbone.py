@@ -1,7 +1,7 @@
 """Trains the 2D backbone on packed face crops, in pairs of a fake and its original, for so many minutes.
 
 Everything but the decoding of JPEGs happens on the device. Shards that come while it trains are taken in. Interrupted,
-it goes on where it was. With a fold of the labelled videos left out it is measured on that, the rest may be trained on.
+it goes on where it was. With folds of the labelled videos left out it is measured on those, the rest may be trained on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BARE = 0.35  # share of pairs that lose what is around the face: of the DFDC's c
 @click.option("--design", type=click.Choice(list(DESIGNS)), help="That of --start, or else lite0.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="Weights to start from; see Backbone.load_imagenet.")
 @click.option("--start", type=click.Path(path_type=Path), help="A backbone.pt to begin another cycle from.")
-@click.option("--leave-out", help="A fold of the labelled videos that is measured on, not trained on.")
+@click.option("--leave-out", multiple=True, help="A fold of the labelled videos to measure on, not to train on.")
 @click.option("--pseudo", default=0.5, show_default=True, help="Share of fakes made on the spot from real faces.")
 @click.option("--swaps", default=0.4, show_default=True, help="Share of these that show another person's face.")
 @click.option("--labelled", default=0.12, show_default=True, help="Share of fakes that are of labelled videos.")
@@ -53,7 +53,7 @@ def main(
     design: str | None,
     imagenet: Path | None,
     start: Path | None,
-    leave_out: str | None,
+    leave_out: tuple[str, ...],
     pseudo: float,
     swaps: float,
     labelled: float,
@@ -196,7 +196,7 @@ def pair_loss(logits: Tensor) -> Tensor:
 
 def measure(net: nn.Module, feed: Feed) -> str:
     """On pictures that training never saw. Of originals and their fakes: AUC, the share of pairs ranked right. Of the
-    fold that is left out: AUC of the frames, of the videos' means, and the share of its real videos above 0."""
+    folds that are left out: AUC of the frames, of the videos' means, and the share of its real videos above 0."""
     found, held, left = [], feed.store.held_out, feed.store.left_out
     if len(held.fake):
         scores = scored(net, held, 2 * feed.pairs)
