@@ -172,7 +172,7 @@ def test_two_of_a_kind_are_called_by_their_files(tmp_path: Path) -> None:
     [
         ("haar", "cv2", "pip install 'dfx[detectors]'"),
         ("mtcnn", "facenet_pytorch", "pip install --no-deps facenet-pytorch"),
-        ("mtcnn", "torch", "pip install torch torchvision"),
+        ("mtcnn", "torch", "pip install torch torchvision requests"),
         ("blazeface", "mediapipe", "pip install 'dfx[blazeface]'"),
         ("hog", "dlib", "pip install 'dfx[hog]'"),
     ],
