@@ -34,7 +34,7 @@ def whole_job(figures: Figures) -> str:
     runs = figures["seconds_a_video_of_each_run"]
     return (
         f"Ten-second 1080p clips take **{figures['seconds_a_video']:.2f} s a video** (median of {len(runs)} runs of "
-        f"{figures['videos']} videos, {min(runs):.2f} to {max(runs):.2f}, start-up included) on "
+        f"{figures['videos']} videos, {_span(runs)}, start-up included) on "
         f"{figures['workers']} cores ({figures['machine']['cpu']}), and all processes together at most "
         f"{figures['peak_memory_mib']} MiB of memory."
     )
@@ -83,7 +83,7 @@ def supervision(figures: Figures) -> str:
     return (
         f"Supervision, journal and limits together add {100 * (figures['ratio'] - 1):.1f} % to the time of the bare "
         f"pipeline (median of {len(ratios)} pairs of runs of {figures['videos']} videos on one core, "
-        f"{100 * (min(ratios) - 1):+.1f} to {100 * (max(ratios) - 1):+.1f} %)."
+        f"{_span([100 * (ratio - 1) for ratio in ratios], '+.1f')} %)."
     )
 
 
@@ -93,9 +93,9 @@ def inspect(figures: Figures) -> str:
     return (
         f"Looking at {figures['videos']} videos takes {ratio['inspect']:.2f} times what reading their packets with "
         f"PyAV alone takes on as many processes, and {ratio['inspect_and_hash']:.2f} times with hashes (medians of "
-        f"{len(ratios['inspect'])} rounds, {min(ratios['inspect']):.2f} to {max(ratios['inspect']):.2f} and "
-        f"{min(ratios['inspect_and_hash']):.2f} to {max(ratios['inspect_and_hash']):.2f}; {figures['workers']} cores). "
-        f"The command, which starts a Python of its own and makes hashes, takes {ratio['command']:.2f} times as long."
+        f"{len(ratios['inspect'])} rounds, {_span(ratios['inspect'])} and {_span(ratios['inspect_and_hash'])}; "
+        f"{figures['workers']} cores). The command, which starts a Python of its own and makes hashes, takes "
+        f"{ratio['command']:.2f} times as long ({_span(ratios['command'])})."
     )
 
 
@@ -106,7 +106,7 @@ def notebook(figures: Figures) -> str:
         f"On ten-second 1080p clips dfx is **{figures['ratio']:.1f} times** as fast as a pipeline in the manner of the "
         f"challenge's public notebooks ({figures['dfx_seconds_a_video']:.2f} s a video beside "
         f"{figures['notebook_seconds_a_video']:.2f} s; medians of {len(ratios)} pairs of runs of {figures['videos']} "
-        f"videos in turns, {min(ratios):.1f} to {max(ratios):.1f} times; {figures['machine']['cores']} cores, "
+        f"videos in turns, {_span(ratios, '.1f')} times; {figures['machine']['cores']} cores, "
         f"{figures['machine']['cpu']}, load average {figures['load']:.1f} before)."
     )
 
@@ -129,8 +129,8 @@ def gpu(figures: Figures) -> str:
     return (
         f"On an {figures['machine']['card'].split(',')[0]}: {_parity(figures['parity'])} {_rates(figures)}\n\n"
         f"{memory['videos']} such clips by one process with eight in hand, while {note}: "
-        f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {min(card)} to {max(card)} MiB "
-        f"of the card, and {own} MiB of the machine."
+        f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {_span(card, 'd')} MiB of the "
+        f"card, and {own} MiB of the machine."
     )
 
 
@@ -151,6 +151,10 @@ def _rates(figures: Figures) -> str:
         f"lanes), and {one:.0f} went through the whole pipeline in one process, {two:.0f} in two (the default: "
         f"{100 * two / alone:.0f} % of decoding alone), {four:.0f} in four."
     )
+
+
+def _span(values: list[float], form: str = ".2f") -> str:
+    return f"{min(values):{form}} to {max(values):{form}}"
 
 
 def _results(name: str) -> Figures:

@@ -127,7 +127,7 @@ class MTCNN:
     """The cascade of three networks of Zhang et al. (SPL 2016), as facenet-pytorch has it, with its weights."""
 
     def __init__(self, name: str, file: Path | None = None) -> None:
-        mend = "run pip install torch torchvision, then pip install --no-deps facenet-pytorch"
+        mend = "run pip install torch torchvision requests, then pip install --no-deps facenet-pytorch"
         _module("torch", name, mend).set_num_threads(1)
         library = _module("facenet_pytorch", name, f"{mend} (it pins a torch older than it needs)")
         self.name, self._network = name, library.MTCNN(keep_all=True, min_face_size=MTCNN_SIZE, device="cpu")

@@ -23,6 +23,7 @@ from dfx.picture import scene
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.settings import Limits
+from dfx.table import check_place
 from dfx.values import Pixels, Planes
 
 LIMITS = Limits(seconds=600.0, memory=8 * 2**30)  # a video's: torch and MediaPipe reserve more than they use
@@ -111,18 +112,22 @@ def look(index: int, seconds: float, picture: Pixels, detectors: Sequence[FaceDe
 
 
 def check_out(path: str | Path) -> None:
-    """Raises InputError where the table cannot be saved under such a name, before any work is done."""
-    if Path(path).suffix.lower() != ".csv":
-        raise InputError(f"{path} ends in {Path(path).suffix!r}; .csv is needed")
+    """Raises InputError or OutputError where the table cannot be saved there, before any work is done."""
+    _check_file(path, ".csv")
 
 
 def check_sheet(path: str | Path) -> None:
-    """Raises InputError or DependencyError where a sheet cannot be written under such a name, before any work."""
+    """Raises InputError, OutputError or DependencyError where a sheet cannot be written there, before any work."""
     from dfx.sheet import opencv
 
-    if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path} ends in {Path(path).suffix!r}; .png is needed")
+    _check_file(path, ".png")
     opencv()
+
+
+def _check_file(path: str | Path, ending: str) -> None:
+    if Path(path).suffix.lower() != ending:
+        raise InputError(f"{path} ends in {Path(path).suffix!r}; {ending} is needed")
+    check_place(path)
 
 
 def _timed(detector: FaceDetector, picture: Pixels) -> Seen:

@@ -20,7 +20,7 @@ from dfx.facts import NAMES, Facts
 from dfx.find import Found, find
 from dfx.labels import UNKNOWN, Entry, entries_beside, original_of, read_entries
 from dfx.settings import Limits
-from dfx.table import SHOWN, Row, Tabular, write_bytes
+from dfx.table import SHOWN, Row, Tabular, check_place, write_bytes
 
 if TYPE_CHECKING:
     from dfx.charts import Chart
@@ -253,8 +253,9 @@ def inspect(
 
 
 def check_out(path: str | Path) -> None:
-    """Raises InputError where an inspection cannot be saved under such a name, before any work is done."""
+    """Raises InputError or OutputError where an inspection cannot be saved there, before any work is done."""
     _writer(Path(path))
+    check_place(path)
 
 
 def _writer(path: Path) -> Callable[[Inspection, Path], None]:

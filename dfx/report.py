@@ -24,14 +24,14 @@ from dfx.charts import reliability, roc, scores_chart
 from dfx.classify import Ensemble
 from dfx.doubts import doubts
 from dfx.draw import TEMPLATES, environment
-from dfx.errors import InputError, MissingInputError, OutputError
+from dfx.errors import InputError, MissingInputError
 from dfx.evidence import Sight, gather, request
 from dfx.infer.session import fingerprint
 from dfx.journal import VERSION, read, state_of
 from dfx.results import Predictions
 from dfx.score import Report, log_loss, read_labels, score
 from dfx.settings import MODELS, Limits, Settings
-from dfx.table import _replacement as replacement
+from dfx.table import check_place, replacement
 from dfx.table import text_of as printable
 from dfx.values import ClipScore, Prediction, Reason, Verdict
 
@@ -181,6 +181,7 @@ def write(
 
     The rest, and what it raises, as for `from_journal`.
     """
+    check_place(out)
     truth = read_labels(Path(labels)) if labels is not None else {}
     measures = score(predictions, truth) if truth else None
     chosen = _chosen(predictions, paths, pictures)
@@ -193,7 +194,9 @@ def write(
         for name in [row.filename]
     ]
     entries.sort(key=lambda entry: (not entry.wrong, -entry.loss, not entry.scored, -entry.row.probability, entry.name))
-    _save(Path(out), _page(entries, measures, settings, predictions, dict(facts or {})))
+    page = _page(entries, measures, settings, predictions, dict(facts or {}))
+    with replacement(Path(out)) as file:
+        file.write(page)
 
 
 def base_rates(false_alarms: float, accuracy: float) -> list[dict[str, float]]:
@@ -374,13 +377,3 @@ def _html(text: str) -> Markup:
         if token.type in {"heading_open", "heading_close"}:
             token.tag = f"h{min(6, int(token.tag[1]) + 3)}"
     return Markup(markdown.renderer.render(tokens, markdown.options, {}))
-
-
-def _save(out: Path, page: str) -> None:
-    try:
-        with replacement(out) as file:
-            file.write(page)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {out} ({error.strerror or error}): name a file in a folder that can be written"
-        ) from error

@@ -57,7 +57,7 @@ def _place(cv2: Any, sheet: Pixels, one: Shown, top: int, left: int) -> None:
         for box in seen.boxes * one.scale * factor:
             _box(cv2, picture, box, number)
     where = f"  f{one.look.index}  {one.look.seconds:.2f} s"
-    name = text_of(one.filename).encode("ascii", "replace").decode()
+    name = text_of(one.filename).encode("ascii", "backslashreplace").decode()  # all that OpenCV's font has
     _write(cv2, sheet, name[-(44 - len(where)) :] + where, left, top, INK)
     sheet[top + LINE : top + LINE + height, left : left + width] = picture
 

@@ -98,15 +98,30 @@ def text_of(cell: Any) -> str:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Writes a CSV atomically: into a temporary file of the same folder, synced, then renamed over the old one."""
-    with _mapped(path), _replacement(path) as file:
+    with replacement(path) as file:
         file.write(_line(columns))
         file.writelines(map(_line, rows))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file of any kind as `write_csv` writes its own. Raises OutputError."""
-    with _mapped(path), _replacement(path) as file:
+    with replacement(path) as file:
         file.buffer.write(data)
+
+
+def check_place(path: str | Path) -> None:
+    """Raises OutputError where no file can be written at `path`, before the work whose result it is to hold."""
+    place = Path(path)
+    with _mapped(place), tempfile.TemporaryFile(dir=place.parent):
+        if place.is_dir():
+            raise IsADirectoryError("it is a folder")
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[TextIO]:
+    """A file that takes the place of `path` at the end, or vanishes where anything is raised. Raises OutputError."""
+    with _mapped(path), _replacement(path) as file:
+        yield file
 
 
 @contextmanager

@@ -67,6 +67,7 @@ def test_probe_prints_what_the_container_says(samples: Path) -> None:
         (["predict", "videos", "--model", "nonsense.onnx"], "nonsense.onnx"),
         (["predict", "videos", "--model", "missing.onnx"], "missing.onnx"),
         (["predict", "videos", "--out", "no/such/folder/s.csv"], "no/such/folder"),
+        (["predict", "videos", "--report", "no/r.html"], "cannot write no/r.html"),
         (["predict", "videos", "--windows", "0"], "windows is 0"),
         (["predict", "videos", "--prior", "7"], "prior is 7"),
         (["predict", "videos", "--workers", "0"], "workers is 0"),

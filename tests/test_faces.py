@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import importlib
+import re
+import signal
+import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +172,7 @@ def test_two_of_a_kind_are_called_by_their_files(tmp_path: Path) -> None:
     [
         ("haar", "cv2", "pip install 'dfx[detectors]'"),
         ("mtcnn", "facenet_pytorch", "pip install --no-deps facenet-pytorch"),
-        ("mtcnn", "torch", "pip install torch torchvision"),
+        ("mtcnn", "torch", "pip install torch torchvision requests"),
         ("blazeface", "mediapipe", "pip install 'dfx[blazeface]'"),
         ("hog", "dlib", "pip install 'dfx[hog]'"),
     ],
@@ -295,6 +299,16 @@ def test_the_sheet_shows_each_box_in_its_colour(three: Comparison, tmp_path: Pat
     assert (sheet == GROUND).all(axis=2).any()
 
 
+def test_names_that_the_sheet_cannot_write_stay_apart(three: Comparison) -> None:
+    pytest.importorskip("cv2")
+    from dfx.sheet import draw
+
+    (shown, *_) = three.shown
+    assert draw(three.detectors, [replace(shown, filename="é.mp4")]) != draw(
+        three.detectors, [replace(shown, filename="è.mp4")]
+    )
+
+
 def test_a_sheet_of_nothing_says_so(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     compared([Stub("x", A), Stub("y", A)]).sheet(tmp_path / "s.png")
@@ -324,6 +338,8 @@ def test_the_command_compares_writes_and_counts_a_broken_file(samples: Path, tmp
         (["--detectors", "yunet=no.onnx"], "no.onnx"),
         (["--out", "table.txt"], "'.txt'; .csv is needed"),
         (["--sheet", "sheet.jpg"], "'.jpg'; .png is needed"),
+        (["--out", "no/table.csv"], "cannot write no/table.csv"),
+        (["--sheet", "no/sheet.png"], "cannot write no/sheet.png"),
         (["--frames", "0"], "pictures is 0"),
     ],
 )
@@ -332,6 +348,35 @@ def test_bad_arguments_end_with_one_line(samples: Path, options: list[str], word
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_an_interrupted_comparison_begins_anew(samples: Path, tmp_path: Path) -> None:
+    for name in range(200):
+        (tmp_path / f"{name:03}.mp4").symlink_to(samples / "real.mp4")
+    command = [sys.executable, "-m", "dfx", "faces", ".", "--follow-symlinks", "--out", "t.csv"]
+    started = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    assert started.stderr.read(1)  # of the bar
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "run the same command again to begin anew" in said
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_the_readme_shows_the_real_output(samples: Path) -> None:
+    """All but the times."""
+    pytest.importorskip("cv2")
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- output: dfx faces -->\n```\n(.*?)```", readme, re.DOTALL)
+    assert shown
+    assert cells(shown[1]) == cells(run("faces", samples, "--detectors", "retinaface,haar").stdout)
+
+
+def cells(tables: str) -> list[list[str]]:
+    """What stands in tables, row by row, without the last column of the first, which is of times."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables.splitlines() if "|" in line]
+    return [row[: rows[0].index("ms a picture")] if number < 3 else row for number, row in enumerate(rows)]
 
 
 def test_help_shows_an_example() -> None:

@@ -378,6 +378,12 @@ def test_bad_arguments_end_with_one_clear_line(samples: Path, tmp_path: Path, ar
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+def test_a_place_that_cannot_be_written_is_known_before_any_file_is_opened(samples: Path, tmp_path: Path) -> None:
+    done = run("inspect", samples, "--out", "no/t.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: cannot write no/t.csv (No such file or directory)")
+
+
 def test_in_a_notebook_it_is_a_table_and_names_are_text(hostile: Path) -> None:
     html = dfx.inspect(hostile)._repr_html_()
     assert html.count("<table>") == 2

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import dfx
 from dfx.errors import DependencyError, OutputError
 from dfx.results import Predictions
-from dfx.table import SHOWN, Tabular, write_csv
+from dfx.table import SHOWN, Tabular, check_place, write_csv
 from dfx.values import Prediction, Reason
 
 EVIL = "=1+1,\"quoted\"\nline\t\x1b[31m<script>alert('x')</script>\udcff.mp4"
@@ -89,6 +89,20 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no/such"):
         Pairs(()).to_csv(tmp_path / "no" / "such" / "t.csv")
+
+
+@pytest.mark.parametrize(("name", "why"), [("no/t.csv", "No such file"), ("folder", "it is a folder")])
+def test_where_nothing_can_be_written_is_known_beforehand(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=f"{name} .{why}"):
+        check_place(tmp_path / name)
+
+
+def test_asking_for_a_place_leaves_it_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("old")
+    check_place(tmp_path / "t.csv")
+    check_place(tmp_path / "new.csv")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"t.csv": "old"}
 
 
 def test_pandas_gets_every_column() -> None:

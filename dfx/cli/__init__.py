@@ -16,6 +16,8 @@ from dfx.errors import DfxError
 
 __all__ = ["main"]
 
+GO_ON = {"predict", "frames", "audio", "train"}  # commands that keep what is done; the others begin anew
+
 
 class Refused(click.ClickException):
     """What dfx will not do, as click says that it will not read an argument."""
@@ -32,7 +34,8 @@ class OneLineErrors(click.Group):
         except DfxError as error:
             raise Refused(" ".join(str(error).split())) from error
         except KeyboardInterrupt:
-            click.echo("\ninterrupted; run the same command again to go on", err=True)
+            how = "go on" if ctx.invoked_subcommand in GO_ON else "begin anew"
+            click.echo(f"\ninterrupted; run the same command again to {how}", err=True)
             sys.exit(130)
 
 

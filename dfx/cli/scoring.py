@@ -11,6 +11,7 @@ import click
 import dfx
 from dfx.cli.shared import DETECTOR, DEVICE, MODEL, say, show_rows
 from dfx.settings import Limits, Settings
+from dfx.table import check_place
 
 if TYPE_CHECKING:
     from dfx.results import Predictions
@@ -87,6 +88,8 @@ def predict(
     Example:
         dfx predict test_videos --out submission.csv
     """
+    if report is not None:
+        check_place(report)
     started = time.monotonic()
     settings = Settings(detector, models, windows, prior, prevalence, clip_range)
     limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
