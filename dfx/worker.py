@@ -29,7 +29,7 @@ from dfx.serving import Replies, claim_stdout, limit_memory
 from dfx.settings import HOST, Limits, Settings
 
 Message = dict[str, Any]
-TRIM_EVERY = 25  # videos
+TRIM_EVERY = 10  # videos
 _SCORED = count(1)
 
 
