@@ -25,6 +25,7 @@ from typing import Any
 
 import av
 import click
+import gpu_peers
 import numpy as np
 from av.video.frame import PictureType
 from whole_job import challenge_clip, machine
@@ -278,7 +279,8 @@ def _eager(torch: Any, net: Any, pixels: Any, repeats: int = 50) -> float:
 
 
 def decoding(clip: Path, count: int) -> Figures:
-    """Videos a second by decoding alone, the default plan, by DALI on several lanes and by PyAV on one core."""
+    """Videos a second by decoding alone, the default plan, by DALI on several lanes, by PyAV on one core, and by others
+    that decode on a GPU, where they are installed."""
     work = _work(clip)
     rates = {f"dali_{lanes}_lanes": round(_dali(work, count, lanes), 2) for lanes in LANES}
     started = time.perf_counter()
@@ -287,6 +289,7 @@ def decoding(clip: Path, count: int) -> Figures:
     return (
         rates
         | {"pyav_1_core": round(8 / (time.perf_counter() - started), 2)}
+        | gpu_peers.rates(*work)
         | {"frames_a_video": sum(len(window.frames) for window in work[1].windows)}
     )
 

@@ -33,6 +33,7 @@ from dfx.demo import SAMPLES
 from dfx.process import default_workers
 
 FRAMES, RATE, WIDTH, HEIGHT = 300, 30, 1920, 1080
+LOOK = 0.25  # seconds between looks at memory
 
 
 @click.command()
@@ -73,9 +74,8 @@ def linked(videos: Sequence[Path], copies: int, work: Path) -> list[Path]:
 
 
 def measure(folder: Path, out: Path, models: Sequence[Path] = ()) -> tuple[float, int]:
-    """One run: wall seconds, and bytes of memory (PSS, every 50 ms): the sum of what each process had at most.
-
-    No moment exceeds that sum; the largest sum of a moment depends on how often two processes peak at once.
+    """One run: wall seconds, and bytes of memory: the sum of what each process had resident at most, by the kernel's
+    own count. What processes share counts in each, and no moment exceeds the sum.
     """
     command = [sys.executable, "-m", "dfx", "predict", str(folder), "--out", str(out), "--fresh", "--quiet"]
     command += [word for path in models for word in ("--model", str(path))]
@@ -83,7 +83,7 @@ def measure(folder: Path, out: Path, models: Sequence[Path] = ()) -> tuple[float
     run = psutil.Popen([*command, "--follow-symlinks"])
     while run.poll() is None:
         peaks |= Counter({process.pid: _memory(process) for process in [run, *_children(run)]})
-        time.sleep(0.05)
+        time.sleep(LOOK)
     if run.returncode:
         raise SystemExit(f"dfx predict ended with status {run.returncode}")
     return time.monotonic() - started, peaks.total()
@@ -98,10 +98,12 @@ def _children(run: psutil.Popen) -> list[psutil.Process]:
 
 
 def _memory(process: psutil.Process) -> int:
+    """The most that was resident, up to now; a look at what is would miss a peak of a few milliseconds."""
     try:
-        return int(getattr(process.memory_full_info(), "pss", 0))
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    except OSError:  # it has ended
         return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def challenge_clip(path: Path) -> Path:
