@@ -15,7 +15,6 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -29,8 +28,6 @@ from dfx.serving import Replies, claim_stdout, limit_memory
 from dfx.settings import HOST, Limits, Settings
 
 Message = dict[str, Any]
-TRIM_EVERY = 10  # videos
-_SCORED = count(1)
 
 
 def main() -> None:
@@ -73,8 +70,7 @@ def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
         replies.send(job, show(lane, job))
     else:
         replies.send(job, from_prediction(lane.predict(job["path"], job["filename"], job["windows"])))
-    if next(_SCORED) % TRIM_EVERY == 0:
-        _give_back()
+    _give_back()
 
 
 def _give_back() -> None:
