@@ -364,13 +364,15 @@ def test_an_interrupted_comparison_begins_anew(samples: Path, tmp_path: Path) ->
     assert not (tmp_path / "t.csv").exists()
 
 
-def test_the_readme_shows_the_real_output(samples: Path) -> None:
+def test_the_readme_shows_the_real_output(samples: Path, tmp_path: Path) -> None:
     """All but the times."""
     pytest.importorskip("cv2")
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"<!-- output: dfx faces -->\n```\n(.*?)```", readme, re.DOTALL)
     assert shown
-    assert cells(shown[1]) == cells(run("faces", samples, "--detectors", "retinaface,haar").stdout)
+    done = run("faces", samples, "--detectors", "retinaface,haar", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert cells(shown[1]) == cells(done.stdout)
 
 
 def cells(tables: str) -> list[list[str]]:
