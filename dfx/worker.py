@@ -50,6 +50,7 @@ def main() -> None:
     if len(lanes) == 1:
         for job in jobs:
             _score(lanes[0], job, replies)
+            _give_back()
     else:
         _spread(lanes, jobs, replies)
     if hello["device"] != HOST:
@@ -70,7 +71,6 @@ def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
         replies.send(job, show(lane, job))
     else:
         replies.send(job, from_prediction(lane.predict(job["path"], job["filename"], job["windows"])))
-    _give_back()
 
 
 def _give_back() -> None:
