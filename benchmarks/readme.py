@@ -14,6 +14,7 @@ import click
 
 Figures = dict[str, Any]
 ROOT = Path(__file__).parents[1]
+PLANS = "windows at keyframes", "as many windows spread evenly", "all frames"
 README = ROOT / "README.md"
 PLACE = re.compile(r"(<!-- figures: (\w+) -->\n)(?:(?!<!--).)*(\n<!-- end -->)", re.DOTALL)  # never over another mark
 
@@ -74,6 +75,22 @@ def linear(figures: Figures) -> str:
     return (
         f"Runs of {', '.join(seconds)} such videos take {', '.join(f'{value:.2f}' for value in seconds.values())} s a "
         f"video beyond start-up, and {', '.join(map(str, memory.values()))} MiB of memory."
+    )
+
+
+def plans(figures: Figures) -> str:
+    """The sentence on what windows at keyframes cost in accuracy."""
+    parts = ", ".join(
+        f"{each['auc']:.3f} and {each['log_loss']:.3f} with {name} ({each['packets']:.0f} packets and "
+        f"{each['seconds']:.2f} s of one core a video)"
+        for name, each in zip(PLANS, figures["plans"].values(), strict=True)
+    )
+    _, *others = figures["log_loss_over_keyframes"].values()
+    changes = " and ".join(f"{low:+.3f} to {high:+.3f}" for _, low, high in others)
+    shown = any(low > 0 or high < 0 for _, low, high in others)
+    return (
+        f"AUC and log loss on the {figures['videos']} labelled videos are {parts}. The other two change log loss by "
+        f"{changes} (95 % of resamples): {'more than chance would' if shown else 'chance alone might'}."
     )
 
 
@@ -162,7 +179,7 @@ def _results(name: str) -> Figures:
     return figures
 
 
-PLACED = (whole_job, shares, decoding, linear, supervision, inspect, notebook, precision, gpu)
+PLACED = (whole_job, shares, decoding, linear, plans, supervision, inspect, notebook, precision, gpu)
 SENTENCES = {sentence.__name__: sentence for sentence in PLACED}
 
 

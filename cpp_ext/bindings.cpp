@@ -91,8 +91,9 @@ void crop(const std::vector<Frame>& frames, const Floats<3>& matrices, const Ima
 
 nb::list decode_faces(const Floats<2>& scores, const Floats<3>& boxes, const Floats<3>& landmarks, int height,
                       int width, const std::vector<int>& strides, const std::vector<std::vector<double>>& sides,
-                      std::pair<double, double> variances, float threshold, double iou, long long limit) {
-    Detector detector = {{}, {variances.first, variances.second}, threshold, iou, limit};
+                      std::pair<double, double> variances, float threshold, double iou, long long limit,
+                      long long votes) {
+    Detector detector = {{}, {variances.first, variances.second}, {threshold, iou, limit, votes}};
     for (std::size_t i = 0; i < strides.size(); ++i) detector.levels.push_back({strides[i], sides[i]});
     std::vector<std::vector<Detection>> found(scores.shape(0));
     {
@@ -119,7 +120,7 @@ NB_MODULE(_kernels, module) {
     module.def("letterbox", &dfx::letterbox, "frames"_a, "out"_a.noconvert(), "threads"_a);
     module.def("crop", &dfx::crop, "frames"_a, "matrices"_a, "out"_a.noconvert(), "threads"_a);
     module.def("decode_faces", &dfx::decode_faces, "scores"_a, "boxes"_a, "landmarks"_a, "height"_a, "width"_a,
-               "strides"_a, "sides"_a, "variances"_a, "threshold"_a, "iou"_a, "limit"_a);
+               "strides"_a, "sides"_a, "variances"_a, "threshold"_a, "iou"_a, "limit"_a, "votes"_a);
     module.def("levels", &dfx::level_names, "The instruction sets that this processor can run, the best first.");
     module.def("level", [] { return std::string(dfx::kernels().level); }, "The instruction set in use.");
     module.def("use_level", &dfx::use_level, "name"_a, "Changes the instruction set; raises IndexError for others.");

@@ -62,12 +62,12 @@ std::vector<Detection> candidates_of(const Records& found, const Counts& counts,
     return all;
 }
 
-nb::list suppress_all(const Records& found, const Counts& counts, double iou, i64 limit) {
+nb::list suppress_all(const Records& found, const Counts& counts, float threshold, double iou, i64 limit, i64 votes) {
     std::vector<std::vector<Detection>> faces(counts.shape(0));
     {
         const nb::gil_scoped_release release;
         for (std::size_t i = 0; i < faces.size(); ++i)
-            faces[i] = suppress(candidates_of(found, counts, i), iou, limit);
+            faces[i] = suppress(candidates_of(found, counts, i), {threshold, iou, limit, votes});
     }
     return to_list(faces);
 }
@@ -138,7 +138,9 @@ void bind_gpu(nb::module_& module) {
     module.def("select_faces", &select, "scores"_a, "boxes"_a, "landmarks"_a, "anchors"_a, "counts"_a, "found"_a,
                "pictures"_a, "anchor_count"_a, "capacity"_a, "variances"_a, "threshold"_a, "stream"_a.none(),
                Unlocked());
-    module.def("suppress", &suppress_all, "found"_a, "counts"_a, "iou"_a, "limit"_a);
+    module.def("suppress", &suppress_all, "found"_a, "counts"_a, "threshold"_a, "iou"_a, "limit"_a, "votes"_a);
+    module.def("score_floor", [](float threshold, i64 votes) { return floor_of({threshold, 0, 0, votes}); },
+               "threshold"_a, "votes"_a);
     module.def("anchors", &anchor_table, "height"_a, "width"_a, "strides"_a, "sides"_a);
 }
 

@@ -29,6 +29,7 @@ def decode_faces(
     threshold: float,
     iou: float,
     limit: int,
+    votes: int,
 ) -> list[tuple[Float, Float, Float]]:
     """One (boxes [K, 4], scores [K], landmarks [K, 5, 2]) a picture."""
 
@@ -102,8 +103,11 @@ def select_faces(
 ) -> None:
     """Counts in int32 [pictures], which must be zero, and collects 64 bytes each in [capacity, pictures]."""
 
+def score_floor(threshold: float, votes: int) -> float:
+    """What the score of a candidate must be above for `suppress`."""
+
 def suppress(
-    found: NDArray[np.uint8], counts: NDArray[np.int32], iou: float, limit: int
+    found: NDArray[np.uint8], counts: NDArray[np.int32], threshold: float, iou: float, limit: int, votes: int
 ) -> list[tuple[Float, Float, Float]]:
     """Candidates [capacity, N, 64] bytes, of which there are `counts` [N], as `decode_faces` returns faces."""
 

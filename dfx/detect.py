@@ -126,6 +126,7 @@ class Detector:
             min_sizes=contract.min_sizes,
             variances=contract.variances,
             threshold=threshold,
+            votes=contract.score_votes,
         )
 
 

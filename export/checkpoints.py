@@ -105,7 +105,7 @@ def to_fp32(source: Path, out: Path, version: str, like: str | None = None) -> N
         export_classifier(net, out, Calibration(state["scale"], state["bias"]), version)
     elif isinstance(net, Probabilities) and isinstance(net.net, RetinaFaceResNet50):
         published = publication(source, like)
-        about = {"name": "retinaface-resnet50", **published.about}
+        about = {"name": "retinaface-resnet50", "score_votes": "1", **published.about}
         export_detector(net.net, out, published.threshold, version, about)
     elif isinstance(net, Probabilities):
         export_detector(net.net, out, version=version)

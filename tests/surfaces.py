@@ -93,6 +93,6 @@ def pretended_kernels() -> Any:
         crop_rgb=lambda *rest: _kernels.crop_rgb(*rest[:-2], None, 1),
         select_faces=lambda *rest: _kernels.select_faces(*rest[:-1], None),
     )
-    for name in ("RgbPlan", "suppress", "anchors", "decode_faces"):
+    for name in ("RgbPlan", "score_floor", "suppress", "anchors", "decode_faces"):
         setattr(gpu, name, getattr(_kernels, name))
     return gpu

@@ -159,16 +159,18 @@ def test_halves_are_the_same_numbers() -> None:
     assert np.array_equal(host.crop([every], maps, 16, dtype=np.float16), ops.crop([every], maps, 16))
 
 
+@pytest.mark.parametrize("votes", [1, 3])
 @pytest.mark.parametrize("capacity", [1, 40, 1024])
-def test_selected_faces_are_the_decoded_ones(capacity: int) -> None:
+def test_selected_faces_are_the_decoded_ones(capacity: int, votes: int) -> None:
     contract = {"strides": (8, 16), "min_sizes": ((16, 32), (64, 128)), "variances": (0.1, 0.2)}
     rng = np.random.default_rng(1)
     scores = rng.random((3, 240)).astype(np.float32).round(2)
     scores[2] *= 0.1
     scores[2, 5] = 0.9
+    scores[:, 7::2] = scores[:, 6::2]  # the two of a cell agree
     boxes, landmarks = (rng.normal(0, 2, (3, 240, n)).astype(np.float32) for n in (4, 10))
     boxes[0, :20] = np.nan
-    settings = {**contract, "threshold": 0.5, "iou": 0.4, "limit": 100}
+    settings = {**contract, "threshold": 0.5, "iou": 0.4, "limit": 100, "votes": votes}
     ours = host.decode_faces(scores, boxes, landmarks, 64, 96, **settings, capacity=capacity)
     theirs = ops.decode_faces(scores, boxes, landmarks, 64, 96, **settings)
     assert [faces is not None for faces in ours] == [capacity == 1024, capacity == 1024, True]

@@ -130,7 +130,12 @@ def assert_same(ours: list[Faces], theirs: list[Faces]) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"threshold": 0.5}, {"threshold": 0.9, "iou": 0.0}, {"threshold": 0.0, "iou": 1.0, "limit": 7}],
+    [
+        {"threshold": 0.5},
+        {"threshold": 0.9, "iou": 0.0},
+        {"threshold": 0.0, "iou": 1.0, "limit": 7},
+        {"threshold": 0.2, "votes": 3},
+    ],
     ids=str,
 )
 def test_faces_are_the_cpu_s(settings: dict[str, float], lane: Lane) -> None:

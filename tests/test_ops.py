@@ -293,7 +293,8 @@ def test_decode_is_its_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes[0, :20] = np.nan
     landmarks[1, 5:30] = np.inf
     boxes[2, 7:90, 2:] = 1e30
-    for settings in ({}, {"threshold": 0.9}, {"iou": 0.0}, {"iou": 1.0, "limit": 7}):
+    votes = ({"votes": 3}, {"votes": 2, "limit": 3}, {"votes": 3, "threshold": 0.05})
+    for settings in ({}, {"threshold": 0.9}, {"iou": 0.0}, {"iou": 1.0, "limit": 7}, *votes):
         ours = decode(scores, boxes, landmarks, **settings)
         monkeypatch.setenv("DFX_OPS", "numpy")
         theirs = decode(scores, boxes, landmarks, **settings)
@@ -331,6 +332,22 @@ def test_decode_keeps_the_best_of_what_overlaps() -> None:
     assert len(faces) == 1
 
 
+def test_a_score_is_the_mean_of_the_anchors_that_see_the_face() -> None:
+    scores, boxes, landmarks = outputs()
+    alone, beside = 30, [0, 1]  # 0 and 1 stand on the same cell, the one half as wide: it is made as large here
+    boxes[0, 0, 2:] = np.log(2) / 0.2
+    scores[0, alone], scores[0, beside] = 0.9, (0.6, 0.8)
+    (faces,) = decode(scores, boxes, landmarks, threshold=0.4, votes=2)
+    assert faces.scores.tolist() == pytest.approx([0.7, 0.45], abs=1e-6), "the best anchor stands alone"
+    (faces,) = decode(scores, boxes, landmarks, threshold=0.45, votes=2)
+    assert len(faces) == 1, "the mean, too, must be above the threshold"
+    (faces,) = decode(scores, boxes, landmarks, threshold=0.4, votes=3)
+    assert faces.scores.tolist() == pytest.approx([1.4 / 3], abs=1e-6)
+    scores[0, 0] = 0.2
+    (faces,) = decode(scores, boxes, landmarks, threshold=0.48, votes=2)
+    assert faces.scores.tolist() == pytest.approx([0.5], abs=1e-6), "a voter may score less than a face has to"
+
+
 def test_a_score_at_the_threshold_is_not_above_it() -> None:
     scores, boxes, landmarks = outputs()
     scores[0, 3] = 0.5
@@ -344,5 +361,7 @@ def test_decode_refuses_other_shapes() -> None:
         decode(scores[:, 1:], boxes, landmarks)
     with pytest.raises(InputError, match="2 strides and 1"):
         decode(scores, boxes, landmarks, min_sizes=((16, 32),))
-    with pytest.raises(InputError, match="and 0"):
+    with pytest.raises(InputError, match=", 0 and 1"):
         decode(scores, boxes, landmarks, limit=0)
+    with pytest.raises(InputError, match=", 100 and 0"):
+        decode(scores, boxes, landmarks, votes=0)

@@ -38,7 +38,7 @@ class DetectorContract:
 
     Outputs: `scores` [N, A], `boxes` [N, A, 4] and `landmarks` [N, A, 10] as deltas of SSD anchors (Liu et al.,
     2016), one anchor a cell and `min_size`, levels in order of `strides`. `long_side`: pixels of the canvas it was
-    tuned for.
+    tuned for. `score_votes`: anchors whose mean is a face's score, 1 where the file does not say.
     """
 
     name: str
@@ -48,6 +48,7 @@ class DetectorContract:
     variances: tuple[float, float]
     long_side: int
     score_threshold: float
+    score_votes: int = 1
 
     task = "face-detector"
     inputs = ("images",)
@@ -70,6 +71,7 @@ class DetectorContract:
             variances=reader.convert("variances", _pair),
             long_side=reader.convert("long_side", int),
             score_threshold=reader.convert("score_threshold", float),
+            score_votes=reader.convert("score_votes", _positive, "1"),
         )
 
 
@@ -150,17 +152,17 @@ class _Reader:
         if self.text("colour") != COLOUR:
             raise ModelError(f"{source}: its colour is {self.text('colour')!r}; dfx gives {COLOUR!r}")
 
-    def text(self, key: str) -> str:
+    def text(self, key: str, otherwise: str | None = None) -> str:
         try:
-            return self.metadata[f"dfx.{key}"]
+            return self.metadata[f"dfx.{key}"] if otherwise is None else self.metadata.get(f"dfx.{key}", otherwise)
         except KeyError:
             raise ModelError(
                 f"{self.source}: no key 'dfx.{key}' in its metadata_props, so it is not a model that dfx can run; "
                 "README, 'Your own model', lists the keys"
             ) from None
 
-    def convert(self, key: str, parse: Any) -> Any:
-        text = self.text(key)
+    def convert(self, key: str, parse: Any, otherwise: str | None = None) -> Any:
+        text = self.text(key, otherwise)
         try:
             return parse(json.loads(text))
         except (ValueError, TypeError, KeyError, OverflowError) as error:

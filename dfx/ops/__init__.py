@@ -152,16 +152,19 @@ def decode_faces(
     threshold: float,
     iou: float = 0.4,
     limit: int = 100,
+    votes: int = 1,
 ) -> list[Faces]:
     """Turns a detector's output into faces, one `Faces` a picture, best first, in pixels of the canvas.
 
-    Only what scores above `threshold` is decoded, from SSD's deltas (Liu et al., ECCV 2016; RetinaFace, Deng et al.,
+    Anchors that score enough are decoded from SSD's deltas (Liu et al., ECCV 2016; RetinaFace, Deng et al.,
     CVPR 2020): centre = anchor + delta * variances[0] * side, size = side * exp(delta * variances[1]), landmark =
     anchor + delta * variances[0] * side. The exponent is bounded to 4.2. Of equal scores the lower index comes first.
     Greedy non-maximum suppression follows, with votes: box and landmarks of a face are the means over all anchors left
     whose boxes overlap the best one's by more than half, weighted by the fourth power of their scores (after the box
-    voting of Gidaris and Komodakis, ICCV 2015), since which anchor is the best changes with a grey level. What is not a
-    finite number is no face.
+    voting of Gidaris and Komodakis, ICCV 2015), since which anchor is the best changes with a grey level. The score is
+    the mean of the `votes` best of these anchors; one that scores 0.1 or less, or is not there, counts 0. With one vote
+    it is the best anchor's, as RetinaFace has it: what a single anchor takes for a face, and seldom is one, is then as
+    sure as what all around it see. What is not a finite number is no face.
 
     Args:
         scores: float32 [N, A] in 0..1; boxes: float32 [N, A, 4] deltas; landmarks: float32 [N, A, 10] deltas.
@@ -172,6 +175,7 @@ def decode_faces(
         threshold: scores must be above it.
         iou: a face is dropped where its intersection over union with a better one is above it.
         limit: faces kept a picture.
+        votes: anchors whose mean is a face's score.
 
     Raises:
         InputError: shapes that do not fit each other or the canvas, numbers out of range, or arrays in several places.
@@ -192,15 +196,16 @@ def decode_faces(
             threshold=threshold,
             iou=iou,
             limit=limit,
+            votes=votes,
         )
     if on_gpu:
         raise InputError("scores, boxes and landmarks must all be on a GPU, or all on the host")
     anchors = count_anchors(height, width, strides, min_sizes)
     arrays = floats(scores), floats(boxes), floats(landmarks)
-    check_outputs([array.shape for array in arrays], anchors, (width, height), limit)
+    check_outputs([array.shape for array in arrays], anchors, (width, height), limit, votes)
     sides = [list(map(float, level)) for level in min_sizes]
     decode = reference.decode_faces if _wants_reference() else kernels().decode_faces
-    found = decode(*arrays, height, width, list(strides), sides, variances, threshold, iou, limit)
+    found = decode(*arrays, height, width, list(strides), sides, variances, threshold, iou, limit, votes)
     return [Faces(*faces) for faces in found]
 
 

@@ -84,12 +84,14 @@ def count_anchors(height: int, width: int, strides: Sequence[int], min_sizes: Se
     return sum((height // stride) * (width // stride) * len(sides) for stride, sides in levels)
 
 
-def check_outputs(shapes: Sequence[tuple[int, ...]], anchors: int, canvas: tuple[int, int], limit: int) -> None:
-    """Raises InputError unless shapes are [N, A], [N, A, 4], [N, A, 10] and `limit` is at least 1."""
+def check_outputs(
+    shapes: Sequence[tuple[int, ...]], anchors: int, canvas: tuple[int, int], limit: int, votes: int
+) -> None:
+    """Raises InputError unless shapes are [N, A], [N, A, 4], [N, A, 10] and `limit` and `votes` are at least 1."""
     wanted: list[Any] = [(*shapes[1][:1], anchors, *rest) for rest in ((), (4,), (10,))]
-    if limit < 1 or list(shapes) != wanted:
+    if min(limit, votes) < 1 or list(shapes) != wanted:
         raise InputError(
             f"a canvas of {canvas[0]}x{canvas[1]} has {anchors} anchors, so scores [N, {anchors}], boxes "
-            f"[N, {anchors}, 4], landmarks [N, {anchors}, 10] and a limit of at least 1 are needed; got {list(shapes)} "
-            f"and {limit}"
+            f"[N, {anchors}, 4], landmarks [N, {anchors}, 10] and a limit and votes of at least 1 are needed; got "
+            f"{list(shapes)}, {limit} and {votes}"
         )

@@ -269,26 +269,28 @@ def decode_faces(
     threshold: float,
     iou: float = 0.4,
     limit: int = 100,
+    votes: int = 1,
 ) -> list[Faces]:
     """As `dfx.ops.decode_faces`, of float32 arrays on the lane of `scores`: the result is the host's to the bit.
 
-    Only what scores above the threshold is decoded, on the GPU, and copied. Waits for the stream.
+    Only anchors that score enough are decoded, on the GPU, and copied. Waits for the stream.
 
     Raises:
-        InputError: shapes that do not fit, arrays of other numbers or on other GPUs, a limit below 1.
+        InputError: shapes that do not fit, arrays of other numbers or on other GPUs, a limit or votes below 1.
         DeviceError: the GPU cannot serve.
     """
     arrays, anchors = (scores, boxes, landmarks), count_anchors(height, width, strides, min_sizes)
-    check_outputs([array.shape for array in arrays], anchors, (width, height), limit)
+    check_outputs([array.shape for array in arrays], anchors, (width, height), limit, votes)
     if any(array.dtype != np.float32 or array.device != scores.device for array in arrays):
         raise InputError(f"float32 arrays on one GPU are needed; got {scores}, {boxes}, {landmarks}")
     levels = list(map(int, strides)), [list(map(float, sides)) for sides in min_sizes]
-    rest = levels, variances, threshold, iou, limit
+    wanted: tuple[Any, ...] = threshold, iou, limit, votes
     if not len(scores):
         return []
-    kept = host.suppress(*_candidates(arrays, height, width, levels, variances, threshold), iou, limit)
+    floor = kernels().score_floor(threshold, votes)
+    kept = host.suppress(*_candidates(arrays, height, width, levels, variances, floor), *wanted)
     return [
-        Faces(*_on_host(arrays, index, height, width, *rest)) if faces is None else faces
+        Faces(*_on_host(arrays, index, height, width, levels, variances, *wanted)) if faces is None else faces
         for index, faces in enumerate(kept)
     ]
 
@@ -299,16 +301,16 @@ def _candidates(
     width: int,
     levels: tuple[list[int], list[list[float]]],
     variances: tuple[float, float],
-    threshold: float,
+    floor: float,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """What scores above the threshold: [most of any picture, N, 64] bytes, and how many there are, [N]."""
+    """What scores above the floor: [most of any picture, N, 64] bytes, and how many there are, [N]."""
     lane, pictures, anchors = arrays[0].lane, *arrays[0].shape
     table = _anchor_table(lane, height, width, levels)
     counts = empty((pictures,), np.int32, lane)
     found = empty((CAPACITY, pictures, host.CANDIDATE_BYTES), np.uint8, lane)
     lane.queue.clear(counts.pointer, pictures)
     places = [*(array.pointer for array in arrays), table.pointer, counts.pointer, found.pointer]
-    kernels().select_faces(*places, pictures, anchors, CAPACITY, variances, threshold, lane.queue)
+    kernels().select_faces(*places, pictures, anchors, CAPACITY, variances, floor, lane.queue)
     seen = counts.numpy()
     most = min(int(seen.max()), CAPACITY)
     filled = DeviceArray(found.pointer, (most, *found.shape[1:]), np.uint8, lane, found.owner)

@@ -70,6 +70,7 @@ def decode_faces(
     threshold: float,
     iou: float,
     limit: int,
+    votes: int = 1,
     capacity: int,
 ) -> list[Faces | None]:
     """As a GPU does it: None for a picture with more candidates than `capacity`. For tests; arrays are contiguous."""
@@ -78,12 +79,15 @@ def decode_faces(
     counts = np.zeros(pictures, np.int32)
     found = np.zeros((capacity, pictures, CANDIDATE_BYTES), np.uint8)
     places = (array.ctypes.data for array in (scores, boxes, landmarks, table, counts, found))
-    kernels().select_faces(*places, pictures, anchors, capacity, variances, threshold, None)
-    return suppress(found, counts, iou, limit)
+    floor = kernels().score_floor(threshold, votes)
+    kernels().select_faces(*places, pictures, anchors, capacity, variances, floor, None)
+    return suppress(found, counts, threshold, iou, limit, votes)
 
 
-def suppress(found: NDArray[np.uint8], counts: NDArray[np.int32], iou: float, limit: int) -> list[Faces | None]:
+def suppress(
+    found: NDArray[np.uint8], counts: NDArray[np.int32], threshold: float, iou: float, limit: int, votes: int
+) -> list[Faces | None]:
     """Candidates [capacity, N, 64] bytes, of which `counts` [N] are there, to faces; None where not all had room."""
     fits = counts <= len(found)
-    kept = kernels().suppress(found, np.where(fits, counts, 0).astype(np.int32), iou, limit)
+    kept = kernels().suppress(found, np.where(fits, counts, 0).astype(np.int32), threshold, iou, limit, votes)
     return [Faces(*faces) if whole else None for faces, whole in zip(kept, fits, strict=True)]

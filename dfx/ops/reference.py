@@ -26,7 +26,7 @@ LONGEST_SIDE = 3
 BLOCK_SAMPLES = 16
 """Of a wider block every few samples are averaged."""
 
-LARGEST_DELTA, SAME_FACE = 4.2, 0.5
+LARGEST_DELTA, SAME_FACE, HEARD = 4.2, 0.5, 0.1
 
 
 def upright(surface: Surface) -> Pixels | Double:
@@ -151,11 +151,12 @@ def decode_faces(
     threshold: float,
     iou: float,
     limit: int,
+    votes: int,
 ) -> list[tuple[Float, Float, Float]]:
     """One (boxes [K, 4], scores [K], landmarks [K, 5, 2]) a picture."""
     anchors = np.concatenate([_anchors(height, width, *level) for level in zip(strides, sides, strict=True)])
     pictures = zip(scores, boxes, landmarks, strict=True)
-    return [_faces(*picture, anchors, variances, threshold, iou, limit) for picture in pictures]
+    return [_faces(*picture, anchors, variances, threshold, iou, limit, votes) for picture in pictures]
 
 
 def _anchors(height: int, width: int, stride: int, sides: Sequence[float]) -> Double:
@@ -173,8 +174,10 @@ def _faces(
     threshold: float,
     iou: float,
     limit: int,
+    votes: int,
 ) -> tuple[Float, Float, Float]:
-    usable = (scores > threshold) & np.isfinite(deltas).all(axis=1) & np.isfinite(points).all(axis=1)
+    floor = min(threshold, HEARD) if votes > 1 else threshold
+    usable = (scores > floor) & np.isfinite(deltas).all(axis=1) & np.isfinite(points).all(axis=1)
     chosen = np.flatnonzero(usable)
     chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
     centre, side = anchors[chosen, :2], anchors[chosen, 2:]
@@ -184,23 +187,23 @@ def _faces(
     boxes = np.concatenate([middle - half, middle + half], axis=1).astype(np.float32)
     offsets = points[chosen].reshape(-1, 5, 2) * variances[0] * side[:, None]
     marks = (centre[:, None] + offsets).astype(np.float32)
-    votes = np.concatenate([boxes, marks.reshape(-1, 10)], axis=1)
-    kept, voted = _suppress(votes, scores[chosen], iou, limit)
-    return voted[:, :4], scores[chosen][kept], voted[:, 4:].reshape(-1, 5, 2)
+    means, voted = _suppress(np.concatenate([boxes, marks.reshape(-1, 10)], axis=1), scores[chosen], iou, votes)
+    best = np.argsort(-means, kind="stable")
+    best = best[means[best] > threshold][:limit]
+    return voted[best, :4], means[best], voted[best, 4:].reshape(-1, 5, 2)
 
 
-def _suppress(faces: Float, scores: Float, iou: float, limit: int) -> tuple[list[int], Float]:
-    """Greedy non-maximum suppression of faces [K, 14], best first, with votes: the indices that stay, and they."""
-    kept: list[int] = []
-    voted, left = [np.zeros((0, faces.shape[1]))], np.arange(len(faces))
-    weights = scores.astype(np.float64) ** 4
-    while len(left) and len(kept) < limit:
+def _suppress(faces: Float, scores: Float, iou: float, votes: int) -> tuple[Float, Float]:
+    """Greedy non-maximum suppression of faces [K, 14], best first, with votes: scores and faces of those that stay."""
+    means, voted, left = [0.0], [np.zeros((0, faces.shape[1]))], np.arange(len(faces))
+    sure = scores.astype(np.float64)
+    while len(left):
         overlaps = _overlaps(faces[left, :4], faces[left[0], :4])
         same = left[(overlaps > SAME_FACE) | (left == left[0])]
-        kept.append(int(left[0]))
-        voted.append(np.average(faces[same], axis=0, weights=weights[same])[None])
+        means.append(float(sure[same[:votes]].sum()) / votes)
+        voted.append(np.average(faces[same], axis=0, weights=sure[same] ** 4)[None])
         left = left[(overlaps <= iou) & (left != left[0])]
-    return kept, np.concatenate(voted).astype(np.float32)
+    return np.array(means[1:], np.float32), np.concatenate(voted).astype(np.float32)
 
 
 def _overlaps(boxes: Float, box: Float) -> Double:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dfx.torch.contract import export
-from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace
+from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, VOTES, RetinaFace
 from dfx.torch.retinaface_resnet50 import RetinaFaceResNet50
 
 CONTRACT = {
@@ -22,6 +22,7 @@ CONTRACT = {
     "min_sizes": MIN_SIZES,
     "variances": VARIANCES,
     "long_side": 640,
+    "score_votes": VOTES,
 }
 
 

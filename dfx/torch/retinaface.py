@@ -13,6 +13,7 @@ STRIDES = (8, 16, 32)
 MIN_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
 PER_CELL = 2
+VOTES = 3  # anchors whose mean is a face's score
 WIDTH = 64  # channels of the feature pyramid
 
 

@@ -19,7 +19,7 @@ from dfx.torch.detector_scenes import CANVAS, Scenes, batches, heads
 from dfx.torch.detector_store import Packed
 from dfx.torch.labelled import Labelled, Picture
 from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
-from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace
+from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, VOTES, RetinaFace
 from dfx.values import Faces
 
 SIZES = (16.0, SMALLEST)  # pixels from which on the faces of the validation photographs count
@@ -150,7 +150,7 @@ def find(net: RetinaFace, pixels: Picture, threshold: float = LOWEST) -> Faces:
     device = next(net.parameters()).device
     logits, boxes, marks = (part.float().cpu() for part in net(torch.from_numpy(canvas).to(device)))
     outputs = floats(logits.sigmoid()), floats(boxes), floats(marks)
-    (faces,) = decode_faces(*outputs, height, width, STRIDES, MIN_SIZES, VARIANCES, threshold, IOU, FACES)
+    (faces,) = decode_faces(*outputs, height, width, STRIDES, MIN_SIZES, VARIANCES, threshold, IOU, FACES, VOTES)
     return Faces(*faces)
 
 
