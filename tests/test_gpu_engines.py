@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,52 @@ def test_a_replayed_graph_gives_what_the_cpu_gives(
     with Lane(0) as lane:
         assert isinstance(open_session(model, kind, lane=lane), GraphSession)
         agree(model, kind, lane)
+
+
+def resident() -> int:
+    """MiB of memory that this process has of the machine's, pinned memory included."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.gpu
+def test_runs_leave_nothing_in_the_memory_of_the_machine() -> None:
+    """A run of the detector that is not waited for leaves 403 kB of tables, 160 MiB in so many runs."""
+    model, kind = MODELS[0]
+    given = inputs(model, kind, 0)
+    with Lane(0) as lane:
+        session = open_session(model, kind, lane=lane)
+        for _ in range(20):
+            session.run(given)
+        before = resident()
+        for _ in range(400):
+            session.run(given)
+        assert resident() - before < 32
+
+
+LET_GO = """
+import os, sys
+import numpy as np
+from dfx.infer import DetectorContract, gpu, open_session
+from dfx.ops.cuda import Lane
+
+gpu._keep = lambda session: None
+with Lane(0) as lane:
+    for _ in range(3):
+        session = open_session(sys.argv[1], DetectorContract, lane=lane)
+        shapes = DetectorContract.read(session.metadata, "").shapes
+        for _ in range(5):
+            np.asarray(session.run({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()})["scores"])
+        del session
+    lane.synchronize()
+os._exit(0)
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.xfail(strict=False, reason="not seen on a card yet; where it passes, dfx.infer.gpu._keep can go")
+def test_a_session_may_go_before_its_process(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", LET_GO, MODELS[0][0]], check=True, cwd=tmp_path, timeout=120)
 
 
 @pytest.fixture(scope="module")

@@ -75,10 +75,23 @@ def test_a_later_run_overwrites_nothing(session: CudaSession | GraphSession, lan
     assert values == [pytest.approx(clips(seed).mean(), rel=1e-5) for seed in range(3)]
 
 
+def test_a_run_is_waited_for(model: Path, lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else ONNX Runtime keeps, for each run, pinned memory to the end of the session."""
+    session, told = HostSession(model, (CPU, {}), lane, NAMES), []
+    run = session._session.run_with_iobinding
+    monkeypatch.setattr(
+        session._session, "run_with_iobinding", lambda binding, options: (told.append(options), run(binding, options))
+    )
+    session.run({"clips": clips(0)})
+    (options,) = told
+    with pytest.raises(RuntimeError, match="does not have configuration"):
+        options.get_run_config_entry("disable_synchronize_execution_providers")
+
+
 def test_a_graph_reads_and_writes_at_fixed_addresses(model: Path, lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, bound = HostSession(model, (CPU, {}), lane, NAMES), []
-    queue = plain.queue
-    monkeypatch.setattr(plain, "queue", lambda binding, **words: (bound.append((binding, words)), queue(binding)))
+    run = plain.run_bound
+    monkeypatch.setattr(plain, "run_bound", lambda binding, **words: (bound.append((binding, words)), run(binding)))
     graph = GraphSession(plain, SHAPES)
     for seed in range(3):
         graph.run({"clips": cuda.upload(clips(seed), lane)})

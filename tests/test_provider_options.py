@@ -54,7 +54,6 @@ DOCUMENTED_TENSORRT = {
 DOCUMENTED_KEYS = (
     "session.disable_cpu_ep_fallback",
     "session.record_ep_graph_assignment_info",
-    "disable_synchronize_execution_providers",
     "gpu_graph_id",
 )
 TOLD = {
