@@ -1,6 +1,7 @@
 """Supervised workers: a process a core, or a GPU, with threads here that feed it, watch the clock and replace it.
 
-A worker that dies or outstays the limit costs the video that it died of that video's score, and nothing else.
+A worker that dies or outstays the limit costs the video that it died of that video's score, and nothing else. One of
+several on GPUs that cannot be started anew is done without.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
+
+from tqdm import tqdm
 
 import dfx.errors
 from dfx.device import Crew
@@ -50,6 +53,11 @@ class Worker:
     def shared(self) -> bool:
         """Whether it may have died of something else than the video in hand: of another one, or of its GPU."""
         return bool(self._hello["lanes"] > 1 or self._hello["device"] != HOST)
+
+    @property
+    def serves(self) -> bool:
+        """Whether its process runs, and has loaded its models."""
+        return self._ready and self._process is not None and self._process.alive
 
     def start(self) -> None:
         """Has the process load its code, while others load theirs; `ensure` then says what it is to serve."""
@@ -133,6 +141,7 @@ class Pool:
         self._workers = [Worker(hello | asdict(crew)) for crew in crews]
         self._refuge, self._alone = Worker(hello | asdict(Crew())), threading.Lock()
         self._lanes = [crew.lanes for crew in crews]
+        self._lost: set[Worker] = set()
         self._results: queue.SimpleQueue[tuple[Job, Prediction] | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
@@ -199,7 +208,7 @@ class Pool:
     def _serve(self, worker: Worker, schedule: Schedule) -> None:
         """The life of a worker's thread: until no job is left, or the pool closes."""
         try:
-            while not self._closing.is_set() and (job := schedule.take()) is not None:
+            while self._wants(worker) and (job := schedule.take()) is not None:
                 counts = schedule.done(job, self._score(worker, job))
                 if counts is not None and not self._closing.is_set():
                     self._results.put((job, counts))
@@ -207,14 +216,25 @@ class Pool:
         except BaseException as error:  # the caller's thread raises it
             self._results.put(error)
 
+    def _wants(self, worker: Worker) -> bool:
+        return worker not in self._lost and not self._closing.is_set()
+
     def _score(self, worker: Worker, job: Job) -> Prediction:
-        self._ensure(worker)
+        try:
+            self._ensure(worker)
+        except DfxError as error:
+            if not self._without(worker, error):
+                raise
+            return self._in_refuge(job)
         started = time.monotonic()
         try:
             return worker.predict(job)
         except WorkerDied as death:
             if not worker.shared or death.expired or self._closing.is_set():
                 return _epitaph(job, self._prior, death, time.monotonic() - started)
+        return self._in_refuge(job)
+
+    def _in_refuge(self, job: Job) -> Prediction:
         with self._alone:
             return self._score(self._refuge, job)
 
@@ -225,5 +245,14 @@ class Pool:
                 worker.ensure()
                 return
             except DfxError:
-                if pause is None or self._closing.wait(pause):
+                if pause is None or worker in self._lost or self._closing.wait(pause):
                     raise
+
+    def _without(self, worker: Worker, error: DfxError) -> bool:
+        """Whether the run goes on without a worker that cannot be started: others may have taken a GPU's memory."""
+        if not worker.shared or not any(other.serves for other in self._workers if other is not worker):
+            return False
+        if worker not in self._lost:
+            self._lost.add(worker)
+            tqdm.write(f"one process fewer, since it could not be started: {error}", file=sys.stderr)
+        return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +14,11 @@ from tolerances import BACKEND_SCORE
 
 import dfx
 from dfx.decode.dali import DALIDecoder
+from dfx.device import Crew
+from dfx.govern import Once
 from dfx.pipeline import Pipeline
-from dfx.settings import HOST
+from dfx.pool import Pool
+from dfx.settings import HOST, Limits, Settings
 from dfx.values import Reason
 
 
@@ -82,6 +87,16 @@ class TestOnAGpu:
         others = {row.probability for row in rows if row.filename != "4.mp4"}
         assert len(others) == 1
         assert {row.reason for row in rows if row.filename != "4.mp4"} == {Reason.OK}
+
+    def test_one_of_two_processes_may_die(self, samples: Path) -> None:
+        once = Once({f"{number}.mp4": samples / "real.mp4" for number in range(24)}, 2, 60)
+        with Pool(Settings(), Limits(), [Crew(0, 2)] * 2) as pool:
+            results = pool.run(once)
+            rows = [next(results)[1]]
+            os.kill(pool.pids[0], signal.SIGKILL)
+            rows += [row for _, row in results]
+        assert len(rows) == 24
+        assert {row.reason for row in rows} == {Reason.OK}
 
 
 def test_without_a_gpu_cuda_names_the_mend(samples: Path) -> None:

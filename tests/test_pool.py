@@ -10,7 +10,7 @@ import pytest
 
 from dfx import pool as pool_module
 from dfx.device import Crew
-from dfx.errors import InputError, ModelError
+from dfx.errors import DeviceError, InputError, ModelError
 from dfx.govern import Once
 from dfx.pipeline import Pipeline
 from dfx.pool import Pool
@@ -110,3 +110,42 @@ def test_a_worker_with_many_videos_in_hand_loses_none_of_them(
     assert rows.pop(name).reason == reason
     assert {row.probability for row in rows.values()} == {alone}
     assert {row.reason for row in rows.values()} == {Reason.OK}
+
+
+def shared(folder: Path, samples: Path, names: list[str], crews: int) -> dict[str, Prediction]:
+    """The rows of as many workers with two videos in hand each."""
+    for copy in names:
+        shutil.copy(samples / "real.mp4", folder / copy)
+    once = Once({copy: folder / copy for copy in names}, 2, 60)
+    with Pool(Settings(), Limits(), [Crew(lanes=2)] * crews) as pool:
+        return {row.filename: row for _, row in pool.run(once)}
+
+
+@pytest.fixture
+def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of files each of which lets one worker start."""
+    folder = tmp_path / "starts"
+    folder.mkdir()
+    monkeypatch.setenv("DFX_STARTS", str(folder))
+    monkeypatch.setattr(pool_module, "RETRIES", (0.01,))
+    return folder
+
+
+@pytest.mark.usefixtures("sabotaged")
+@pytest.mark.parametrize(("count", "first"), [(1, "a.mp4"), (2, "crash.mp4")], ids=["at once", "after a crash"])
+def test_a_worker_that_cannot_be_started_is_done_without(
+    samples: Path, tmp_path: Path, starts: Path, capfd: pytest.CaptureFixture[str], count: int, first: str
+) -> None:
+    for number in range(count):
+        (starts / str(number)).touch()
+    rows = shared(tmp_path, samples, [first, *(f"{number}.mp4" for number in range(7))], crews=2)
+    assert len(rows) == 8
+    assert {row.reason for row in rows.values() if row.filename != "crash.mp4"} == {Reason.OK}
+    assert "one process fewer, since it could not be started: the card's memory is full" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("sabotaged")
+def test_the_last_worker_that_cannot_be_started_is_said(samples: Path, tmp_path: Path, starts: Path) -> None:
+    (starts / "0").touch()
+    with pytest.raises(DeviceError, match="the card's memory is full"):
+        shared(tmp_path, samples, ["crash.mp4", "a.mp4", "b.mp4"], crews=1)
