@@ -15,7 +15,8 @@ Read = Callable[[str, Sequence[int]], object]
 
 
 def rates(info: VideoInfo, chosen: Plan) -> dict[str, float | str]:
-    """Videos a second of each peer, opening the file included, as a plan's decoder has it."""
+    """Videos a second of each peer, opening the file included, as a plan's decoder has it, and no scan of its packets,
+    which is a plan's, not its decoder's."""
     indices = [int(index) for window in chosen.windows for index in window.frames]
     return {name: _rate(read, str(info.path), indices) for name, read in PEERS.items()}
 
@@ -36,7 +37,7 @@ def torchcodec(path: str, indices: Sequence[int]) -> object:
     import torch
     from torchcodec.decoders import VideoDecoder
 
-    batch = VideoDecoder(path, device="cuda").get_frames_at(list(indices)).data
+    batch = VideoDecoder(path, device="cuda", seek_mode="approximate").get_frames_at(list(indices)).data
     torch.cuda.synchronize()
     return batch
 

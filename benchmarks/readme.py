@@ -141,11 +141,11 @@ def precision(figures: Figures) -> str:
 
 def gpu(figures: Figures) -> str:
     """The sentences on parity, speed and a long run on a GPU."""
-    memory, note = figures["memory"], figures["note"]
+    memory, beside = figures["memory"], f", while {figures['note']}" if "note" in figures else ""
     card, own = memory["card_mib"], ", ".join(map(str, memory["worker_mib"]))
     return (
         f"On an {figures['machine']['card'].split(',')[0]}: {_parity(figures['parity'])} {_rates(figures)}\n\n"
-        f"{memory['videos']} such clips by one process with eight in hand, while {note}: "
+        f"{memory['videos']} such clips by one process with eight in hand{beside}: "
         f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {_span(card, 'd')} MiB of the "
         f"card, and {own} MiB of the machine."
     )
@@ -161,7 +161,8 @@ def _parity(found: Figures) -> str:
 
 
 def _rates(figures: Figures) -> str:
-    alone = max(rate for name, rate in figures["decode"].items() if name.startswith("dali"))
+    found = figures["decode"].items()
+    alone = max(rate for name, rate in found if name.startswith("dali") and isinstance(rate, float))
     one, two, four = (figures["whole"][name] for name in ("1 process", "2 processes", "4 processes"))
     return (
         f"Of ten-second 1080p clips {alone:.0f} a second were decoded alone (the default plan, the best number of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -45,6 +46,13 @@ def test_links_lead_somewhere(target: str) -> None:
 
 def test_the_figures_are_those_of_the_benchmarks() -> None:
     subprocess.run([sys.executable, ROOT / "benchmarks" / "readme.py", "--check"], check=True)
+
+
+def test_a_gpu_that_does_nothing_else_needs_no_note() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results" / "gpu.json").read_text())
+    figures.pop("note", None)
+    sentence = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))["SENTENCES"]["gpu"](figures)
+    assert "by one process with eight in hand: " in sentence
 
 
 def test_every_reason_is_explained() -> None:

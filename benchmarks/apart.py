@@ -1,0 +1,52 @@
+"""Does a part of a benchmark in a process of its own, under a limit on time: what ends one part ends no other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+Figures = dict[str, Any]
+SPAWN = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
+
+
+def apart(part: Callable[..., Figures], arguments: tuple[Any, ...], seconds: float) -> Figures:
+    """What `part`, a function of a module, gives for the arguments, with the seconds it `took`.
+
+    Where it raises, ends its process, or is not done after so many seconds, that is its "error".
+    """
+    started = time.monotonic()
+    ours, theirs = SPAWN.Pipe(duplex=False)
+    process = SPAWN.Process(target=_report, args=(theirs, part, arguments))
+    process.start()
+    theirs.close()
+    found = _heard(ours, process, seconds)
+    process.kill()
+    process.join()
+    return found | {"took": round(time.monotonic() - started, 1)}
+
+
+def _heard(pipe: Connection, process: BaseProcess, seconds: float) -> Figures:
+    if not pipe.poll(seconds):
+        return {"error": f"not done after {seconds:.0f} s"}
+    try:
+        found: Figures = pipe.recv()
+        return found
+    except EOFError:
+        process.join()
+        return {"error": f"its process ended with status {process.exitcode}"}
+
+
+def _report(pipe: Connection, part: Callable[..., Figures], arguments: tuple[Any, ...]) -> None:
+    try:
+        found = part(*arguments)
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    pipe.send(found)
+    sys.stdout.flush()
+    os._exit(0)  # the libraries of a GPU take each other down in no good order

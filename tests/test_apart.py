@@ -1,0 +1,56 @@
+"""A part of a benchmark that ends its process, or does not end at all, costs the others nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from apart import apart
+
+LIMIT = 60.0  # seconds, for parts that end at once; a process starts in less on a loaded machine
+
+
+def adding(left: int, right: int) -> dict[str, Any]:
+    return {"sum": left + right, "process": os.getpid()}
+
+
+def raising() -> dict[str, Any]:
+    raise ValueError("no such card")
+
+
+def aborting() -> dict[str, Any]:
+    os.abort()
+
+
+def hanging() -> dict[str, Any]:
+    time.sleep(600)
+    return {}
+
+
+def test_a_part_gives_its_figures_from_another_process() -> None:
+    found = apart(adding, (1, 2), LIMIT)
+    assert found["sum"] == 3
+    assert found["process"] != os.getpid()
+    assert 0 < found["took"] < LIMIT
+
+
+@pytest.mark.parametrize(
+    ("part", "error", "seconds"),
+    [
+        (raising, "ValueError: no such card", LIMIT),
+        (aborting, "its process ended with status -6", LIMIT),
+        (hanging, "not done after 1 s", 1.0),
+    ],
+)
+def test_what_went_wrong_is_its_error(part: Callable[[], dict[str, Any]], error: str, seconds: float) -> None:
+    found = apart(part, (), seconds)
+    assert found["error"] == error
+    assert found["took"] < LIMIT
