@@ -307,13 +307,17 @@ def _work(clip: Path) -> Work:
 
 
 def _dali(work: Work, count: int, lanes: int) -> float:
-    local, ready = threading.local(), threading.Barrier(lanes + 1, timeout=60)
+    local, ready = threading.local(), threading.Barrier(lanes + 1)
 
     def begin() -> None:
-        local.lane = cuda.Lane(0)
-        local.decoder = DALIDecoder(0, local.lane.stream)
-        with local.lane:
-            _drain(local.decoder.read(*work))
+        try:
+            local.lane = cuda.Lane(0)
+            local.decoder = DALIDecoder(0, local.lane.stream)
+            with local.lane:
+                _drain(local.decoder.read(*work))
+        except BaseException:
+            ready.abort()  # the others would wait for this one
+            raise
         ready.wait()
 
     def one(_: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dfx import pool as pool_module
 from dfx.device import Crew
-from dfx.errors import DeviceError, InputError, ModelError
+from dfx.errors import DfxError, InputError, ModelError
 from dfx.govern import Once
 from dfx.pipeline import Pipeline
 from dfx.pool import Pool
@@ -112,13 +112,10 @@ def test_a_worker_with_many_videos_in_hand_loses_none_of_them(
     assert {row.reason for row in rows.values()} == {Reason.OK}
 
 
-def shared(folder: Path, samples: Path, names: list[str], crews: int) -> dict[str, Prediction]:
-    """The rows of as many workers with two videos in hand each."""
-    for copy in names:
-        shutil.copy(samples / "real.mp4", folder / copy)
-    once = Once({copy: folder / copy for copy in names}, 2, 60)
-    with Pool(Settings(), Limits(), [Crew(lanes=2)] * crews) as pool:
-        return {row.filename: row for _, row in pool.run(once)}
+def copies(samples: Path, *more: Path) -> Once:
+    """Eight videos, and what else is given."""
+    paths = [samples / "real.mp4"] * 8
+    return Once({f"{number}.mp4": path for number, path in enumerate([*more, *paths])}, 2, 60)
 
 
 @pytest.fixture
@@ -132,20 +129,27 @@ def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("sabotaged")
-@pytest.mark.parametrize(("count", "first"), [(1, "a.mp4"), (2, "crash.mp4")], ids=["at once", "after a crash"])
+@pytest.mark.parametrize("dies", [False, True], ids=["at once", "anew"])
 def test_a_worker_that_cannot_be_started_is_done_without(
-    samples: Path, tmp_path: Path, starts: Path, capfd: pytest.CaptureFixture[str], count: int, first: str
+    samples: Path, starts: Path, capfd: pytest.CaptureFixture[str], dies: bool
 ) -> None:
-    for number in range(count):
+    for number in range(1 + dies):
         (starts / str(number)).touch()
-    rows = shared(tmp_path, samples, [first, *(f"{number}.mp4" for number in range(7))], crews=2)
-    assert len(rows) == 8
-    assert {row.reason for row in rows.values() if row.filename != "crash.mp4"} == {Reason.OK}
-    assert "one process fewer, since it could not be started: the card's memory is full" in capfd.readouterr().err
+    with Pool(Settings(), Limits(), [Crew(lanes=2)] * 2) as pool:
+        if dies:
+            pool._workers[1].ensure()
+            pool._workers[0]._process.kill()
+        rows = [row for _, row in pool.run(copies(samples))]
+    assert [row.reason for row in rows] == [Reason.OK] * 8
+    assert "one process fewer, since it could not be started" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("sabotaged")
 def test_the_last_worker_that_cannot_be_started_is_said(samples: Path, tmp_path: Path, starts: Path) -> None:
     (starts / "0").touch()
-    with pytest.raises(DeviceError, match="the card's memory is full"):
-        shared(tmp_path, samples, ["crash.mp4", "a.mp4", "b.mp4"], crews=1)
+    crash = shutil.copy(samples / "real.mp4", tmp_path / "crash.mp4")
+    with (
+        pytest.raises(DfxError, match=r"the card's memory is full|before it could serve"),
+        Pool(Settings(), Limits(), [Crew(lanes=2)]) as pool,
+    ):
+        list(pool.run(copies(samples, Path(crash))))
