@@ -5,9 +5,8 @@ Example:
 
 Each part has a process of its own, which may end and costs the others nothing, and its figures are written as soon as
 it has them, so that a run that is cut keeps what it had. Without --videos the samples that ship are used; speed is
-measured on ten-second 1080p clips in the challenge's manner, made here. On a card that is there for minutes only:
-
-    python benchmarks/gpu.py --limit 120 --within 540 --only machine --only memory --only whole --only decode
+measured on ten-second 1080p clips in the challenge's manner, made here. `--limit 150 --within 540` suits a card that is
+there for ten minutes.
 """
 
 from __future__ import annotations
