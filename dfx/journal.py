@@ -107,13 +107,16 @@ class Journal:
             if tuple(state) == state_of(paths[name])
         }
 
-    def add(self, path: Path, prediction: Prediction, windows: int) -> None:
-        """Remembers a finished video, in one transaction that is on the disk when this returns."""
+    def add(self, state: tuple[int, int], prediction: Prediction, windows: int) -> None:
+        """Remembers a finished video, in one transaction that is on the disk when this returns.
+
+        state: of its file, taken before it was opened, so that one that has changed since is scored again.
+        """
         self._connection.execute(
             "INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 os.fsencode(prediction.filename),
-                *state_of(path),
+                *state,
                 windows,
                 str(prediction.reason),
                 prediction.probability,

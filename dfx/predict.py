@@ -19,11 +19,12 @@ from dfx.errors import InputError, MissingInputError
 from dfx.find import Found, find
 from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
-from dfx.journal import Journal
+from dfx.journal import Journal, state_of
 from dfx.pool import Pool
 from dfx.process import default_workers
 from dfx.results import FaceTracks, Predictions
 from dfx.settings import Limits, Settings
+from dfx.table import check_place
 from dfx.values import Prediction, Reason
 
 CSV_SECONDS = 10.0  # how stale the CSV may become while a run goes on
@@ -82,6 +83,8 @@ def predict_dir(
     deadline = None if budget is None else started + _less_margin(seconds_of(budget))
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least 1 is needed")
+    if out is not None:
+        check_place(out)
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
     choice = _choice(device, settings, Path(engines) if engines is not None else None, deadline)
     crews = _needed(choice.crews(workers, default_workers()), len(found))
@@ -135,6 +138,7 @@ class _Run:
     def __init__(self, found: Sequence[Found], settings: Settings, out: Path | None, journal: Journal | None) -> None:
         self._found, self._prior, self._out, self._journal = found, settings.prior, out, journal
         self.paths = {item.filename: item.path for item in found if item.path is not None}
+        self._states = {name: state_of(path) for name, path in self.paths.items()}
         self._known = journal.done(self.paths) if journal else {}
         self._written = 0.0
 
@@ -159,7 +163,7 @@ class _Run:
         What did not fit into the budget is shown, but not remembered: the next run tries again.
         """
         if self._journal and prediction.reason != Reason.OUT_OF_BUDGET:
-            self._journal.add(self.paths[prediction.filename], prediction, job.windows)
+            self._journal.add(self._states[prediction.filename], prediction, job.windows)
         self._known[prediction.filename] = prediction, job.windows
         if time.monotonic() - self._written > CSV_SECONDS:
             self.write()

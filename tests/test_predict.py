@@ -19,6 +19,9 @@ from clips import encode, sound_only
 
 import dfx
 from dfx.errors import InputError, MissingInputError, ModelError, OutputError
+from dfx.find import find
+from dfx.journal import Journal
+from dfx.predict import _Run
 from dfx.values import Reason
 
 
@@ -202,6 +205,25 @@ def test_the_prior_and_the_clip_range_are_kept(mixed: Path) -> None:
     assert 0.4 <= dfx.predict_video(mixed / "plain.mp4", settings=settings).probability <= 0.45
 
 
+def test_models_may_be_named_by_texts() -> None:
+    plain = dfx.Settings()
+    assert dfx.Settings(str(plain.detector), [str(plain.models[0])]) == plain  # type: ignore[arg-type]
+
+
+def test_a_video_that_changes_after_it_was_opened_is_scored_again(samples: Path, tmp_path: Path) -> None:
+    video = Path(shutil.copy(samples / "real.mp4", tmp_path / "a.mp4"))
+    with Journal.open(tmp_path / "j", {}) as journal:
+        run = _Run(find(video), dfx.Settings(), None, journal)
+        schedule = run.schedule(2, 60.0, 1, None)
+        assert schedule is not None
+        job = schedule.take()
+        assert job is not None
+        prediction = dfx.predict_video(job.path)
+        shutil.copy(samples / "no_face.mp4", video)
+        run.add(job, prediction)
+        assert journal.done({"a.mp4": video}) == {}
+
+
 def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
     with pytest.raises(MissingInputError):
@@ -216,6 +238,13 @@ def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:
         dfx.predict_dir(samples, tmp_path / "no" / "such" / "folder" / "s.csv", progress=False)
     with pytest.raises(InputError, match="windows is 0"):
         dfx.Settings(windows=0)
+    with pytest.raises(InputError, match=r"models is 'mine\.onnx'; a tuple of files"):
+        dfx.Settings(models="mine.onnx")  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="it is a folder"):
+        dfx.predict_dir(samples, tmp_path, progress=False)
+    with pytest.raises(OutputError, match="it is a folder"):
+        dfx.predict_dir(samples, "", progress=False)
+    assert not tmp_path.with_name(f"{tmp_path.name}.journal").exists()
     assert not (tmp_path / "s.csv").exists()
 
 
