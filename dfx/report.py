@@ -97,9 +97,10 @@ class Entry:
         return log_loss(np.array([float(self.label)]), np.array([self.row.probability]))
 
     @property
-    def shown(self) -> list[dict[str, Any]]:
-        """The clips with pictures."""
-        return self.sight["clips"] if self.sight else []
+    def shown(self) -> list[tuple[dict[str, Any], float]]:
+        """The clips with pictures, each with the score that it would give by itself."""
+        scores = {(clip.track, clip.start): score for clip, score in self.alone}
+        return [(clip, scores[clip["track"], clip["start"]]) for clip in (self.sight or {}).get("clips", ())]
 
     @property
     def span(self) -> float:
