@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from importlib.metadata import version
 from itertools import accumulate
@@ -89,7 +89,7 @@ def predict_dir(
     choice = _choice(device, settings, Path(engines) if engines is not None else None, deadline)
     crews = _needed(choice.crews(workers, default_workers()), len(found))
     with ExitStack() as stack:
-        journal = stack.enter_context(_journal(Path(out), settings, fresh)) if out is not None else None
+        journal = stack.enter_context(_journal(Path(out), settings, limits, fresh)) if out is not None else None
         run = _Run(found, settings, Path(out) if out is not None else None, journal)
         schedule = run.schedule(settings.windows, limits.seconds, sum(crew.lanes for crew in crews), deadline)
         if schedule is not None:
@@ -218,10 +218,11 @@ def _choice(device: str, settings: Settings, engines: Path | None, deadline: flo
     return equip(choice, [settings.detector, *settings.models], engines, deadline)
 
 
-def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:
+def _journal(out: Path, settings: Settings, limits: Limits, fresh: bool) -> AbstractContextManager[Journal]:
     named = settings.to_json() | {
         "detector": fingerprint(settings.detector),
         "models": [fingerprint(path) for path in settings.models],
         "dfx": version("dfx"),
+        "limits": asdict(limits),
     }
     return Journal.open(out.with_name(out.name + ".journal"), named, fresh=fresh)

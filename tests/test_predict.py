@@ -224,6 +224,15 @@ def test_a_video_that_changes_after_it_was_opened_is_scored_again(samples: Path,
         assert journal.done({"a.mp4": video}) == {}
 
 
+def test_what_a_limit_stopped_is_tried_again_under_another(samples: Path, tmp_path: Path) -> None:
+    def reasons(limits: dfx.Limits) -> dict[str, int]:
+        return dfx.predict_dir(samples, tmp_path / "s.csv", limits=limits, progress=False).reasons
+
+    assert reasons(dfx.Limits(pixels=1000)) == {"too_large": 3}
+    assert reasons(dfx.Limits()) == {"ok": 2, "no_face": 1}
+    assert reasons(dfx.Limits(pixels=1000)) == {"ok": 2, "no_face": 1}, "what is scored stays"
+
+
 def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
     with pytest.raises(MissingInputError):
