@@ -63,6 +63,15 @@ def find(
 
 
 def _search(source: Path, follow_symlinks: bool) -> Iterator[Found]:
+    try:
+        yield from _matches(source, follow_symlinks)
+    except PermissionError as error:
+        raise MissingInputError(
+            f"{error.filename} may not be looked into ({error.strerror}): change its permissions, or name others"
+        ) from error
+
+
+def _matches(source: Path, follow_symlinks: bool) -> Iterator[Found]:
     if source.is_dir():
         yield from _in_folder(source, follow_symlinks)
     elif source.exists():
@@ -76,12 +85,18 @@ def _search(source: Path, follow_symlinks: bool) -> Iterator[Found]:
 
 def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
     home = folder.resolve()
-    for base, folders, names in os.walk(folder, followlinks=follow_symlinks):
+    for base, folders, names in os.walk(folder, onerror=_refuse_closed, followlinks=follow_symlinks):
         folders.sort()
         for name in names:
             path = Path(base, name)
             if path.suffix.lower() in EXTENSIONS and (follow_symlinks or _stays(path, home)):
                 yield Found(path.relative_to(folder).as_posix(), path)
+
+
+def _refuse_closed(error: OSError) -> None:
+    """A folder that went while it was searched is no loss; one that is closed may hold videos, and each has a row."""
+    if isinstance(error, PermissionError):
+        raise error
 
 
 def _stays(path: Path, home: Path) -> bool:

@@ -160,9 +160,9 @@ class _Run:
     def add(self, job: Job, prediction: Prediction) -> None:
         """Remembers a row, in the journal first; the CSV follows when it has become stale.
 
-        What did not fit into the budget is shown, but not remembered: the next run tries again.
+        What did not fit into the budget, or could not be opened, is shown but not remembered: the next run tries again.
         """
-        if self._journal and prediction.reason != Reason.OUT_OF_BUDGET:
+        if self._journal and prediction.reason not in (Reason.OUT_OF_BUDGET, Reason.MISSING):
             self._journal.add(self._states[prediction.filename], prediction, job.windows)
         self._known[prediction.filename] = prediction, job.windows
         if time.monotonic() - self._written > CSV_SECONDS:

@@ -48,7 +48,7 @@ MEANINGS = {
     Reason.CORRUPT: "the file is empty, cut, or no video",
     Reason.UNSUPPORTED: "sound alone, a still picture, or an unknown codec",
     Reason.TOO_LARGE: "beyond the limits on pixels, packets, time or memory",
-    Reason.MISSING: "named in the sample submission, but not in the folder",
+    Reason.MISSING: "named in the sample submission, but not in the folder, or may not be read",
     Reason.TIMEOUT: "took longer than the limit",
     Reason.CRASHED: "its worker died",
     Reason.OUT_OF_BUDGET: "the run ended before its turn came",

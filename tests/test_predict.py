@@ -9,7 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -20,6 +23,7 @@ from clips import encode, sound_only
 import dfx
 from dfx.errors import InputError, MissingInputError, ModelError, OutputError
 from dfx.find import find
+from dfx.govern import Job
 from dfx.journal import Journal
 from dfx.predict import _Run
 from dfx.values import Reason
@@ -34,6 +38,18 @@ def pictures(path: Path, count: int) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         frames = container.decode(video=0)
         return [next(frames).to_ndarray(format="rgb24") for _ in range(count)]
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of root, who may read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +238,31 @@ def test_a_video_that_changes_after_it_was_opened_is_scored_again(samples: Path,
         shutil.copy(samples / "no_face.mp4", video)
         run.add(job, prediction)
         assert journal.done({"a.mp4": video}) == {}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the rights of POSIX")
+def test_what_may_not_be_read_is_no_broken_video_and_no_empty_folder(samples: Path) -> None:
+    with tempfile.TemporaryDirectory() as home:  # not tmp_path, whose parents are closed to others
+        Path(home).chmod(0o755)
+        shutil.copy(samples / "real.mp4", Path(home, "a.mp4")).chmod(0)
+        with nobody():
+            row = dfx.predict_video(Path(home, "a.mp4"))
+        assert row.reason == Reason.MISSING
+        assert "may not be read (Permission denied)" in row.detail
+        Path(home, "closed").mkdir(0)
+        for source in (home, f"{home}/closed", f"{home}/closed/b.mp4"):
+            with nobody(), pytest.raises(MissingInputError, match=r"closed.* may not be looked into"):
+                find(source)
+        Path(home, "closed").chmod(0o755)
+
+
+def test_what_could_not_be_opened_is_not_remembered(samples: Path, tmp_path: Path) -> None:
+    video = samples / "real.mp4"
+    with Journal.open(tmp_path / "j", {}) as journal:
+        run = _Run(find(video), dfx.Settings(), None, journal)
+        run.add(Job("real.mp4", video, 2, 60.0), dfx.Prediction("real.mp4", 0.5, Reason.MISSING))
+        assert run.scored == 1
+        assert journal.done({"real.mp4": video}) == {}
 
 
 def test_what_a_limit_stopped_is_tried_again_under_another(samples: Path, tmp_path: Path) -> None:
