@@ -25,6 +25,7 @@ from dfx.errors import InputError, MissingInputError, ModelError, OutputError
 from dfx.find import find
 from dfx.govern import Job
 from dfx.journal import Journal
+from dfx.pipeline import Pipeline
 from dfx.predict import _Run
 from dfx.values import Reason
 
@@ -245,8 +246,10 @@ def test_what_may_not_be_read_is_no_broken_video_and_no_empty_folder(samples: Pa
     with tempfile.TemporaryDirectory() as home:  # not tmp_path, whose parents are closed to others
         Path(home).chmod(0o755)
         shutil.copy(samples / "real.mp4", Path(home, "a.mp4")).chmod(0)
+        pipeline = Pipeline()
+        pipeline.predict(samples / "real.mp4")  # loads all code, which may lie where nobody may read
         with nobody():
-            row = dfx.predict_video(Path(home, "a.mp4"))
+            row = pipeline.predict(Path(home, "a.mp4"))
         assert row.reason == Reason.MISSING
         assert "may not be read (Permission denied)" in row.detail
         Path(home, "closed").mkdir(0)
