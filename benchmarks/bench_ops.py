@@ -1,4 +1,6 @@
-"""The pixel work beside OpenCV's way through full RGB pictures, each on one thread: `pytest benchmarks/bench_ops.py`.
+"""The pixel work beside OpenCV's way through full RGB pictures, each on one thread:
+
+    pytest benchmarks/bench_ops.py --benchmark-json benchmarks/results/ops.json
 
 Pictures are 1080p, and there are several, so that none waits in the cache. Results are checked after the timing.
 """

@@ -14,6 +14,10 @@ import click
 
 Figures = dict[str, Any]
 ROOT = Path(__file__).parents[1]
+KERNELS = (
+    ("the detector's picture", "letterbox", ""),
+    *((f"a face of {face} pixels", "crop", f"-{face}") for face in (100, 300, 900)),
+)
 PLANS = "windows at keyframes", "as many windows spread evenly", "all frames"
 README = ROOT / "README.md"
 PLACE = re.compile(r"(<!-- figures: (\w+) -->\n)(?:(?!<!--).)*(\n<!-- end -->)", re.DOTALL)  # never over another mark
@@ -67,6 +71,19 @@ def decoding(figures: Figures) -> str:
         f"{beside['as_many_frames']:.2f} times that of as many as it hands on. The same frames take {peers} "
         f"(medians of {figures['rounds']} rounds in turns)."
     )
+
+
+def ops(figures: Figures) -> str:
+    """The table on the kernels beside OpenCV."""
+    medians = figures["microseconds"]
+    rows = [
+        f"| {what}, {depth[:-3]} bits | {ours:.0f} us | {theirs:.0f} us | {theirs / ours:.1f} |"
+        for what, test, face in KERNELS
+        for depth in ("8bit", "10bit")
+        for ours, theirs in [[medians[f"test_{test}{by}[{depth}{face}]"] for by in ("", "_by_opencv")]]
+    ]
+    head = "| of a 1080p frame, on one thread | dfx | OpenCV, through a full RGB picture | times |"
+    return "\n".join([head, "| --- | --- | --- | --- |", *rows])
 
 
 def linear(figures: Figures) -> str:
@@ -179,7 +196,7 @@ def _results(name: str) -> Figures:
     return figures
 
 
-PLACED = (whole_job, shares, decoding, linear, plans, supervision, inspect, notebook, precision, gpu)
+PLACED = (whole_job, shares, decoding, ops, linear, plans, supervision, inspect, notebook, precision, gpu)
 SENTENCES = {sentence.__name__: sentence for sentence in PLACED}
 
 
