@@ -26,7 +26,7 @@ from dfx.crop import crop_track
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
 from dfx.infer import Calibration, OnnxSession
-from dfx.journal import Journal
+from dfx.journal import Journal, state_of
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
 from dfx.probe import probe
@@ -236,7 +236,7 @@ def test_journal(benchmark: BenchmarkFixture, clip: Path, tmp_path: Path) -> Non
     """One finished video, on the disk when it returns."""
     row = Prediction("clip.mp4", 0.7, Reason.OK, clips=(ClipScore(0, 0.0, 0.5, (0, 0, 9, 9), 0.9, 1.0),) * 2)
     with Journal.open(tmp_path / "journal", {}) as journal:
-        _time(benchmark, lambda: journal.add(clip, row, 2), rounds=50)
+        _time(benchmark, lambda: journal.add(state_of(clip), row, 2), rounds=50)
         assert journal.done({"clip.mp4": clip}) == {"clip.mp4": (row, 2)}
 
 

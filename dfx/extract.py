@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,8 @@ def save(file: Path, data: bytes) -> None:
         part.write_bytes(data)
         part.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise OutputError(f"cannot write {file} ({error.strerror or error})") from error
 
 

@@ -33,7 +33,7 @@ SHOWN_EACH = 2  # of one video
 
 def faces(
     source: str | Path | Sequence[str | Path],
-    detectors: Sequence[str] = ("retinaface",),
+    detectors: str | Sequence[str] = ("retinaface",),
     *,
     pictures: int | None = None,
     limits: Limits | None = None,
@@ -48,8 +48,9 @@ def faces(
 
     Args:
         source: a folder, a file, a glob, or several of these.
-        detectors: `retinaface` (dfx's own), `haar`, `mtcnn`, `blazeface`, `hog`, `yunet=FILE.onnx`, `yolo=FILE.onnx`.
-            `dfx.detectors` says where each comes from, and what the ONNX files must look like.
+        detectors: `retinaface` (dfx's own), `haar`, `mtcnn`, `blazeface`, `hog`, `yunet=FILE.onnx`, `yolo=FILE.onnx`;
+            a list, or one text with commas. `dfx.detectors` says where each comes from, and what the ONNX files must
+            look like.
         pictures: of each video, spread evenly over it, in place of those.
         limits: time, memory, pixels and duration a video; ten minutes and 8 GiB unless told.
         workers: processes, one a core unless told.
@@ -64,10 +65,11 @@ def faces(
     """
     if pictures is not None and pictures < 1:
         raise InputError(f"pictures is {pictures}; at least 1 is needed")
+    detectors = detectors.split(",") if isinstance(detectors, str) else list(detectors)
     names = tuple(one.name for one in choose(detectors))
     found = find(source, follow_symlinks=follow_symlinks)
     jobs = [{"path": str(item.path)} for item in found]
-    options = {"detectors": list(detectors), "pictures": pictures}
+    options = {"detectors": detectors, "pictures": pictures}
     answers, shown = dict[int, Looked](), list[tuple[int, int, int, Shown]]()
     with tqdm(total=len(jobs), unit="video", disable=not progress, dynamic_ncols=True) as bar:
         for place, answer in contained("faces", options, jobs, limits or LIMITS, workers):

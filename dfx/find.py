@@ -52,17 +52,26 @@ def find(
     Raises:
         MissingInputError: nothing there, or no video in it. InputError: two videos would share a row.
     """
-    sources = [Path(source)] if isinstance(source, str | Path) else [Path(item) for item in source]
+    sources = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(item) for item in source]
     found = [item for one in sources for item in _search(one, follow_symlinks)]
     if sample_submission is not None:
         return _ordered(Path(sample_submission), {item.filename: item for item in found})
     if not found:
         raise MissingInputError(f"no video in {_listed(sources)}: looked for {' '.join(sorted(EXTENSIONS))}")
-    _refuse_twins(found)
+    _refuse_twins(found, "score the folders apart")
     return sorted(found, key=lambda item: item.filename)
 
 
 def _search(source: Path, follow_symlinks: bool) -> Iterator[Found]:
+    try:
+        yield from _matches(source, follow_symlinks)
+    except PermissionError as error:
+        raise MissingInputError(
+            f"{error.filename} may not be looked into ({error.strerror}): change its permissions, or name others"
+        ) from error
+
+
+def _matches(source: Path, follow_symlinks: bool) -> Iterator[Found]:
     if source.is_dir():
         yield from _in_folder(source, follow_symlinks)
     elif source.exists():
@@ -76,12 +85,18 @@ def _search(source: Path, follow_symlinks: bool) -> Iterator[Found]:
 
 def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
     home = folder.resolve()
-    for base, folders, names in os.walk(folder, followlinks=follow_symlinks):
+    for base, folders, names in os.walk(folder, onerror=_refuse_closed, followlinks=follow_symlinks):
         folders.sort()
         for name in names:
             path = Path(base, name)
             if path.suffix.lower() in EXTENSIONS and (follow_symlinks or _stays(path, home)):
                 yield Found(path.relative_to(folder).as_posix(), path)
+
+
+def _refuse_closed(error: OSError) -> None:
+    """A folder that went while it was searched is no loss; one that is closed may hold videos, and each has a row."""
+    if isinstance(error, PermissionError):
+        raise error
 
 
 def _stays(path: Path, home: Path) -> bool:
@@ -102,18 +117,19 @@ def _ordered(sample: Path, found: dict[str, Found]) -> list[Found]:
         raise MissingInputError(f"no sample submission at {sample}") from None
     except (OSError, csv.Error) as error:
         raise InputError(f"{sample}: cannot be read as a CSV ({error})") from error
+    if not all(rows):
+        raise InputError(f"{sample}: a row names no file; a filename is needed on each")
     items = [found.get(name) or Found(name, None) for name in rows]
-    _refuse_twins(items)
+    _refuse_twins(items, f"remove what {sample} says twice")
     return items
 
 
-def _refuse_twins(found: Sequence[Found]) -> None:
+def _refuse_twins(found: Sequence[Found], remedy: str) -> None:
     twins = [name for name, count in Counter(item.filename for item in found).items() if count > 1]
     if twins:
-        raise InputError(
-            f"{len(twins)} names stand on more than one row, {twins[0]!r} for one; score the folders apart"
-        )
+        raise InputError(f"names on more than one row: {len(twins)}, {twins[0]!r} for one; {remedy}")
 
 
 def _listed(sources: Sequence[Path]) -> str:
-    return ", ".join(str(source) for source in sources[:3]) + (" ..." if len(sources) > 3 else "")
+    shown = ", ".join(str(source) for source in sources[:3]) or "an empty list"
+    return shown + (" ..." if len(sources) > 3 else "")

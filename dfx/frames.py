@@ -80,8 +80,12 @@ def _check(chosen: dict[str, Any], faces: bool, kind: str) -> None:
     if len(chosen) > 1:
         raise InputError(f"{' and '.join(chosen)} were given; one way to choose the pictures is needed")
     ((way, value),) = chosen.items()
-    if way != "plan" and not np.all(np.isfinite(value) & (np.array(value) >= 0) & (way == "times" or value != 0)):
-        raise InputError(f"{way} is {value}; numbers above 0 are needed")
+    if way == "count" and not (value >= 1 and value % 1 == 0):
+        raise InputError(f"count is {value}; a whole number of at least 1 is needed")
+    if way == "every" and not (value > 0 and np.isfinite(value)):
+        raise InputError(f"every is {value}; a finite number of seconds above 0 is needed")
+    if way == "times" and not all(time >= 0 and np.isfinite(time) for time in value):
+        raise InputError(f"times is {value}; finite seconds from 0 on are needed")
     if kind not in FORMATS or (faces and kind != "png"):
         raise InputError(f"the format is {kind!r}; png is needed, or jpg for whole pictures")
 

@@ -299,7 +299,8 @@ def seconds_of(budget: str | float | timedelta) -> float:
 
 def _parsed(text: str) -> float:
     number = r"(\d+(?:\.\d+)?)"
-    if match := re.fullmatch(rf"(?:{number}h)?\s*(?:{number}m)?\s*(?:{number}s?)?", text.strip().lower()):
-        hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        return hours * 3600 + minutes * 60 + seconds
+    pattern = rf"(?:{number}h)?\s*(?:{number}m)?\s*(?:{number}s)?|{number}"  # 8h30 may mean minutes or seconds: neither
+    if match := re.fullmatch(pattern, text.strip().lower()):
+        hours, minutes, seconds, bare = (float(part or 0) for part in match.groups())
+        return hours * 3600 + minutes * 60 + seconds + bare
     return 0.0

@@ -303,10 +303,17 @@ def _summary(result: Inspection) -> Iterator[Row]:
     yield from _durations([fact.duration for fact in facts if fact.duration is not None])
     if result.labelled:
         yield from _labels(result)
-    if result.duplicates:
-        yield "duplicates", ", ".join(result.duplicates[0]), sum(len(names) - 1 for names in result.duplicates)
+    yield from _duplicates(result.duplicates)
     yield from _counted("problem", [problem.split(":")[0] for item in items for problem in item.problems])
     yield from (("note", note, "") for note in result.notes)
+
+
+def _duplicates(groups: Sequence[tuple[str, ...]]) -> Iterator[Row]:
+    """The largest groups of files that are the same, and the rest in one row."""
+    groups = sorted(groups, key=len, reverse=True)
+    yield from (("duplicates", ", ".join(names), len(names)) for names in groups[:MOST_VALUES])
+    if rest := groups[MOST_VALUES:]:
+        yield "duplicates", f"{len(rest)} other groups", sum(map(len, rest))
 
 
 def _counted(what: str, values: Sequence[str | None]) -> Iterator[Row]:

@@ -13,10 +13,11 @@ from typing import IO, Any
 
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.record import from_prediction, to_prediction
-from dfx.values import Prediction
+from dfx.values import Prediction, Reason
 
 VERSION = 3
 READABLE = (2, 3)  # version 2 says nothing of dropped tracks
+LIMITED = (Reason.TOO_LARGE, Reason.TIMEOUT, Reason.CRASHED)  # what other limits may bring to an end
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS videos (
@@ -74,6 +75,8 @@ class Journal:
     def open(cls, path: Path, settings: Mapping[str, Any], *, fresh: bool = False) -> Iterator[Journal]:
         """Opens or makes the journal of a run with these settings.
 
+        Under `limits` they hold what shapes no score: where that differs, what the old limits stopped is tried again.
+
         Raises:
             InputError: it was made with other settings, is no journal, or another process is using it.
             OutputError: it cannot be written there.
@@ -107,13 +110,16 @@ class Journal:
             if tuple(state) == state_of(paths[name])
         }
 
-    def add(self, path: Path, prediction: Prediction, windows: int) -> None:
-        """Remembers a finished video, in one transaction that is on the disk when this returns."""
+    def add(self, state: tuple[int, int], prediction: Prediction, windows: int) -> None:
+        """Remembers a finished video, in one transaction that is on the disk when this returns.
+
+        state: of its file, taken before it was opened, so that one that has changed since is scored again.
+        """
         self._connection.execute(
             "INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 os.fsencode(prediction.filename),
-                *state_of(path),
+                *state,
                 windows,
                 str(prediction.reason),
                 prediction.probability,
@@ -122,19 +128,22 @@ class Journal:
         )
 
     def _agree(self, settings: Mapping[str, Any], path: Path) -> None:
-        """Notes the settings in a new journal; refuses an old one that was made with others."""
+        """Notes the settings in a new journal; refuses an old one that was made with others, but for the limits."""
         noted = self._connection.execute("SELECT json FROM settings").fetchone()
         if noted is None:
             self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
             return
         old, new = json.loads(noted[0]), json.loads(json.dumps(settings))
-        differ = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+        differ = [name for name in sorted({*old, *new} - {"limits"}) if old.get(name) != new.get(name)]
         if differ:
             changes = "; ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in differ)
             raise InputError(
                 f"{path} remembers a run with other settings ({changes}): use --fresh (fresh=True) to start over, or "
                 "another --out to keep both"
             )
+        if old.get("limits") != new.get("limits"):
+            self._connection.executemany("DELETE FROM videos WHERE reason = ?", [[str(reason)] for reason in LIMITED])
+            self._connection.execute("UPDATE settings SET json = ?", [json.dumps(new)])
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from importlib.metadata import version
 from itertools import accumulate
@@ -19,11 +19,12 @@ from dfx.errors import InputError, MissingInputError
 from dfx.find import Found, find
 from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
-from dfx.journal import Journal
+from dfx.journal import Journal, state_of
 from dfx.pool import Pool
 from dfx.process import default_workers
 from dfx.results import FaceTracks, Predictions
 from dfx.settings import Limits, Settings
+from dfx.table import check_place
 from dfx.values import Prediction, Reason
 
 CSV_SECONDS = 10.0  # how stale the CSV may become while a run goes on
@@ -82,11 +83,13 @@ def predict_dir(
     deadline = None if budget is None else started + _less_margin(seconds_of(budget))
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least 1 is needed")
+    if out is not None:
+        check_place(out)
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
     choice = _choice(device, settings, Path(engines) if engines is not None else None, deadline)
     crews = _needed(choice.crews(workers, default_workers()), len(found))
     with ExitStack() as stack:
-        journal = stack.enter_context(_journal(Path(out), settings, fresh)) if out is not None else None
+        journal = stack.enter_context(_journal(Path(out), settings, limits, fresh)) if out is not None else None
         run = _Run(found, settings, Path(out) if out is not None else None, journal)
         schedule = run.schedule(settings.windows, limits.seconds, sum(crew.lanes for crew in crews), deadline)
         if schedule is not None:
@@ -135,6 +138,7 @@ class _Run:
     def __init__(self, found: Sequence[Found], settings: Settings, out: Path | None, journal: Journal | None) -> None:
         self._found, self._prior, self._out, self._journal = found, settings.prior, out, journal
         self.paths = {item.filename: item.path for item in found if item.path is not None}
+        self._states = {name: state_of(path) for name, path in self.paths.items()}
         self._known = journal.done(self.paths) if journal else {}
         self._written = 0.0
 
@@ -156,10 +160,10 @@ class _Run:
     def add(self, job: Job, prediction: Prediction) -> None:
         """Remembers a row, in the journal first; the CSV follows when it has become stale.
 
-        What did not fit into the budget is shown, but not remembered: the next run tries again.
+        What did not fit into the budget, or could not be opened, is shown but not remembered: the next run tries again.
         """
-        if self._journal and prediction.reason != Reason.OUT_OF_BUDGET:
-            self._journal.add(self.paths[prediction.filename], prediction, job.windows)
+        if self._journal and prediction.reason not in (Reason.OUT_OF_BUDGET, Reason.MISSING):
+            self._journal.add(self._states[prediction.filename], prediction, job.windows)
         self._known[prediction.filename] = prediction, job.windows
         if time.monotonic() - self._written > CSV_SECONDS:
             self.write()
@@ -214,10 +218,11 @@ def _choice(device: str, settings: Settings, engines: Path | None, deadline: flo
     return equip(choice, [settings.detector, *settings.models], engines, deadline)
 
 
-def _journal(out: Path, settings: Settings, fresh: bool) -> AbstractContextManager[Journal]:
+def _journal(out: Path, settings: Settings, limits: Limits, fresh: bool) -> AbstractContextManager[Journal]:
     named = settings.to_json() | {
         "detector": fingerprint(settings.detector),
         "models": [fingerprint(path) for path in settings.models],
         "dfx": version("dfx"),
+        "limits": asdict(limits),
     }
     return Journal.open(out.with_name(out.name + ".journal"), named, fresh=fresh)

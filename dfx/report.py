@@ -48,7 +48,7 @@ MEANINGS = {
     Reason.CORRUPT: "the file is empty, cut, or no video",
     Reason.UNSUPPORTED: "sound alone, a still picture, or an unknown codec",
     Reason.TOO_LARGE: "beyond the limits on pixels, packets, time or memory",
-    Reason.MISSING: "named in the sample submission, but not in the folder",
+    Reason.MISSING: "named in the sample submission, but not in the folder, or may not be read",
     Reason.TIMEOUT: "took longer than the limit",
     Reason.CRASHED: "its worker died",
     Reason.OUT_OF_BUDGET: "the run ended before its turn came",
@@ -97,9 +97,10 @@ class Entry:
         return log_loss(np.array([float(self.label)]), np.array([self.row.probability]))
 
     @property
-    def shown(self) -> list[dict[str, Any]]:
-        """The clips with pictures."""
-        return self.sight["clips"] if self.sight else []
+    def shown(self) -> list[tuple[dict[str, Any], float]]:
+        """The clips with pictures, each with the score that it would give by itself."""
+        scores = {(clip.track, clip.start): score for clip, score in self.alone}
+        return [(clip, scores[clip["track"], clip["start"]]) for clip in (self.sight or {}).get("clips", ())]
 
     @property
     def span(self) -> float:

@@ -20,7 +20,7 @@ class Settings:
     detector, models: ONNX files with their contracts, of several classifiers the calibrated logits are averaged;
     windows: clips of frames that are decoded a video, at most; prior: the probability on the row of a video that cannot
     be scored; prevalence: the share of fakes that is expected among the videos; clip_range: bounds on every
-    probability, since one confident mistake costs a log loss of -log(bound).
+    score (the prior stands as it is), since one confident mistake costs a log loss of -log(bound).
     """
 
     detector: Path = field(default=MODELS / "detector.onnx")
@@ -31,6 +31,10 @@ class Settings:
     clip_range: tuple[float, float] = (0.01, 0.99)
 
     def __post_init__(self) -> None:
+        if isinstance(self.models, str | Path):
+            raise InputError(f"models is {str(self.models)!r}; a tuple of files is needed, with one file as (file,)")
+        object.__setattr__(self, "detector", Path(self.detector))  # a text will do
+        object.__setattr__(self, "models", tuple(map(Path, self.models)))
         if not self.models:
             raise InputError("models is empty; at least one classifier is needed")
         if self.windows < 1:

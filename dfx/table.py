@@ -111,10 +111,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def check_place(path: str | Path) -> None:
     """Raises OutputError where no file can be written at `path`, before the work whose result it is to hold."""
-    place = Path(path)
-    with _mapped(place), tempfile.TemporaryFile(dir=place.parent):
-        if place.is_dir():
-            raise IsADirectoryError("it is a folder")
+    with _mapped(Path(path)):
+        place = _target(Path(path))
+        tempfile.TemporaryFile(dir=place.parent).close()
 
 
 @contextmanager
@@ -134,9 +133,20 @@ def _mapped(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _target(path: Path) -> Path:
+    """The file that is to be replaced: what a link leads to. A rename would put a file in a device's place as well."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError("it is a folder")
+    if target.exists() and not target.is_file():
+        raise FileExistsError("it is a device or a pipe")
+    return target
+
+
 @contextmanager
 def _replacement(path: Path) -> Iterator[TextIO]:
     """A file that takes the place of `path` at the end, or vanishes where anything is raised, an interrupt included."""
+    path = _target(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

@@ -160,6 +160,11 @@ def test_a_wrong_name_is_said_at_once(wanted: list[str], error: type[DfxError], 
         choose(wanted)
 
 
+def test_detectors_may_be_named_by_one_text_as_on_the_command_line() -> None:
+    with pytest.raises(InputError, match="'face' is no detector"):
+        dfx.faces("nothing.mp4", "retinaface,face")
+
+
 def test_two_of_a_kind_are_called_by_their_files(tmp_path: Path) -> None:
     for name in ("n", "s"):
         (tmp_path / f"{name}.onnx").touch()

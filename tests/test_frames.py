@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -184,8 +186,10 @@ def test_a_time_behind_the_end_is_said(hundred: Path, tmp_path: Path) -> None:
     ("choice", "words"),
     [
         ({"count": 0}, "count is 0"),
+        ({"count": 2.5}, r"count is 2\.5; a whole number"),
         ({"every": -1.0}, r"every is -1\.0"),
         ({"times": [float("nan")]}, r"times is \[nan\]"),
+        ({"times": [-1.0]}, r"times is \[-1\.0\]; finite seconds from 0 on"),
         ({"count": 1, "plan": True}, "count and plan were given"),
         ({"kind": "gif"}, "format is 'gif'"),
         ({"kind": "jpg", "faces": True}, "jpg for whole pictures"),
@@ -212,3 +216,16 @@ def test_real_videos_give_a_picture_each(shared: Path, tmp_path: Path) -> None:
     result: Extracted = dfx.frames(shared / "data" / "videos" / "dfdc_0*.mp4", tmp_path, count=1, kind="jpg")
     assert (result.written, result.failed) == (7, [])
     assert all(picture(path).std() > 1 for path in tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+def test_a_full_disk_leaves_no_piece_of_a_picture(tmp_path: Path) -> None:
+    code = (
+        "import resource; from pathlib import Path; from dfx.errors import OutputError; from dfx.extract import save\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
+        f"try: save(Path({str(tmp_path / 'a.png')!r}), bytes(9000))\n"
+        "except OutputError: print('refused')"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stdout == "refused\n"
+    assert list(tmp_path.iterdir()) == []

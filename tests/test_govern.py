@@ -183,7 +183,9 @@ def test_budgets_as_people_write_them(text: str | float, seconds: float) -> None
     assert seconds_of(timedelta(hours=1, seconds=2)) == 3602
 
 
-@pytest.mark.parametrize("text", ["", "soon", "8x", "-3", "0", "h", 0, -1.0, math.inf, math.nan, timedelta(0)])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "8x", "8h30", "2m 5", "-3", "0", "h", 0, -1.0, math.inf, math.nan, timedelta(0)]
+)
 def test_other_budgets_are_refused(text: str | float) -> None:
     with pytest.raises(InputError, match="8h30m"):
         seconds_of(text)

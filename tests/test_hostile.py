@@ -129,7 +129,7 @@ def test_a_file_that_may_not_be_read_says_so(folder: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("dfx.decode.container.av.open", refuse)
     row = Pipeline().predict(folder / "good.mp4")
-    assert row.reason == Reason.CORRUPT
+    assert row.reason == Reason.MISSING
     assert "Permission denied" in row.detail
 
 

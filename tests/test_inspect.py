@@ -402,3 +402,10 @@ def test_the_readme_shows_the_real_output(samples: Path) -> None:
 def test_help_shows_examples() -> None:
     for command in ("inspect", "frames", "audio"):
         assert f"dfx {command} " in run(command, "--help").stdout.split("Example")[1]
+
+
+def test_every_group_of_duplicates_is_shown_with_its_size(samples: Path, tmp_path: Path) -> None:
+    for name, of in {"a": "real", "b": "real", "c": "no_face", "d": "no_face", "e": "no_face"}.items():
+        shutil.copy(samples / f"{of}.mp4", tmp_path / f"{name}.mp4")
+    shown = [row for row in dfx.inspect(tmp_path, progress=False).summary.rows() if row[0] == "duplicates"]
+    assert shown == [("duplicates", "c.mp4, d.mp4, e.mp4", 3), ("duplicates", "a.mp4, b.mp4", 2)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dfx.errors import InputError, OutputError
-from dfx.journal import VERSION, Journal, read
+from dfx.journal import VERSION, Journal, read, state_of
 from dfx.values import ClipScore, Dropped, Prediction, Reason, Verdict
 
 SETTINGS = {"model": "abc", "windows": 2, "clip_range": [0.01, 0.99]}
@@ -33,7 +33,7 @@ def video(tmp_path: Path) -> Path:
 
 def test_rows_come_back_to_the_bit(tmp_path: Path, video: Path) -> None:
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        journal.add(video, ROW, 2)
+        journal.add(state_of(video), ROW, 2)
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
         ((back, windows),) = journal.done({ROW.filename: video}).values()
     assert windows == 2
@@ -46,7 +46,7 @@ def test_a_journal_from_before_dropped_tracks_is_read_but_not_gone_on_with(
     tmp_path: Path, video: Path, version: int
 ) -> None:
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        journal.add(video, ROW, 2)
+        journal.add(state_of(video), ROW, 2)
     with sqlite3.connect(tmp_path / "j") as old:
         old.execute("UPDATE settings SET json = json_set(json, '$.journal', ?)", [version])
         if version < VERSION:
@@ -65,7 +65,7 @@ def test_a_journal_from_before_dropped_tracks_is_read_but_not_gone_on_with(
 
 def test_a_changed_or_unknown_video_is_not_done(tmp_path: Path, video: Path) -> None:
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        journal.add(video, ROW, 2)
+        journal.add(state_of(video), ROW, 2)
         assert journal.done({"another.mp4": video}) == {}
         video.write_bytes(b"longer content")
         assert journal.done({ROW.filename: video}) == {}
@@ -74,7 +74,7 @@ def test_a_changed_or_unknown_video_is_not_done(tmp_path: Path, video: Path) -> 
 @pytest.mark.parametrize("change", [{"model": "xyz"}, {"windows": 3}, {"extra": 1}])
 def test_other_settings_are_named_and_not_mixed(tmp_path: Path, video: Path, change: dict[str, object]) -> None:
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        journal.add(video, ROW, 2)
+        journal.add(state_of(video), ROW, 2)
     (name,) = change
     with (
         pytest.raises(InputError, match=rf"{name} was .* and is .*--fresh"),
@@ -130,10 +130,11 @@ def test_a_second_writer_is_refused_and_a_dead_one_forgotten(tmp_path: Path) -> 
 def test_what_add_returned_from_survives_a_kill(tmp_path: Path, video: Path) -> None:
     code = (
         "import itertools; from dataclasses import replace; from pathlib import Path\n"
-        "from dfx.journal import Journal; from dfx.values import Prediction, Reason\n"
+        "from dfx.journal import Journal, state_of; from dfx.values import Prediction, Reason\n"
         f"with Journal.open(Path({str(tmp_path / 'j')!r}), {SETTINGS!r}) as journal:\n"
         "    for n in itertools.count():\n"
-        f"        journal.add(Path({str(video)!r}), Prediction(f'{{n}}', 0.5, Reason.OK), 2); print(n, flush=True)"
+        f"        journal.add(state_of(Path({str(video)!r})), Prediction(f'{{n}}', 0.5, Reason.OK), 2)\n"
+        "        print(n, flush=True)"
     )
     for _ in range(3):
         writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

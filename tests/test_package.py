@@ -42,6 +42,11 @@ def test_every_public_name_is_there_and_type_checkers_are_told_of_the_same() -> 
         assert name in dir(dfx)
 
 
+def test_its_types_are_for_users_too() -> None:
+    """PEP 561: without the mark a type checker takes everything of an installed package for Any."""
+    assert Path(dfx.__file__).with_name("py.typed").is_file()
+
+
 def test_what_is_not_public_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="'dfx' has no attribute 'nonsense'"):
         _ = dfx.nonsense  # type: ignore[attr-defined]

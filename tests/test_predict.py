@@ -9,7 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -19,6 +22,11 @@ from clips import encode, sound_only
 
 import dfx
 from dfx.errors import InputError, MissingInputError, ModelError, OutputError
+from dfx.find import find
+from dfx.govern import Job
+from dfx.journal import Journal
+from dfx.pipeline import Pipeline
+from dfx.predict import _Run
 from dfx.values import Reason
 
 
@@ -31,6 +39,18 @@ def pictures(path: Path, count: int) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         frames = container.decode(video=0)
         return [next(frames).to_ndarray(format="rgb24") for _ in range(count)]
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of root, who may read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +222,61 @@ def test_the_prior_and_the_clip_range_are_kept(mixed: Path) -> None:
     assert 0.4 <= dfx.predict_video(mixed / "plain.mp4", settings=settings).probability <= 0.45
 
 
+def test_models_may_be_named_by_texts() -> None:
+    plain = dfx.Settings()
+    assert dfx.Settings(str(plain.detector), [str(plain.models[0])]) == plain  # type: ignore[arg-type]
+
+
+def test_a_video_that_changes_after_it_was_opened_is_scored_again(samples: Path, tmp_path: Path) -> None:
+    video = Path(shutil.copy(samples / "real.mp4", tmp_path / "a.mp4"))
+    with Journal.open(tmp_path / "j", {}) as journal:
+        run = _Run(find(video), dfx.Settings(), None, journal)
+        schedule = run.schedule(2, 60.0, 1, None)
+        assert schedule is not None
+        job = schedule.take()
+        assert job is not None
+        prediction = dfx.predict_video(job.path)
+        shutil.copy(samples / "no_face.mp4", video)
+        run.add(job, prediction)
+        assert journal.done({"a.mp4": video}) == {}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the rights of POSIX")
+def test_what_may_not_be_read_is_no_broken_video_and_no_empty_folder(samples: Path) -> None:
+    with tempfile.TemporaryDirectory() as home:  # not tmp_path, whose parents are closed to others
+        Path(home).chmod(0o755)
+        shutil.copy(samples / "real.mp4", Path(home, "a.mp4")).chmod(0)
+        pipeline = Pipeline()
+        pipeline.predict(samples / "real.mp4")  # loads all code, which may lie where nobody may read
+        with nobody():
+            row = pipeline.predict(Path(home, "a.mp4"))
+        assert row.reason == Reason.MISSING
+        assert "may not be read (Permission denied)" in row.detail
+        Path(home, "closed").mkdir(0)
+        for source in (home, f"{home}/closed", f"{home}/closed/b.mp4"):
+            with nobody(), pytest.raises(MissingInputError, match=r"closed.* may not be looked into"):
+                find(source)
+        Path(home, "closed").chmod(0o755)
+
+
+def test_what_could_not_be_opened_is_not_remembered(samples: Path, tmp_path: Path) -> None:
+    video = samples / "real.mp4"
+    with Journal.open(tmp_path / "j", {}) as journal:
+        run = _Run(find(video), dfx.Settings(), None, journal)
+        run.add(Job("real.mp4", video, 2, 60.0), dfx.Prediction("real.mp4", 0.5, Reason.MISSING))
+        assert run.scored == 1
+        assert journal.done({"real.mp4": video}) == {}
+
+
+def test_what_a_limit_stopped_is_tried_again_under_another(samples: Path, tmp_path: Path) -> None:
+    def reasons(limits: dfx.Limits) -> dict[str, int]:
+        return dfx.predict_dir(samples, tmp_path / "s.csv", limits=limits, progress=False).reasons
+
+    assert reasons(dfx.Limits(pixels=1000)) == {"too_large": 3}
+    assert reasons(dfx.Limits()) == {"ok": 2, "no_face": 1}
+    assert reasons(dfx.Limits(pixels=1000)) == {"ok": 2, "no_face": 1}, "what is scored stays"
+
+
 def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
     with pytest.raises(MissingInputError):
@@ -216,6 +291,13 @@ def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:
         dfx.predict_dir(samples, tmp_path / "no" / "such" / "folder" / "s.csv", progress=False)
     with pytest.raises(InputError, match="windows is 0"):
         dfx.Settings(windows=0)
+    with pytest.raises(InputError, match=r"models is 'mine\.onnx'; a tuple of files"):
+        dfx.Settings(models="mine.onnx")  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="it is a folder"):
+        dfx.predict_dir(samples, tmp_path, progress=False)
+    with pytest.raises(OutputError, match="it is a folder"):
+        dfx.predict_dir(samples, "", progress=False)
+    assert not tmp_path.with_name(f"{tmp_path.name}.journal").exists()
     assert not (tmp_path / "s.csv").exists()
 
 

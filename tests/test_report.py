@@ -138,6 +138,18 @@ def test_pictures_show_the_face_that_was_scored(page: str) -> None:
     assert image.open(io.BytesIO(base64.b64decode(strip[1]))).size == (FRAMES * FACE, FACE)
 
 
+def test_a_strip_says_what_the_table_of_its_video_says(page: str) -> None:
+    """The calibrated score, since a logit above 0 may stand for one below 0.5."""
+    captions = re.findall(r"<figcaption>Face \d+, ([\d.]+) to ([\d.]+) s: (0\.\d{3}) by itself", page)
+    assert captions
+    for start, end, score in captions:
+        assert f"<td>{start}\u2013{end}</td><td>{score}</td>" in page
+
+
+def test_what_is_wrong_with_a_file_is_said_once(page: str) -> None:
+    assert page.count("FFmpeg cannot read it") == 1
+
+
 def test_every_reason_has_its_row(tmp_path: Path) -> None:
     rows = [Prediction(f"{reason}.mp4", 0.5, reason, f"about {reason}") for reason in Reason if reason != Reason.OK]
     page = written(tmp_path / "r.html", *rows, Prediction("fine.mp4", 0.9, Reason.OK, faces=1, clips=(CLIP,)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,23 @@ def test_where_nothing_can_be_written_is_known_beforehand(tmp_path: Path, name: 
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match=f"{name} .{why}"):
         check_place(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe of the file system")
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for write in (check_place, Pairs(()).to_csv):
+        with pytest.raises(OutputError, match=r"pipe\.csv .it is a device or a pipe"):
+            write(tmp_path / "pipe.csv")
+    assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="making a link may need rights")
+def test_what_a_link_leads_to_is_replaced_not_the_link(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to("there.csv")
+    Pairs((("a", 1),)).to_csv(tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert "a,1" in (tmp_path / "there.csv").read_text()
 
 
 def test_asking_for_a_place_leaves_it_as_it_is(tmp_path: Path) -> None:

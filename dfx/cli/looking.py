@@ -220,7 +220,7 @@ def faces(
         check_sheet(sheet)
     result = dfx.faces(
         list(source),
-        detectors.split(","),
+        detectors,
         pictures=pictures,
         workers=workers,
         follow_symlinks=follow_symlinks,

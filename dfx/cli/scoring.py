@@ -41,7 +41,7 @@ LIMITS = Limits()
     type=float,
     default=SETTINGS.clip_range,
     show_default=True,
-    help="Bounds on every probability.",
+    help="Bounds on every score; the prior stands as it is.",
 )
 @click.option("--budget", help="Time for the whole run, as 8h30m, 90m or seconds: it ends in time with a complete CSV.")
 @click.option("--timeout", default=LIMITS.seconds, show_default=True, help="Seconds that one video may take.")

@@ -69,10 +69,11 @@ def open_file(path: str | Path, options: dict[str, str]) -> Iterator[InputContai
 
     Raises MissingInputError, CorruptVideoError or TooLargeVideoError, as `open_video` does.
     """
-    _check_file(Path(path))
     url = f"file:{os.fspath(path)}"
-    with mapped(path), av.open(url, options=OPTIONS | options, metadata_errors="replace") as container:
-        yield container
+    with mapped(path):
+        _check_file(Path(path))
+        with av.open(url, options=OPTIONS | options, metadata_errors="replace") as container:
+            yield container
 
 
 @contextmanager
@@ -85,6 +86,8 @@ def mapped(path: str | Path) -> Iterator[None]:
         raise TooLargeVideoError(f"{name!r}: decoding it needs more memory than the limit allows") from error
     except av.error.DecoderNotFoundError as error:
         raise UnsupportedVideoError(f"{name!r}: FFmpeg has no decoder for its codec; convert it to H.264") from error
+    except PermissionError as error:
+        raise MissingInputError(f"{name!r}: it may not be read ({error.strerror}); change its permissions") from error
     except (av.error.FFmpegError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CorruptVideoError(f"{name!r}: FFmpeg cannot read it ({reason}); check that it plays") from error
