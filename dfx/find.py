@@ -52,7 +52,10 @@ def find(
     Raises:
         MissingInputError: nothing there, or no video in it. InputError: two videos would share a row.
     """
-    sources = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(item) for item in source]
+    names = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if "" in names:
+        raise MissingInputError("the name of a source is empty; the current folder is '.'")
+    sources = [Path(name) for name in names]
     found = [item for one in sources for item in _search(one, follow_symlinks)]
     if sample_submission is not None:
         return _ordered(Path(sample_submission), {item.filename: item for item in found})

@@ -118,7 +118,7 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     clip(tmp_path / "in" / "mute.mp4", 5)
     done = run("audio", tmp_path / "in", "--out", tmp_path / "out", "--wav")
     assert done.returncode == 0, done.stderr
-    assert "1 sound files of 2 videos written to" in done.stderr
+    assert "1 sound file of 2 videos written to" in done.stderr
     assert "1 video: no sound" in done.stderr
     assert (tmp_path / "out" / "[b]a.wav").exists()
 

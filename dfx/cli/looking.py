@@ -125,7 +125,7 @@ def frames(
         follow_symlinks=follow_symlinks,
         progress=not quiet,
     )
-    _account(result, "pictures", out, quiet)
+    _account(result, "picture", out, quiet)
 
 
 @click.command()
@@ -161,14 +161,16 @@ def audio(
         follow_symlinks=follow_symlinks,
         progress=not quiet,
     )
-    _account(result, "sound files", out, quiet)
+    _account(result, "sound file", out, quiet)
 
 
 def _account(result: Extracted, what: str, out: Path, quiet: bool) -> None:
     """Says what came of it. Exits with 1 where a video could not be served, the others having been."""
     if not quiet:
         kept = f"; {result.kept} were there and were kept (--overwrite)" if result.kept else ""
-        say(f"{result.written} {what} of {len(result.items)} videos written to {out}{kept}")
+        say(
+            f"{result.written} {what}{'s' * (result.written != 1)} of {len(result.items)} videos written to {out}{kept}"
+        )
         for note, videos in Counter(item.note for item in result.items if item.note and not item.failed).items():
             say(f"{videos} {'video' if videos == 1 else 'videos'}: {note}")
     for item in result.failed:

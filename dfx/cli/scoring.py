@@ -10,6 +10,7 @@ import click
 
 import dfx
 from dfx.cli.shared import DETECTOR, DEVICE, MODEL, say, show_rows
+from dfx.errors import OutputError
 from dfx.settings import Limits, Settings
 from dfx.table import check_place
 
@@ -90,6 +91,7 @@ def predict(
     """
     if report is not None:
         check_place(report)
+        _not_over(report, out, out.with_name(f"{out.name}.journal"))
     started = time.monotonic()
     settings = Settings(detector, models, windows, prior, prevalence, clip_range)
     limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
@@ -111,6 +113,12 @@ def predict(
         _summarise(result, out)
     if report is not None:
         _report_run(result, report, settings, limits, time.monotonic() - started)
+
+
+def _not_over(page: Path, *others: Path) -> None:
+    """Refuses a page in the place of what it tells of."""
+    if page.resolve() in [other.resolve() for other in others]:
+        raise OutputError(f"the page would take the place of {page}: name another file for it, report.html say")
 
 
 def _summarise(result: Predictions, out: Path) -> None:
@@ -167,6 +175,7 @@ def report(
     """
     from dfx.report import from_journal
 
+    _not_over(out, journal, journal.with_suffix(""))
     from_journal(
         journal,
         out,
