@@ -16,6 +16,8 @@ from dfx.errors import InputError, MissingInputError
 EXTENSIONS = frozenset(
     ".3g2 .3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()  # noqa: SIM905
 )
+SYSTEMS = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN", ".Spotlight-V100", ".Trashes"})
+"""Folders that a file system keeps at its root for itself, closed to users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
 
 def _refuse_closed(error: OSError) -> None:
     """A folder that went while it was searched is no loss; one that is closed may hold videos, and each has a row."""
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) and Path(error.filename).name not in SYSTEMS:
         raise error
 
 

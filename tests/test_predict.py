@@ -256,7 +256,10 @@ def test_what_may_not_be_read_is_no_broken_video_and_no_empty_folder(samples: Pa
         for source in (home, f"{home}/closed", f"{home}/closed/b.mp4"):
             with nobody(), pytest.raises(MissingInputError, match=r"closed.* may not be looked into"):
                 find(source)
-        Path(home, "closed").chmod(0o755)
+        Path(home, "closed").rename(Path(home, "lost+found"))
+        with nobody():
+            assert [item.filename for item in find(home)] == ["a.mp4"], "what a file system keeps for itself"
+        Path(home, "lost+found").chmod(0o755)
 
 
 def test_what_could_not_be_opened_is_not_remembered(samples: Path, tmp_path: Path) -> None:
