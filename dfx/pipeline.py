@@ -29,7 +29,7 @@ from dfx.picture import View, scene
 from dfx.plan import plan
 from dfx.probe import probe
 from dfx.settings import HOST, Limits, Settings
-from dfx.sift import pictures
+from dfx.sift import pictures, unsure
 from dfx.track import join, sift
 from dfx.values import (
     ClipScore,
@@ -135,7 +135,7 @@ class Pipeline:
         with self._on_device():
             info = probe(path, limits=self.limits)
             cut = partial(self._cut, contract=contract)
-            seen = _judged(self._through(cut, info, chosen or self.plan(info)))
+            seen = _judged(self._through(cut, info, chosen or self.plan(info)), self.detector.sure)
             return [(track, np.asarray(cuts[0])) for track, cuts in _living(seen)]
 
     def tracks(self, path: str | Path) -> list[Track]:
@@ -146,7 +146,8 @@ class Pipeline:
         """What `tracks` says, with the tracks that were dropped and why, window by window."""
         with self._on_device():
             info = probe(path, limits=self.limits)
-            return [each.followed for each in _judged(self._through(self._cut, info, self.plan(info)))]
+            seen = _judged(self._through(self._cut, info, self.plan(info)), self.detector.sure)
+            return [each.followed for each in seen]
 
     def views(self, info: VideoInfo, windows: int) -> list[View]:
         """What a person is shown of a video, window by window: those that a prediction of so many windows looks at.
@@ -158,7 +159,7 @@ class Pipeline:
     def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
         info = probe(path, limits=self.limits)
         chosen = self._plan(info, windows)
-        seen = _judged(self._through(self._cut, info, chosen))
+        seen = _judged(self._through(self._cut, info, chosen), self.detector.sure)
         dropped = tuple(_dropped(each.track, each.verdict) for each, *_ in seen if each.verdict)
         row = replace(row, windows=len(chosen.windows), dropped=dropped)
         pairs = _living(seen)
@@ -219,11 +220,13 @@ def _looks(count: int, stride: int) -> list[int]:
     return sorted({*range(0, count, max(1, DETECT_EVERY // stride)), count - 1})
 
 
-def _judged(seen: Sequence[Seen]) -> list[Seen]:
-    """With the verdicts that all windows together give: posters and prints."""
+def _judged(seen: Sequence[Seen], sure: float) -> list[Seen]:
+    """With the verdicts that all windows together give: posters, prints, and what is hardly a face."""
     tracks = [track for track, _ in _living(seen)]
     around = [each.around for each in seen if each.followed.verdict is None]
-    verdicts = iter(pictures(tracks, around, join(tracks)))
+    people = join(tracks)
+    both = zip(pictures(tracks, around, people), unsure(tracks, people, sure), strict=True)
+    verdicts = iter([picture or doubt for picture, doubt in both])
     judged = (each.followed.verdict or next(verdicts) for each in seen)
     return [
         each._replace(followed=replace(each.followed, verdict=verdict))

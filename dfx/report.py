@@ -60,6 +60,7 @@ VERDICTS = {
     Verdict.POSTER: "a picture on a wall or a screen: it moves in one piece",
     Verdict.PRINT: "a picture on clothes: below a face, and without life of its own",
     Verdict.CROWD: "one more than the faces that are scored, which are the largest and surest",
+    Verdict.UNSURE: "hardly a face to the detector, beside one that it is sure of",
 }
 
 

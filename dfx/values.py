@@ -45,6 +45,7 @@ class Verdict(StrEnum):
     POSTER = "poster"
     PRINT = "print"
     CROWD = "crowd"
+    UNSURE = "unsure"
 
 
 @dataclass(frozen=True, slots=True)

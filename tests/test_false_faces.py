@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dfx.align import CLOTH, PLANE, Motion
 from dfx.pipeline import Pipeline
 from dfx.record import from_prediction, to_prediction
-from dfx.sift import pictures, unrest
+from dfx.sift import pictures, unrest, unsure
 from dfx.values import Track, Verdict
 
 MAIN, ASIDE, CHEST, FAR = (300, 100, 400, 200), (550, 120, 600, 170), (325, 260, 375, 310), (550, 120, 580, 150)  # xyxy
@@ -23,10 +23,10 @@ Box = tuple[int, int, int, int]
 Crops = NDArray[np.uint8]
 
 
-def track(box: Box, start: int) -> Track:
+def track(box: Box, start: int, score: float = 1.0) -> Track:
     index, marks = np.arange(start, start + 8), np.zeros((8, 5, 2), np.float32)
     detected = np.isin(np.arange(8), (0, 4, 7))
-    return Track(index, index / 25, np.tile(np.float32(box), (8, 1)), marks, np.ones(8, np.float32), detected)
+    return Track(index, index / 25, np.tile(np.float32(box), (8, 1)), marks, np.full(8, score, np.float32), detected)
 
 
 def crops(speaks: bool) -> list[Crops]:
@@ -135,3 +135,13 @@ def test_a_prediction_notes_what_was_dropped_and_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", ["camera", "screen"])
 def test_the_clean_up_on_real_talking_heads(stage: str, tmp_path: Path, shared: Path) -> None:
     scored(tmp_path, stage, shared / "data")
+
+
+def test_who_is_hardly_a_face_is_left_out_beside_one_who_is() -> None:
+    seen = [(MAIN, 0, 0.95), (ASIDE, 0, 0.7), (CHEST, 0, 0.5), (MAIN, 90, 0.95), (ASIDE, 90, 0.6)]
+    tracks, people = [track(*each) for each in seen], [0, 1, 2, 0, 1]
+    left_out = [None, Verdict.UNSURE, Verdict.UNSURE, None, Verdict.UNSURE]
+    assert unsure(tracks, people, 0.55) == left_out, "0.65 in the mean is too little, however sure one window was"
+    assert unsure(tracks, people, 0.5) == [None, None, Verdict.UNSURE, None, None]
+    assert unsure(tracks[2:3], [0], 0.55) == [None], "nobody else is there: it may be all there is to judge"
+    assert unsure([], [], 0.55) == []
