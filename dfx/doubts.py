@@ -20,7 +20,13 @@ CONFIDENCE = 0.65  # the detector's; it keeps faces from 0.55 on
 BITS = 0.045  # a pixel and frame, of the file
 APART = 0.2  # between the scores of single clips, and of classifiers
 NEAR = 0.1  # to 0.5
-PICTURES = (Verdict.POSTER, Verdict.PRINT)
+LEFT_OUT = {
+    frozenset({Verdict.POSTER, Verdict.PRINT}): "A face was left out as a picture of a face; if it is a living one, "
+    "nobody has looked at it.",
+    frozenset({Verdict.CROWD}): "There were more people than are scored; the smallest were left out.",
+    frozenset({Verdict.UNSURE}): "What the detector hardly took for a face was left out; if it is one, "
+    "nobody has looked at it.",
+}
 
 
 def uncertain(prediction: Prediction) -> bool:
@@ -56,10 +62,8 @@ def _of_scores(prediction: Prediction, scores: list[float]) -> Iterator[str]:
         yield f"Its classifiers disagree: by themselves they say {', '.join(f'{verdict:.2f}' for verdict in verdicts)}."
     if prediction.faces > 1:
         yield f"{prediction.faces} people were followed; the score is mostly that of the most suspicious one."
-    if any(track.verdict in PICTURES for track in prediction.dropped):
-        yield "A face was left out as a picture of a face; if it is a living one, nobody has looked at it."
-    if any(track.verdict == Verdict.CROWD for track in prediction.dropped):
-        yield "There were more people than are scored; the smallest were left out."
+    dropped = {track.verdict for track in prediction.dropped}
+    yield from (sentence for verdicts, sentence in LEFT_OUT.items() if dropped & verdicts)
 
 
 def _of_pictures(prediction: Prediction, sight: Mapping[str, Any]) -> Iterator[str]:

@@ -265,6 +265,7 @@ def test_what_was_dropped_is_shown_with_the_reason(tmp_path: Path) -> None:
     assert "40 \u00d7 40 at 200, 20" in page
     assert "poster 1" in page
     assert "A face was left out as a picture of a face" in page
+    assert "What the detector hardly took for a face was left out" in page
     assert "There were more people than are scored" in page
     nothing = written(tmp_path / "r.html", Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP,)))
     assert "Left out: no real face" not in nothing
