@@ -60,6 +60,11 @@ def read(path: Path) -> Remembered:
     return Remembered(settings, found)
 
 
+def journal_of(out: Path) -> Path:
+    """Where the run that writes the CSV `out` keeps its journal: beside it."""
+    return out.with_name(f"{out.name}.journal")
+
+
 class Journal:
     """Open it with `Journal.open`. One process writes; a second one is refused while the first lives.
 

@@ -19,7 +19,7 @@ from dfx.errors import InputError, MissingInputError
 from dfx.find import Found, find
 from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
-from dfx.journal import Journal, state_of
+from dfx.journal import Journal, journal_of, state_of
 from dfx.pool import Pool
 from dfx.process import default_workers
 from dfx.results import FaceTracks, Predictions
@@ -225,4 +225,4 @@ def _journal(out: Path, settings: Settings, limits: Limits, fresh: bool) -> Abst
         "dfx": version("dfx"),
         "limits": asdict(limits),
     }
-    return Journal.open(out.with_name(out.name + ".journal"), named, fresh=fresh)
+    return Journal.open(journal_of(out), named, fresh=fresh)

@@ -11,6 +11,7 @@ import click
 import dfx
 from dfx.cli.shared import DETECTOR, DEVICE, MODEL, say, show_rows
 from dfx.errors import OutputError
+from dfx.journal import journal_of
 from dfx.settings import Limits, Settings
 from dfx.table import check_place
 
@@ -91,7 +92,7 @@ def predict(
     """
     if report is not None:
         check_place(report)
-        _not_over(report, out, out.with_name(f"{out.name}.journal"))
+        _not_over(report, out, journal_of(out))
     started = time.monotonic()
     settings = Settings(detector, models, windows, prior, prevalence, clip_range)
     limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
