@@ -11,7 +11,6 @@ import click
 import dfx
 from dfx.cli.shared import DETECTOR, DEVICE, MODEL, say, show_rows
 from dfx.errors import OutputError
-from dfx.journal import journal_of
 from dfx.settings import Limits, Settings
 from dfx.table import check_place
 
@@ -91,6 +90,8 @@ def predict(
         dfx predict test_videos --out submission.csv
     """
     if report is not None:
+        from dfx.journal import journal_of
+
         check_place(report)
         _not_over(report, out, journal_of(out))
     started = time.monotonic()
