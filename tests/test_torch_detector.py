@@ -13,13 +13,16 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
 from dfx import ops  # noqa: E402
+from dfx.errors import ModelError  # noqa: E402
 from dfx.infer import DetectorContract, OnnxSession  # noqa: E402
+from dfx.settings import Settings  # noqa: E402
 from dfx.torch import detector_data as data  # noqa: E402
 from dfx.torch import detector_scenes as scenes  # noqa: E402
 from dfx.torch import detector_store as store  # noqa: E402
 from dfx.torch.boxes import overlaps  # noqa: E402
 from dfx.torch.detector_loss import step_loss, targets  # noqa: E402
 from dfx.torch.detector_measures import SMALLEST, precision  # noqa: E402
+from dfx.torch.detector_start import unfold  # noqa: E402
 from dfx.torch.export_detector import Probabilities  # noqa: E402
 from dfx.torch.labelled import MASKED_TARGET, Labelled, decoded  # noqa: E402
 from dfx.torch.pack_detector import crop, jpeg, validation  # noqa: E402
@@ -27,6 +30,8 @@ from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anch
 from dfx.torch.train_detector import find, photograph  # noqa: E402
 from dfx.torch.train_detector import main as train_detector  # noqa: E402
 from dfx.values import Faces  # noqa: E402
+
+SHIPPED = Settings().detector
 
 
 def faces(*rows: tuple[float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,9 +101,7 @@ def test_a_network_learns_one_scene() -> None:
 
 
 def test_the_shipped_file_is_this_network() -> None:
-    from dfx.settings import Settings
-
-    session = OnnxSession(Settings().detector, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
+    session = OnnxSession(SHIPPED, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
     contract = DetectorContract.read(session.metadata, "shipped")
     assert (contract.strides, contract.min_sizes, contract.variances) == (STRIDES, MIN_SIZES, VARIANCES)
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 64, 96), dtype=np.uint8)
@@ -272,7 +275,6 @@ def test_training_by_the_clock_writes_what_it_reports_and_goes_on(tmp_path: Path
 
 
 def test_training_finds_faces_as_the_shipped_detector_does() -> None:
-    from dfx.settings import Settings
     from dfx.torch.eval_detector import Ours
 
     torch.manual_seed(0)
@@ -280,7 +282,7 @@ def test_training_finds_faces_as_the_shipped_detector_does() -> None:
     for head in net.heads:
         torch.nn.init.normal_(head.weight, std=0.2)
         torch.nn.init.zeros_(head.bias)
-    ours = Ours(Settings().detector)
+    ours = Ours(SHIPPED)
     ours._session = Alone(net)
     pixels = np.random.default_rng(0).integers(0, 256, (90, 150, 3), dtype=np.uint8)
     found, wanted = find(net, pixels, 0.5), ours.find(pixels, 0.5)
@@ -298,6 +300,24 @@ class Alone:
         with torch.no_grad():
             parts = self._net(torch.from_numpy(feed["images"]))
         return {name: part.numpy() for name, part in zip(DetectorContract.outputs, parts, strict=True)}
+
+
+def test_the_shipped_detector_can_be_trained_further() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 96, 160), dtype=np.uint8)
+    images, net = torch.from_numpy(pixels), RetinaFace()
+    unfold(net, SHIPPED, images)
+    shipped = OnnxSession(SHIPPED, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
+    wanted = shipped.run({"images": pixels})
+    for mode in (net.eval(), net.train()):  # on the pictures of the statistics both are the same
+        with torch.no_grad():
+            parts = Probabilities(mode)(images)
+        for name, part in zip(DetectorContract.outputs, parts, strict=True):
+            np.testing.assert_allclose(part.numpy(), wanted[name], atol=EXPORT)
+
+
+def test_another_network_is_no_start() -> None:
+    with pytest.raises(ModelError, match=r"classifier.onnx.*export_detector"):
+        unfold(RetinaFace(), SHIPPED.with_name("classifier.onnx"), torch.zeros((1, 3, 32, 32)))
 
 
 def test_no_picture_is_on_both_sides() -> None:

@@ -8,6 +8,9 @@
 namespace dfx {
 inline namespace DFX_LEVEL {
 
+constexpr i32 kAhead = 2;    // rows of blocks that are asked for before their turn
+constexpr i32 kPiece = 256;  // blocks: what is asked for at once, so that it comes while others are worked on
+
 inline i64 region_area(const Region& region) { return static_cast<i64>(region.width) * region.height; }
 
 // Samples [first, first + count) of a row of a plane.
@@ -22,9 +25,11 @@ template <class S> inline void copy_samples(const Plane& plane, i32 row, i32 fir
 // were: 16 at most, so that sums of 12 bits fit.
 template <class S>
 inline i32 sum_rows(const Plane& plane, i32 top, i32 bottom, i32 step, i32 first, i32 count, i32 depth, u16* sums) {
-    i32 rows = 0;
-    for (i32 x = 0; x < count; ++x) sums[x] = 0;
-    for (i32 y = top; y < bottom; y += step, ++rows) {
+    const S* highest = row_of<S>(plane, top) + first;
+    DFX_INDEPENDENT
+    for (i32 x = 0; x < count; ++x) sums[x] = static_cast<u16>(value(highest[x], depth));
+    i32 rows = 1;
+    for (i32 y = top + step; y < bottom; y += step, ++rows) {
         const S* from = row_of<S>(plane, y) + first;
         DFX_INDEPENDENT
         for (i32 x = 0; x < count; ++x) sums[x] = static_cast<u16>(sums[x] + value(from[x], depth));
@@ -69,6 +74,25 @@ inline void reduce_samples(const Plane& plane, const Region& region, i32 row, i3
         out[block] = average_wide(sums + block * kx, least(kx, width - block * kx), block_step(kx), rows, depth);
 }
 
+// Blocks [first, first + count) of a row of blocks.
+template <class S>
+inline void fetch_blocks(const Plane& plane, const Region& region, i32 row, i32 first, i32 count, i32 depth, u16* sums,
+                         i16* out) {
+    if (region.kx == 1 && region.ky == 1) return copy_samples<S>(plane, row, first, count, depth, out);
+    reduce_samples<S>(plane, region, row, first, count, depth, sums, out);
+}
+
+// Asks for blocks [first, first + count) of a row of blocks. Large pictures that have just been decoded are seldom in the
+// cache, and the processor foresees no row from the one before it.
+template <class S> DFX_INLINED void foresee(const Plane& plane, const Region& region, i32 row, i32 first, i32 count) {
+    const i64 bytes = static_cast<i64>(count) * region.kx * static_cast<i64>(sizeof(S));
+    const i32 bottom = least((row + 1) * region.ky, plane.height);
+    for (i32 y = row * region.ky; y < bottom; y += block_step(region.ky)) {
+        const S* from = row_of<S>(plane, y) + first * region.kx;
+        for (i64 line = 0; line < bytes; line += kCacheLine) DFX_PREFETCH(reinterpret_cast<const u8*>(from) + line);
+    }
+}
+
 // A row of a region, [region.width]: what of it lies in the plane, and the edges repeated.
 template <class S>
 inline void fetch_row(const Plane& plane, const Region& region, i32 row, i32 depth, u16* sums, i16* out) {
@@ -77,10 +101,11 @@ inline void fetch_row(const Plane& plane, const Region& region, i32 row, i32 dep
     const i32 count = clamp(region.left + region.width, first + 1, columns) - first;
     const i32 before = clamp(first - region.left, 0, region.width - count);
     const i32 from = clamp(region.top + row, 0, rows - 1);
-    if (region.kx == 1 && region.ky == 1)
-        copy_samples<S>(plane, from, first, count, depth, out + before);
-    else
-        reduce_samples<S>(plane, region, from, first, count, depth, sums, out + before);
+    for (i32 done = 0; done < count; done += kPiece) {
+        const i32 piece = least(kPiece, count - done);
+        foresee<S>(plane, region, from + kAhead, first + done, piece);
+        fetch_blocks<S>(plane, region, from, first + done, piece, depth, sums, out + before + done);
+    }
     for (i32 x = 0; x < before; ++x) out[x] = out[before];
     for (i32 x = before + count; x < region.width; ++x) out[x] = out[before + count - 1];
 }

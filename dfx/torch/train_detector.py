@@ -16,6 +16,7 @@ from dfx.torch.boxes import floats
 from dfx.torch.detector_loss import Batch, step_loss
 from dfx.torch.detector_measures import CLASSES, LOWEST, SMALLEST, Photograph, precision
 from dfx.torch.detector_scenes import CANVAS, Scenes, batches, heads
+from dfx.torch.detector_start import unfold
 from dfx.torch.detector_store import Packed
 from dfx.torch.labelled import Labelled, Picture
 from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
@@ -25,6 +26,7 @@ from dfx.values import Faces
 SIZES = (16.0, SMALLEST)  # pixels from which on the faces of the validation photographs count
 THRESHOLD = 0.6  # score at which their recall is told
 IOU, FACES = 0.4, 100  # the defaults of `dfx.ops.decode_faces`
+UNFOLDED = 64  # scenes whose statistics the normalisation of an .onnx begins with
 TIGHT = 8  # one crop in so many is also pasted as a head: it has no hair and no shoulders
 
 
@@ -34,7 +36,7 @@ TIGHT = 8  # one crop in so many is also pasted as a head: it has no hair and no
 @click.option(
     "--imagenet", type=click.Path(path_type=Path), help="Backbone to begin with; see MobileNet.load_imagenet."
 )
-@click.option("--start", type=click.Path(path_type=Path), help="A detector.pt to begin another cycle from.")
+@click.option("--start", type=click.Path(path_type=Path), help="A detector.pt or .onnx to begin another cycle from.")
 @click.option("--minutes", default=8.0, show_default=True, help="0 measures the start alone.")
 @click.option("--batch", default=64, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
@@ -71,7 +73,7 @@ def main(
     torch.backends.cudnn.benchmark = True
     out.mkdir(parents=True, exist_ok=True)
     data = Packed.read(packed)
-    net = quickest_layout(_network(imagenet, start).to(device), _trial(batch, device, bf16))
+    net = quickest_layout(_network(imagenet, start, data, seed).to(device), _trial(batch, device, bf16))
     run = Training(net, TICKS, rate, out / "checkpoint.pt")
     feed = _on_device(batches(scenes(data, seed), batch, run.step * batch, workers), torch.device(device))
     photographs = [photograph(picture) for picture in data.validation]
@@ -154,9 +156,12 @@ def find(net: RetinaFace, pixels: Picture, threshold: float = LOWEST) -> Faces:
     return Faces(*faces)
 
 
-def _network(imagenet: Path | None, start: Path | None) -> RetinaFace:
+def _network(imagenet: Path | None, start: Path | None, data: Packed, seed: int) -> RetinaFace:
     net = RetinaFace()
-    if start:
+    if start and start.suffix == ".onnx":
+        pixels, *_ = next(batches(scenes(data, seed), UNFOLDED, 0, workers=0))
+        unfold(net, start, pixels.permute(0, 3, 1, 2))
+    elif start:
         net.load_state_dict(torch.load(start, weights_only=True, map_location="cpu"))
     elif imagenet:
         net.body.load_imagenet(imagenet)
