@@ -66,6 +66,20 @@ def clip(path: Path, frames: int, **settings: object) -> Path:
     return encode(path, (numbered(number) for number in range(frames)), **settings)  # type: ignore[arg-type]
 
 
+def uneven(path: Path, milliseconds: Sequence[int]) -> Path:
+    """A video of numbered frames, with B-frames, at these times."""
+    with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "g": "20", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, stamp in enumerate(milliseconds):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def _silence() -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
     frame.sample_rate = 44100

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from clips import ALTREF, clip, encode, numbered, recrop
+from clips import ALTREF, clip, encode, numbered, recrop, uneven
 from numpy.typing import NDArray
 
 from dfx.decode import cut as cutting
@@ -135,16 +134,7 @@ def test_a_seek_by_pts_arrives_at_its_keyframe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "first"), [("a.mkv", 0), ("a.mp4", 0), ("a.mp4", -400), ("a.ts", 0)])
 def test_irregular_and_negative_times(tmp_path: Path, name: str, first: int) -> None:
     stamps = (np.cumsum([first, *np.random.default_rng(5).integers(10, 90, 79)])).tolist()
-    path = tmp_path / name
-    with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
-        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "g": "20", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for number, stamp in enumerate(stamps):
-            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
-            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    path = uneven(tmp_path / name, stamps)
     assert_same(probe(path), plan(probe(path), windows=3, count=8))
 
 

@@ -11,8 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from clips import uneven
+from tolerances import MILLISECOND
 
 pytest.importorskip("torch", reason="torch is not installed (pip install 'dfx[train]')")
 
@@ -27,7 +30,7 @@ from dfx.pipeline import Pipeline
 from dfx.settings import MODELS, Limits, Settings
 from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
 from dfx.torch.clipnet import CLIP_LENGTH, Backbone, TemporalHead
-from dfx.torch.recompress import Pair, by_turns, scaled
+from dfx.torch.recompress import Pair, by_turns, recompress, scaled
 from dfx.torch.split import Case, check, components, leaks, split
 from dfx.torch.train_classifier import fit_head, labels, video_logits
 
@@ -189,3 +192,11 @@ def test_verdicts_that_turn() -> None:
     assert scaled(320, 240, 480) == (320, 240)
     videos = [Labelled(str(i), i < 3, "", str(i), "") for i in range(9)]
     assert [video.fake for video in by_turns(videos)] == [True, False] * 3 + [False] * 3
+
+
+def test_recompressed_pictures_stay_where_they_are_in_time(tmp_path: Path) -> None:
+    stamps = np.cumsum(np.tile([67, 33, 33], 30)).tolist()  # a rate of 30 with a third of its pictures left out
+    recompress(uneven(tmp_path / "a.mp4", stamps), tmp_path / "b.mp4")
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        seconds = [frame.time for frame in container.decode(video=0)]
+    np.testing.assert_allclose(np.diff(seconds), np.diff(stamps) / 1000, atol=MILLISECOND)

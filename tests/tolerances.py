@@ -65,3 +65,6 @@ An estimate: TensorRT has not run on a GPU yet."""
 
 NEARBY_LOOK = 0.05
 """Sides of a face: what a network sees of a face changes a little with what is cut off a side and more around it."""
+
+MILLISECOND = 1e-3
+"""Seconds: what a time stamp loses where it is told in another unit."""

@@ -116,7 +116,7 @@ def recompress(source: Path, out: Path, crf: int = CRF, height: int = HEIGHT) ->
         across, down = scaled(stream.codec_context.width, stream.codec_context.height, height)
         coded = new.add_stream("libx264", rate=stream.average_rate or 30, options={"crf": str(crf)})
         coded.width, coded.height, coded.pix_fmt = across, down, "yuv420p"
-        coded.time_base = stream.time_base
+        coded.codec_context.time_base = stream.time_base  # of pictures at uneven steps too
         for frame in old.decode(stream):
             if frame.time is not None and frame.time > SECONDS:
                 break
