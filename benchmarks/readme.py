@@ -90,7 +90,7 @@ def linear(figures: Figures) -> str:
     """The sentence on how cost grows with the number of videos."""
     seconds, memory = figures["seconds_a_video"], figures["peak_memory_mib"]
     return (
-        f"Runs of {', '.join(seconds)} such videos take {', '.join(f'{value:.2f}' for value in seconds.values())} s a "
+        f"Runs of {', '.join(seconds)} such videos take {', '.join(f'{value:.3f}' for value in seconds.values())} s a "
         f"video beyond start-up, and {', '.join(map(str, memory.values()))} MiB of memory."
     )
 
