@@ -366,7 +366,7 @@ def test_filters_narrow_the_table_and_say_so(opened: Any) -> None:
     assert names(opened) == []
     assert opened.get_by_text("No video is left by these filters").is_visible()
     opened.get_by_role("button", name="Show all").click()
-    opened.wait_for_function("document.getElementById('count').textContent.startsWith('5 of 5')")
+    opened.get_by_text("5 of 5 videos").wait_for()
     opened.get_by_label("Score at least").fill("0")
     assert set(names(opened)) == {"manipulated.mp4", "real.mp4", HOSTILE}
     opened.get_by_label("Score at least").fill("")
