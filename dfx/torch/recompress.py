@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 from typing import TextIO
@@ -116,7 +117,7 @@ def recompress(source: Path, out: Path, crf: int = CRF, height: int = HEIGHT) ->
         across, down = scaled(stream.codec_context.width, stream.codec_context.height, height)
         coded = new.add_stream("libx264", rate=stream.average_rate or 30, options={"crf": str(crf)})
         coded.width, coded.height, coded.pix_fmt = across, down, "yuv420p"
-        coded.codec_context.time_base = stream.time_base  # of pictures at uneven steps too
+        coded.codec_context.time_base = stream.time_base or Fraction(1, av.time_base)  # steps may be uneven
         for frame in old.decode(stream):
             if frame.time is not None and frame.time > SECONDS:
                 break
