@@ -66,10 +66,11 @@ def clip(path: Path, frames: int, **settings: object) -> Path:
     return encode(path, (numbered(number) for number in range(frames)), **settings)  # type: ignore[arg-type]
 
 
-def uneven(path: Path, milliseconds: Sequence[int]) -> Path:
-    """A video of numbered frames, with B-frames, at these times."""
+def uneven(path: Path, milliseconds: Sequence[int], codec: str = "libx264", **options: str) -> Path:
+    """A video of numbered frames at these times; with B-frames, unless the encoder's options say otherwise."""
+    options = options or {"bf": "3", "g": "20", "threads": "1"}
     with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
-        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "g": "20", "threads": "1"})
+        stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
         for number, stamp in enumerate(milliseconds):

@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import clip, colourful, encode, numbered, read_number, sound_only
+from clips import clip, colourful, encode, numbered, read_number, sound_only, uneven
 from decoded_surfaces import numbers, pixels, upright
 from tolerances import CHROMA_EDGES, DALI_COLOURS
 
@@ -51,16 +51,7 @@ def read(path: Path, windows: int = 3, count: int = 16, decoder: DALIDecoder | N
 
 def write(path: Path, stamps: Sequence[int], **settings: str) -> Path:
     """VP9 frames that are shown at irregular times, in milliseconds."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libvpx-vp9", rate=Fraction(25), options={"cpu-used": "8", **settings})
-        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for number, stamp in enumerate(stamps):
-            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
-            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return uneven(path, stamps, "libvpx-vp9", **{"cpu-used": "8", **settings})
 
 
 @pytest.mark.parametrize(
