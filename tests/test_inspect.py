@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clips import clip, encode, numbered, sound_only
+from clips import clip, encode, numbered, sound_only, uneven
 from test_audio import tone
 from test_cli import dfx as run
 from test_hostile import bomb_of_packets, gif_that_claims
@@ -159,24 +159,10 @@ def test_what_is_unusual_is_said(tmp_path: Path) -> None:
 def test_a_variable_rate_is_told_from_rounded_timestamps(tmp_path: Path) -> None:
     steady = facts(clip(tmp_path / "a.mkv", 60, rate=30))[0]
     assert steady.variable is False, "33 and 34 ms are a thirtieth of a second in whole milliseconds"
-    gaps = clip_of_pts(tmp_path / "gaps.mp4", [*range(10), 12, 13, 17, 18, 19, 20])
+    gaps = uneven(tmp_path / "gaps.mp4", [40 * at for at in (*range(10), 12, 13, 17, 18, 19, 20)], bf="0")
     known, problems = facts(gaps)
     assert known.variable is True
     assert problems == ["variable rate: 2 of 15 steps are not of 40.0 ms, but from 40.0 to 160.0"]
-
-
-def clip_of_pts(path: Path, times: list[int]) -> Path:
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(25), options={"bf": "0"})
-        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
-        for number, pts in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
-            frame.pts, frame.time_base = pts, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi", "a.mp4"])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 from dfx.errors import ModelError
 from dfx.torch.retinaface import RetinaFace
+from dfx.torch.start import stored_in
 
 
 @torch.no_grad()
@@ -24,9 +23,8 @@ def unfold(net: RetinaFace, path: Path, images: Tensor) -> None:
     Raises:
         ModelError: the file holds another network.
     """
-    stored = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in onnx.load(path).graph.initializer}
     try:
-        _fill(net, stored)
+        _fill(net, stored_in(path))
     except (KeyError, RuntimeError) as error:
         raise ModelError(f"{path}: not a detector that dfx trains ({error}); give a file of export_detector") from error
     hooks = [norm.register_forward_pre_hook(_keep) for norm in net.modules() if isinstance(norm, nn.BatchNorm2d)]

@@ -51,13 +51,18 @@ def from_onnx(path: Path) -> dict[str, torch.Tensor]:
 
     The exporter keeps the names, but for the matrix of a linear layer, which it turns over and numbers.
     """
-    stored = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in onnx.load(path).graph.initializer}
+    stored = stored_in(path)
     net = ClipNet(design_of(stored))
     state = {}
     for name, weight in net.state_dict().items():
         turned = [value.T for value in stored.values() if value.ndim == 2 and value.T.shape == weight.shape]
         state[name] = stored[name] if name in stored else turned[0]
     return state
+
+
+def stored_in(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in an ONNX file, by their names there."""
+    return {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in onnx.load(path).graph.initializer}
 
 
 def fingerprint_of(path: Path | None) -> str | None:
