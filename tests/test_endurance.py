@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by signal
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    assert "5 kills over one run of 100 videos" in kills.disturbed(tmp_path, kills=5, videos=100, seed=1)
+    assert "5 kills over one run of 60 videos" in kills.disturbed(tmp_path, kills=5, videos=60, seed=1)
 
 
 def test_a_budget_is_kept_on_a_machine_that_stalls(
@@ -30,7 +30,7 @@ def test_a_budget_is_kept_on_a_machine_that_stalls(
     for number in range(60):
         shutil.copy(samples / "real.mp4", tmp_path / f"{number:02}.mp4")
     labels = dict.fromkeys((path.name for path in tmp_path.glob("*.mp4")), 0)
-    losses = budgets.run(tmp_path, labels, 8.0, random.Random(0))
+    losses = budgets.run(tmp_path, labels, 15.0, random.Random(0))
     assert losses.shape == (60,)
     assert (losses != np.log(2)).any(), "something was scored"
 

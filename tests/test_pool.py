@@ -101,7 +101,7 @@ def test_a_worker_with_many_videos_in_hand_loses_none_of_them(
     names = [*(f"{number}.mp4" for number in range(12)), name]
     for copy in names:
         shutil.copy(samples / "real.mp4", tmp_path / copy)
-    limits = Limits(seconds=6 if "hang" in name else 60)
+    limits = Limits(seconds=15 if "hang" in name else 60)
     once = Once({copy: tmp_path / copy for copy in sorted(names)}, 2, limits.seconds)
     with Pool(Settings(), limits, [Crew(lanes=4)]) as pool:
         rows = {row.filename: row for _, row in pool.run(once)}

@@ -211,6 +211,7 @@ def test_scenes_stay_on_the_canvas_and_some_are_crowds() -> None:
 
 @pytest.mark.parametrize("room", [True, False])
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 warns of a loader's fork
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where one core is usable
 def test_any_number_of_workers_gives_the_same_batches_from_any_scene_on(
     room: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
