@@ -156,9 +156,9 @@ def test_other_settings_are_not_mixed_in(samples: Path, tmp_path: Path) -> None:
 
 
 def signalled(number: signal.Signals, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """`dfx predict`, which sends itself a signal when three videos are journaled."""
+    """`dfx predict`, which sends itself a signal when three videos are journaled, before the fourth."""
     script = Path(__file__).with_name("signalled.py")
-    command = [sys.executable, script, "3", str(int(number)), "predict", *map(str, arguments), "--quiet"]
+    command = [sys.executable, script, "4", "0", str(int(number)), "predict", *map(str, arguments), "--quiet"]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
 
 

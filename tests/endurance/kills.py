@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -21,7 +23,9 @@ import click
 from dfx.demo import SAMPLES
 
 START_UP = 1.2  # seconds in which no video is scored yet
-SPARE = 5  # videos that no life gets to, so that there is something left to do after the last
+MOMENT = 0.02  # seconds, from the beginning of a commit on
+SIGNALLED = Path(__file__).parents[1] / "signalled.py"
+SPARE = 20  # videos that no life aims at: after a slow commit, all that waited for it are journaled at once
 
 
 @click.command()
@@ -46,14 +50,9 @@ def disturbed(work: Path, kills: int, videos: int, seed: int) -> str:
     truth, rng, known, done = table(work / "calm.csv"), random.Random(seed), dict[str, str](), 0
     while done < kills:
         share = (videos - len(known)) / (kills - done + 1)
-        aim = min(len(known) + int(rng.uniform(0, 2 * share) + rng.random()), videos - SPARE)
-        victim = run(source, work / "killed.csv")
-        watch(victim, work / "killed.csv.journal", aim)
-        time.sleep(rng.uniform(0, START_UP if aim <= len(known) else 0.1))
-        if victim.poll() is not None:
+        rows = min(int(rng.uniform(0, 2 * share) + rng.random()), videos - SPARE - len(known))
+        if not killed(source, work / "killed.csv", rows, rng):
             break
-        victim.kill()
-        victim.wait()
         done += 1
         now = journal(work / "killed.csv.journal")
         assert known.items() <= now.items(), "a journaled row was lost, or scored again"
@@ -71,19 +70,24 @@ def disturbed(work: Path, kills: int, videos: int, seed: int) -> str:
     )
 
 
-def run(source: Path, out: Path) -> subprocess.Popen[bytes]:
+def killed(source: Path, out: Path, rows: int, rng: random.Random) -> bool:
+    """Runs until the commit of so many videos more, or a moment of the start-up for none; False if it ended before."""
+    if rows > 0:
+        by_itself = [str(SIGNALLED), str(rows), str(rng.uniform(0, MOMENT)), str(int(signal.SIGKILL))]
+        return run(source, out, by_itself).wait() == -signal.SIGKILL
+    victim = run(source, out)
+    time.sleep(rng.uniform(0, START_UP))
+    victim.kill()
+    return victim.wait() == -signal.SIGKILL
+
+
+def run(source: Path, out: Path, program: Sequence[str] = ("-P", "-m", "dfx")) -> subprocess.Popen[bytes]:
     """Starts `dfx predict` outside the checkout, so that it is the installed package that runs.
 
-    With two workers, whatever the machine: many would end the run between two looks at the journal.
+    With two workers, whatever the machine: many would end the run within that moment.
     """
-    command = [sys.executable, "-P", "-m", "dfx", "predict", str(source), "--out", str(out), "--quiet"]
-    return subprocess.Popen([*command, "--workers", "2"], cwd=out.parent)
-
-
-def watch(victim: subprocess.Popen[bytes], path: Path, count: int) -> None:
-    """Returns once so many videos are journaled, or the run is over."""
-    while len(journal(path)) < count and victim.poll() is None:
-        time.sleep(0.01)
+    command = [sys.executable, *program, "predict", str(source), "--out", str(out), "--quiet", "--workers", "2"]
+    return subprocess.Popen(command, cwd=out.parent)
 
 
 def table(path: Path) -> dict[str, str]:
