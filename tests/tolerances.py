@@ -32,9 +32,8 @@ HALF_PIXEL = 0.5
 EXPORT = 1e-4
 """Logits of one network in torch and in ONNX Runtime, or with its normalisation folded: float32 sums reordered."""
 
-RECODED_SCORE = 0.08
-"""Probability: what another codec, depth, sampling of colour or size makes of the same face: 0.033 at most here, and
-0.051 with half a level of noise in the pictures, which stands for an encoder of another version."""
+RECODED_SCORE = 0.05
+"""Probability: what another codec, depth, sampling of colour or size makes of the same face."""
 
 COARSER_SCORE = 0.12
 """Probability: the same face at half the size, enlarged again; what is blurred looks less manipulated."""
