@@ -22,7 +22,7 @@ import click
 
 from dfx.demo import SAMPLES
 
-START_UP = 1.2  # seconds in which no video is scored yet
+START_UP = 1.2  # seconds, about, in which no video is scored yet
 MOMENT = 0.02  # seconds, from the beginning of a commit on
 SIGNALLED = Path(__file__).parents[1] / "signalled.py"
 SPARE = 20  # videos that no life aims at: after a slow commit, all that waited for it are journaled at once
@@ -71,13 +71,12 @@ def disturbed(work: Path, kills: int, videos: int, seed: int) -> str:
 
 
 def killed(source: Path, out: Path, rows: int, rng: random.Random) -> bool:
-    """Runs until the commit of so many videos more, or a moment of the start-up for none; False if it ended before."""
-    if rows > 0:
-        by_itself = [str(SIGNALLED), str(rows), str(rng.uniform(0, MOMENT)), str(int(signal.SIGKILL))]
-        return run(source, out, by_itself).wait() == -signal.SIGKILL
-    victim = run(source, out)
-    time.sleep(rng.uniform(0, START_UP))
-    victim.kill()
+    """Runs until the commit of so many videos more, for none until some moment before it; False if it ended before."""
+    moment = rng.uniform(0, MOMENT) if rows > 0 else 0.0
+    victim = run(source, out, [str(SIGNALLED), str(max(1, rows)), str(moment), str(int(signal.SIGKILL))])
+    if rows <= 0:
+        time.sleep(rng.uniform(0, START_UP))
+        victim.kill()
     return victim.wait() == -signal.SIGKILL
 
 
