@@ -155,10 +155,10 @@ def test_other_settings_are_not_mixed_in(samples: Path, tmp_path: Path) -> None:
     assert len(rows) == 3
 
 
-def signalled(number: signal.Signals, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """`dfx predict`, which sends itself a signal when three videos are journaled, before the fourth."""
-    script = Path(__file__).with_name("signalled.py")
-    command = [sys.executable, script, "4", "0", str(int(number)), "predict", *map(str, arguments), "--quiet"]
+def signalled(number: signal.Signals, seconds: float, folder: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """`dfx predict`, which sends itself a signal so many seconds after it begins to journal the fourth video."""
+    program = [Path(__file__).with_name("signalled.py"), "4", str(seconds), str(int(number))]
+    command = [sys.executable, *program, "predict", folder, "--out", out, "--quiet"]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
 
 
@@ -174,7 +174,7 @@ def many(samples: Path, tmp_path: Path) -> Path:
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_killed_run_goes_on(many: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.csv"
-    assert signalled(signal.SIGKILL, many, "--out", out).returncode == -signal.SIGKILL
+    assert signalled(signal.SIGKILL, 0, many, out).returncode == -signal.SIGKILL
     assert set(read_csv(out)) == {path.name for path in many.iterdir()}
     before = journaled(out)
     assert len(before) == 3
@@ -195,7 +195,7 @@ def journaled(out: Path) -> set[tuple[bytes, str]]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_a_whole_csv(many: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "s.csv"
-    run = signalled(number, many, "--out", out)
+    run = signalled(number, 0.01, many, out)  # as it waits for the next
     assert run.returncode == 130
     assert "run the same command again to go on" in run.stderr
     assert len(read_csv(out)) == 40
