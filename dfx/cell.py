@@ -7,12 +7,14 @@ options; the answer is what it gave back, or the reason why it could not.
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import Any
 
-from dfx.errors import DfxError, VideoError
+from dfx.errors import DeviceError, DfxError, VideoError
 from dfx.messages import decode
 from dfx.serving import Replies, claim_stdout, limit_memory
 from dfx.settings import HOST, Limits
@@ -54,6 +56,9 @@ def _done(chore: Chore, job: Message) -> Message:
         return chore(**job)
     except VideoError as error:
         return _failure(error.reason, str(error))
+    except DeviceError:  # the GPU is lost to this process, and to every file after this one
+        traceback.print_exc()
+        os._exit(1)
     except MemoryError as error:
         return _failure("too_large", str(error) or "it needs more memory than the limit allows")
     except DfxError as error:

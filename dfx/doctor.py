@@ -96,9 +96,9 @@ def gpu() -> Finding:
 
 
 def provider() -> Finding:
-    """ONNX Runtime's provider for CUDA; that its libraries load is seen in the test of itself alone."""
+    """ONNX Runtime's provider for CUDA, and the libraries of NVIDIA's that it links."""
     lacking = cuda_missing()
-    return Finding("CUDA provider", False, *_split(lacking)) if lacking else Finding("CUDA provider", True, "built in")
+    return Finding("CUDA provider", False, *_split(lacking)) if lacking else Finding("CUDA provider", True, "complete")
 
 
 def decoder() -> Finding:

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -41,27 +41,81 @@ def main() -> None:
         limit_memory(hello["limits"]["memory"])
     try:
         _check_models(hello["models"])
-        lanes = _open(hello)
+        alone = hello["lanes"] == 1 and hello["device"] == HOST
+        lanes = _Lane(hello, replies) if alone else _Lanes(hello, replies)
     except DfxError as error:
         replies.send(hello, {"error": type(error).__name__, "message": str(error)})
         return
     replies.send(hello, {"ready": True})
-    jobs = map(decode, sys.stdin.buffer)
-    if len(lanes) == 1:
-        for job in jobs:
-            _score(lanes[0], job, replies)
-            _give_back()
-    else:
-        _spread(lanes, jobs, replies)
+    lanes.serve(map(decode, sys.stdin.buffer))
     if hello["device"] != HOST:
         os._exit(0)  # the libraries of a GPU take each other down in no good order
 
 
-def _open(hello: Message) -> list[Pipeline]:
+class _Lane:
+    """One video at a time, on the main thread."""
+
+    def __init__(self, hello: Message, replies: Replies) -> None:
+        self._pipeline, self._replies = _open(hello), replies
+
+    def serve(self, jobs: Iterable[Message]) -> None:
+        for job in jobs:
+            _score(self._pipeline, job, self._replies)
+            _give_back()
+
+
+class _Lanes:
+    """A thread a lane, so that one decodes while another detects. It is sent no more jobs than it has lanes.
+
+    Each thread opens its own pipeline, since ONNX Runtime keeps a CUDA graph for the thread that captured it; one after
+    the other, since while one is captured nothing else may allocate memory.
+    """
+
+    def __init__(self, hello: Message, replies: Replies) -> None:
+        self._hello, self._replies, self._turn = hello, replies, threading.Lock()
+        self._waiting: SimpleQueue[Message | None] = SimpleQueue()
+        self._opened: SimpleQueue[DfxError | None] = SimpleQueue()
+        lanes = range(hello["lanes"])
+        self._threads = [threading.Thread(target=_or_die, args=[self._live], daemon=True) for _ in lanes]
+        for thread in self._threads:
+            thread.start()
+        for error in [self._opened.get() for _ in lanes]:
+            if error is not None:
+                raise error
+
+    def serve(self, jobs: Iterable[Message]) -> None:
+        for job in jobs:
+            self._waiting.put(job)
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _live(self) -> None:
+        try:
+            with self._turn:
+                pipeline = _open(self._hello)
+        except DfxError as error:
+            self._opened.put(error)
+            return
+        self._opened.put(None)
+        while (job := self._waiting.get()) is not None:
+            _score(pipeline, job, self._replies)
+
+
+def _or_die(live: Callable[[], None]) -> None:
+    """What ends one lane (a lost GPU) ends the process: the parent starts it anew, and has the videos scored again."""
+    try:
+        live()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _open(hello: Message) -> Pipeline:
     settings, limits = Settings.from_json(hello["settings"]), Limits(**hello["limits"])
     engines = Path(hello["engines"]) if hello["engines"] else None
-    # One after the other: while one lane captures a CUDA graph, no other may allocate memory.
-    return [Pipeline(settings, limits, hello["device"], engines) for _ in range(hello["lanes"])]
+    return Pipeline(settings, limits, hello["device"], engines)
 
 
 def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
@@ -77,34 +131,6 @@ def _give_back() -> None:
     """Has glibc give free memory back to the system, of which its heap otherwise keeps ever more, up to the bound."""
     with suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _spread(lanes: list[Pipeline], jobs: Any, replies: Replies) -> None:
-    """A thread a lane, so that one decodes while another detects. It is sent no more jobs than it has lanes."""
-    waiting: SimpleQueue[Message | None] = SimpleQueue()
-
-    def serve(lane: Pipeline) -> None:
-        while (job := waiting.get()) is not None:
-            _score(lane, job, replies)
-
-    threads = [threading.Thread(target=_or_die, args=[serve, lane]) for lane in lanes]
-    for thread in threads:
-        thread.start()
-    for job in jobs:
-        waiting.put(job)
-    for _ in threads:
-        waiting.put(None)
-    for thread in threads:
-        thread.join()
-
-
-def _or_die(serve: Callable[[Pipeline], None], lane: Pipeline) -> None:
-    """What ends one lane (a lost GPU) ends the process: the parent starts it anew, and has the videos scored again."""
-    try:
-        serve(lane)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
 
 
 def _check_models(hashes: dict[str, str]) -> None:

@@ -125,5 +125,4 @@ def written(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     monkeypatch.setattr(build, "create", create)
     monkeypatch.setattr(nvinfer, "load", lambda: None)
-    monkeypatch.setattr(build, "import_runtime", lambda: SimpleNamespace(preload_dlls=lambda directory: None))
     return noted

@@ -13,6 +13,7 @@ from typing import Any
 import dfx.worker
 from dfx.errors import DeviceError
 from dfx.pipeline import Pipeline
+from dfx.serving import Replies
 from dfx.values import Prediction
 
 
@@ -29,21 +30,25 @@ class Sabotaged(Pipeline):
         return super()._score(row, path, windows)
 
 
-def opened(hello: dict[str, Any]) -> list[Pipeline]:
-    """The lanes of a worker, for which one of the files goes."""
-    if hello["lanes"] > 1 and "DFX_STARTS" in os.environ:
-        for file in Path(os.environ["DFX_STARTS"]).iterdir():
-            try:
-                file.unlink()
-                break
-            except FileNotFoundError:  # another took it
-                pass
-        else:
-            raise DeviceError("the card's memory is full")
-    return open_lanes(hello)
+class Few(dfx.worker._Lanes):
+    """Several lanes, for which one of the files goes."""
+
+    def __init__(self, hello: dict[str, Any], replies: Replies) -> None:
+        if "DFX_STARTS" in os.environ:
+            _use_one(Path(os.environ["DFX_STARTS"]))
+        super().__init__(hello, replies)
+
+
+def _use_one(folder: Path) -> None:
+    for file in folder.iterdir():
+        try:
+            return file.unlink()
+        except FileNotFoundError:  # another took it
+            pass
+    raise DeviceError("the card's memory is full")
 
 
 if __name__ == "__main__":
-    open_lanes, dfx.worker._open = dfx.worker._open, opened
+    dfx.worker._Lanes = Few  # type: ignore[misc]
     dfx.worker.Pipeline = Sabotaged  # type: ignore[misc]
     dfx.worker.main()

@@ -79,13 +79,16 @@ import numpy as np
 from dfx.infer import DetectorContract, gpu, open_session
 from dfx.ops.cuda import Lane
 
-gpu._keep = lambda session: None
+if sys.argv[2] != "kept":
+    gpu._keep = lambda session: None
 with Lane(0) as lane:
     for _ in range(3):
         session = open_session(sys.argv[1], DetectorContract, lane=lane)
         shapes = DetectorContract.read(session.metadata, "").shapes
         for _ in range(5):
-            np.asarray(session.run({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()})["scores"])
+            session.run({name: np.zeros(shape, np.uint8) for name, shape in shapes.items()})
+        if sys.argv[2] == "waited for":
+            lane.synchronize()
         del session
     lane.synchronize()
 os._exit(0)
@@ -93,9 +96,17 @@ os._exit(0)
 
 
 @pytest.mark.gpu
-@pytest.mark.xfail(strict=False, reason="not seen on a card yet; where it passes, dfx.infer.gpu._keep can go")
-def test_a_session_may_go_before_its_process(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", LET_GO, MODELS[0][0]], check=True, cwd=tmp_path, timeout=120)
+@pytest.mark.parametrize(
+    "how",
+    [
+        "kept",
+        pytest.param("waited for", marks=pytest.mark.xfail(strict=False, reason="not seen on a card yet")),
+        pytest.param("let go", marks=pytest.mark.xfail(strict=False, reason="ends in CUDA failure 800, by its source")),
+    ],
+)
+def test_a_session_may_go_before_its_process(tmp_path: Path, how: str) -> None:
+    """Kept, as they are; whether it would do to wait for the stream is to be seen."""
+    subprocess.run([sys.executable, "-c", LET_GO, MODELS[0][0], how], check=True, cwd=tmp_path, timeout=120)
 
 
 @pytest.fixture(scope="module")

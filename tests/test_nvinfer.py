@@ -19,19 +19,14 @@ from dfx.infer.session import CPU, CUDA, TENSORRT
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Puts an ONNX Runtime in place, with these providers and a library that links TensorRT of a major version."""
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Puts an ONNX Runtime in place, with these providers; the one for TensorRT links this library."""
 
-    def put(*providers: str, links: bytes = b"libnvinfer.so.10") -> None:
-        library = tmp_path / "onnxruntime" / "capi" / nvinfer.PROVIDER
-        library.parent.mkdir(parents=True, exist_ok=True)
-        library.write_bytes(b"\x7fELF\0libcudart.so.13\0" + links + b"\0libnvonnxparser.so.10\0")
-        module = SimpleNamespace(
-            __file__=str(library.parents[1] / "__init__.py"),
-            __version__="1.27.0",
-            get_available_providers=lambda: list(providers),
-        )
+    def put(*providers: str, links: str = "libnvinfer.so.10") -> None:
+        module = SimpleNamespace(__version__="1.27.0", get_available_providers=lambda: list(providers))
+        names = ["libcudart.so.13", links, "libnvonnxparser.so.10"] if TENSORRT in providers else []
         monkeypatch.setattr(nvinfer, "import_runtime", lambda: module)
+        monkeypatch.setattr(nvinfer, "linked", {"tensorrt": names}.get)
 
     nvinfer.load.cache_clear()
     yield put
@@ -58,7 +53,7 @@ def test_the_right_one_serves(runtime: Callable[..., None], monkeypatch: pytest.
 
 @pytest.mark.parametrize("major", [10, 11])
 def test_the_provider_says_which_one_it_links(runtime: Callable[..., None], major: int) -> None:
-    runtime(TENSORRT, links=f"libnvinfer.so.{major}".encode())
+    runtime(TENSORRT, links=f"libnvinfer.so.{major}")
     assert nvinfer.linked_major() == major
 
 
@@ -98,8 +93,8 @@ def test_the_cpus_build_over_the_gpus_is_named(runtime: Callable[..., None], mon
 
 
 def test_a_library_that_names_no_tensorrt_is_refused(runtime: Callable[..., None]) -> None:
-    runtime(TENSORRT, links=b"nothing")
-    with pytest.raises(DeviceError, match="names no libnvinfer"):
+    runtime(TENSORRT, links="libother.so.1")
+    with pytest.raises(DeviceError, match=r"links libcudart\.so\.13, libother.*no libnvinfer.*choose --device cuda"):
         nvinfer.linked_major()
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from dfx import contain, worker
 from dfx import pool as pool_module
 from dfx.device import Crew
-from dfx.errors import DfxError, InputError, ModelError
+from dfx.errors import DeviceError, DfxError, InputError, ModelError
 from dfx.govern import Once
 from dfx.pipeline import Pipeline
 from dfx.pool import Pool
@@ -110,6 +113,68 @@ def test_a_worker_with_many_videos_in_hand_loses_none_of_them(
     assert rows.pop(name).reason == reason
     assert {row.probability for row in rows.values()} == {alone}
     assert {row.reason for row in rows.values()} == {Reason.OK}
+
+
+def test_every_lane_opens_its_own_pipeline_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime keeps a CUDA graph for the thread that captured it, and nothing else may allocate meanwhile."""
+    turn, served, all_busy = threading.Lock(), [], threading.Barrier(3)
+
+    def opened(hello: dict[str, int]) -> int:
+        assert turn.acquire(blocking=False), "two at once"
+        time.sleep(0.02)
+        turn.release()
+        return threading.get_ident()
+
+    def score(opener: int, job: dict[str, int], replies: None) -> None:
+        all_busy.wait(10)
+        served.append((opener, threading.get_ident()))
+
+    monkeypatch.setattr(worker, "_open", opened)
+    monkeypatch.setattr(worker, "_score", score)
+    worker._Lanes({"lanes": 3}, None).serve([{"id": number} for number in range(3)])  # type: ignore[arg-type]
+    assert len(set(served)) == 3
+    assert all(opener == server for opener, server in served)
+
+
+def test_a_lane_that_cannot_be_opened_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = iter([1, DeviceError("the card's memory is full"), 3])
+
+    def answer(hello: dict[str, int]) -> int:
+        found = next(opened)
+        if isinstance(found, DeviceError):
+            raise found
+        return found
+
+    monkeypatch.setattr(worker, "_open", answer)
+    with pytest.raises(DeviceError, match="the card's memory is full"):
+        worker._Lanes({"lanes": 3}, None)  # type: ignore[arg-type]
+
+
+LOST = """
+import dfx.cell
+from dfx.errors import DeviceError
+
+class Lost:
+    def __init__(self, limits):
+        pass
+    def __call__(self, name):
+        if name == "lose":
+            raise DeviceError("the GPU fell off the bus")
+        return {"name": name}
+
+dfx.cell.CHORES["facts"] = "__main__:Lost"
+dfx.cell.main()
+"""
+
+
+def test_a_cell_whose_gpu_is_lost_takes_no_more_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would fail on each at once, and so take most of those that are left; a new one takes them."""
+    (tmp_path / "cell.py").write_text(LOST)
+    monkeypatch.setattr(contain, "COMMAND", [sys.executable, str(tmp_path / "cell.py")])
+    jobs = [{"name": name} for name in ("a", "lose", "b")]
+    answers = dict(contain.contained("facts", {}, jobs, Limits(), 1))
+    assert [answers[place].get("name") for place in range(3)] == ["a", None, "b"]
+    assert answers[1]["reason"] == "crashed"
 
 
 def copies(samples: Path, *more: Path) -> Once:

@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from dfx.errors import DependencyError, DfxError, ModelError
-from dfx.infer import nvinfer
+from dfx.infer import libraries, nvinfer
 from dfx.infer.contract import Shapes, contract_of
 from dfx.infer.engines import Engine, Fingerprint, place, replace_file
 from dfx.infer.options import building_options, profile_of
-from dfx.infer.session import TENSORRT, create, import_runtime, read_model
+from dfx.infer.session import TENSORRT, create, read_model
 
 if TYPE_CHECKING:
     import onnx
@@ -141,7 +141,7 @@ def _compile(content: bytes, model: Path, options: dict[str, str]) -> None:
     """Has ONNX Runtime build the engine, which it writes when a session is made."""
     nvinfer.load()
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # TensorRT's builder allows TF32, and the provider has no option for it
-    import_runtime().preload_dlls(directory="")
+    libraries.load("tensorrt")
     create(content, model, (TENSORRT, options))
 
 

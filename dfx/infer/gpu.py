@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dfx.errors import DependencyError
+from dfx.errors import DependencyError, DeviceError
 from dfx.infer import engines as store
-from dfx.infer import nvinfer
+from dfx.infer import libraries, nvinfer
 from dfx.infer.contract import Contract, Shapes
 from dfx.infer.options import cuda_options, tensorrt_options
 from dfx.infer.session import CUDA, TENSORRT, Array, OnnxSession, Provider, Session, as_graphs, import_runtime
@@ -57,8 +57,7 @@ class CudaSession(OnnxSession):
         self, path: str | Path, provider: Provider, lane: Lane, names: tuple[tuple[str, ...], tuple[str, ...]]
     ) -> None:
         self.provider, self.lane = provider, lane
-        if self.memory == "cuda":
-            import_runtime().preload_dlls(directory="")  # those of the nvidia-* packages, where the system has none
+        libraries.load("cuda")
         super().__init__(path, inputs=names[0], outputs=names[1])
         _keep(self._session)
 
@@ -105,9 +104,9 @@ class CudaSession(OnnxSession):
 def _keep(session: Any) -> None:
     """Has ONNX Runtime's session outlive Python's last reference to it, to the end of the process.
 
-    What its runs still hold goes in a callback of the CUDA stream, and with the session so does the allocator, which
-    CUDA forbids there: ONNX Runtime 1.27 ends the process for that ("CUDA failure 800 ... cudaFreeHost"). Runs that are
-    waited for should hold nothing; the test in tests/test_gpu_engines.py that lets sessions go will tell on a card.
+    The pinned memory that its runs copied tables from goes in a callback of the CUDA stream, and with the session so
+    does the allocator, which CUDA forbids there: ONNX Runtime 1.27 ends the process for that ("CUDA failure 800 ...
+    cudaFreeHost"). A run that is waited for is no help: it queues that callback when the wait is over.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
@@ -125,14 +124,16 @@ class GraphSession:
     def __init__(self, session: CudaSession, shapes: Shapes) -> None:
         self._session, lane = session, session.lane
         self._inputs = {name: cuda.empty(shape, np.uint8, lane) for name, shape in shapes.items()}
-        found = session._values(self._inputs, gpu_graph_id=NO_GRAPH)
+        with session.mapped(self._inputs):
+            found = session._values(self._inputs, gpu_graph_id=NO_GRAPH)
         self._outputs = {
             name: cuda.empty(array.shape, array.dtype, lane)
             for name, array in zip(session._outputs, found, strict=True)
         }
         self._binding = session.bind(self._inputs, self._outputs)
-        for _ in range(WARM_UPS):
-            session.run_bound(self._binding)
+        with session.mapped(self._inputs):
+            for _ in range(WARM_UPS):
+                session.run_bound(self._binding)
         lane.synchronize()
 
     @property
@@ -150,11 +151,14 @@ class GraphSession:
 
 
 def cuda_missing() -> str | None:
-    """Why ONNX Runtime cannot serve a GPU here, with the mend; None where its CUDA provider is there."""
+    """Why ONNX Runtime cannot serve a GPU here, with the mend; None where it has its CUDA provider and what that links."""
     try:
         runtime = import_runtime()
+        if CUDA not in runtime.get_available_providers():
+            return f"ONNX Runtime {runtime.__version__} is the CPU's build: {GPU_MEND}"
+        libraries.load("cuda")
     except DependencyError as error:
         return f"{str(error).partition(':')[0]}: {GPU_MEND}"
-    if CUDA in runtime.get_available_providers():
-        return None
-    return f"ONNX Runtime {runtime.__version__} is the CPU's build: {GPU_MEND}"
+    except DeviceError as error:
+        return str(error)
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -12,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dfx.errors import DependencyError, DeviceError
+from dfx.infer.libraries import linked
 from dfx.infer.session import TENSORRT, import_runtime
 
-PROVIDER = "libonnxruntime_providers_tensorrt.so"
-LINKS = re.compile(rb"libnvinfer\.so\.(\d+)\0")
+LINKS = "libnvinfer.so."
 OTHERS = (8, 9, 10, 11, 12)  # majors to look for where the right one is absent
 CAPABILITY = (7, 5)  # the least that TensorRT 10.5 and later serve: its support matrix begins with Turing
 EXTRA = 'pip install "dfx[tensorrt-cu13]" (with dfx[gpu-cu13]), or "dfx[tensorrt-cu12]" (with dfx[gpu-cu12])'
@@ -66,14 +65,13 @@ def release() -> str:
 
 def linked_major() -> int:
     """The major version of TensorRT that ONNX Runtime's provider links; raises what `load` raises."""
-    runtime = import_runtime()
-    library = Path(runtime.__file__).parent / "capi" / PROVIDER
-    if TENSORRT not in runtime.get_available_providers() or not library.is_file():
+    runtime, names = import_runtime(), linked("tensorrt")
+    if TENSORRT not in runtime.get_available_providers() or not names:
         raise DeviceError(_no_provider(runtime.__version__))
-    found = LINKS.search(library.read_bytes())
-    if found is None:
-        raise DeviceError(f"{PROVIDER} names no libnvinfer: it is no build that dfx knows; choose --device cuda")
-    return int(found[1])
+    found = [name for name in names if name.startswith(LINKS)]
+    if not found:
+        raise DeviceError(f"ONNX Runtime's provider links {', '.join(names)}, no {LINKS}: choose --device cuda")
+    return int(found[0].removeprefix(LINKS))
 
 
 def _open(library: str, major: int) -> ctypes.CDLL:
