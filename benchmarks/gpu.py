@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ import gpu_peers
 import numpy as np
 from apart import Figures, apart
 from av.video.frame import PictureType
-from whole_job import challenge_clip, machine
+from whole_job import HEIGHT, WIDTH, challenge_clip, machine
 
 import dfx
 from dfx import ops
@@ -39,12 +40,12 @@ from dfx.classify import Classifier
 from dfx.decode.dali import DALIDecoder
 from dfx.decode.pyav import PyAVDecoder
 from dfx.demo import SAMPLES
+from dfx.detect import CELL
 from dfx.device import Crew, choose
-from dfx.errors import DfxError
 from dfx.govern import Once
 from dfx.infer import ClassifierContract, DetectorContract, build, nvinfer, open_session
-from dfx.infer.contract import Contract
-from dfx.infer.session import GRAPHS
+from dfx.infer.contract import PICTURES, Contract, Shapes
+from dfx.infer.session import GRAPHS, as_graphs, read_model
 from dfx.ops import cuda
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
@@ -66,7 +67,7 @@ Work = tuple[VideoInfo, Plan]
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, help="For parity.")
 @click.option("--out", type=click.Path(path_type=Path), default="gpu.json", show_default=True)
 @click.option("--count", default=160, show_default=True, help="1080p clips of one timing.")
-@click.option("--long", default=2000, show_default=True, help="Clips of the run that memory is watched over.")
+@click.option("--long", type=click.IntRange(1), default=2000, show_default=True, help="Clips while memory is watched.")
 @click.option("--only", multiple=True, help="Parts to run, in this order; all unless told.")
 @click.option("--limit", default=900.0, show_default=True, help="Seconds that one part may take.")
 @click.option("--within", default=3600.0, show_default=True, help="Seconds in which all must end.")
@@ -176,29 +177,54 @@ def _logit(row: Prediction) -> float:
 
 
 def stages(clip: Path) -> Figures:
-    """Median milliseconds of each stage alone on one stream, for one window of a 1080p clip."""
+    """Median milliseconds of each stage alone on one stream, for one window of a 1080p clip, as the pipeline has it.
+
+    What a stage is given, the stages before have made before its clock starts.
+    """
     pipeline = Pipeline(device=0)
     lane, detector, classifier = pipeline._lane, pipeline.detector, pipeline.classifier
     with lane:
         frames = next(iter(pipeline.gpu_decoder.read(*_work(clip))))
         track = pipeline._follow(frames)[0].track
-        canvas, crop = _inputs(frames, pipeline)
+        letterbox, crop = _inputs(frames, pipeline)
+        canvas, face = letterbox(), crop(track)
         found = {
-            "detect_4_pictures": _timed(lambda: detector.run(canvas(), detector.contract.score_threshold), lane),
-            "letterbox_4_pictures": _timed(canvas, lane),
-            "crop_8_pictures": _timed(lambda: crop(track), lane),
-            "classify_a_clip": _timed(lambda: classifier.score([[crop(track)]]), lane),
+            "detect_4_pictures": _timed(lambda: detector._run(canvas), lane),
+            "letterbox_4_pictures": _timed(letterbox, lane),
+            "crop_a_clip": _timed(lambda: crop(track), lane),
+            "classify_a_clip": _timed(lambda: classifier.score([[face]]), lane),
         }
-    return {name: round(1000 * seconds, 3) for name, seconds in found.items()}
+    shapes = {"canvas": canvas.shape, "clip": face.shape}
+    return shapes | {name: round(1000 * seconds, 3) for name, seconds in found.items()}
 
 
 def _inputs(frames: Frames, pipeline: Pipeline) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     from dfx.crop import crop_track
 
-    count, _, height, width = pipeline.detector.contract.shapes["images"]
+    count, _, height, width = _fed(pipeline.detector.contract)["images"]
     pictures = [frames.pictures[n % len(frames)] for n in range(count)]
     contract = pipeline.classifier.contract
     return lambda: ops.letterbox(pictures, height, width), lambda track: crop_track(frames, track, contract)
+
+
+def _fed(contract: Contract) -> Shapes:
+    """What the pipeline feeds a network on a GPU for a 1080p video: as a CUDA graph the contract's own shapes, and else
+    the detector's canvas is no larger than the picture's whole cells."""
+    if isinstance(contract, ClassifierContract) or as_graphs():
+        return contract.shapes
+    box = ops.letterbox_geometry(WIDTH, HEIGHT, contract.long_side)
+    height, width = (-(-side // CELL) * CELL for side in (box.height, box.width))
+    return {"images": (PICTURES, 3, height, width)}
+
+
+def _contract(name: str) -> Contract:
+    path, kind = NETWORKS[name]
+    return kind.read(open_session(path, kind).metadata, str(path))
+
+
+def _named(shapes: Shapes) -> str:
+    """As 4x3x640x640."""
+    return "_".join("x".join(map(str, shape)) for shape in shapes.values())
 
 
 def _timed(work: Callable[[], Any], lane: cuda.Lane, repeats: int = 50) -> float:
@@ -212,74 +238,96 @@ def _timed(work: Callable[[], Any], lane: cuda.Lane, repeats: int = 50) -> float
 
 
 def in_torch() -> Figures:
-    """Median milliseconds of the same networks in torch eager, FP32, on the same card, where torch is installed."""
+    """Median milliseconds of the same networks in torch eager, on the same card, where torch is installed.
+
+    To be held beside what `providers` gives for CUDA's provider and the same shape: FP32 both, TF32 in neither.
+    """
     try:
         import torch
     except ImportError:
         return {"torch": "not installed"}
-    from dfx.torch.clipnet import ClipNet
+    if not torch.cuda.is_available():
+        return {"torch": f"{torch.__version__} sees no GPU"}
+    torch.backends.cudnn.allow_tf32 = False  # True unless told; dfx tells ONNX Runtime the same
+    found: Figures = {"torch": torch.__version__}
+    for name, net in _nets().items():
+        shapes = _fed(_contract(name))
+        found[f"{name}_torch_{_named(shapes)}_ms"] = _figure(_eager, torch, net, *shapes.values())
+    return found
+
+
+def _nets() -> dict[str, Any]:
+    """The networks that ship as torch has them, by chance's weights, which take the same time."""
+    from dfx.torch.clipnet import ClipNet, design_of
     from dfx.torch.retinaface import RetinaFace
 
-    inputs = {"detect": (RetinaFace(), (4, 3, 384, 640)), "classify": (ClipNet(), (1, 8, 3, 160, 160))}
-    found = {}
-    for name, (net, shape) in inputs.items():
-        pixels = torch.zeros(shape, dtype=torch.uint8, device="cuda")
-        found[f"torch_{name}"] = round(1000 * _eager(torch, net.cuda().eval(), pixels), 3)
-    return found
+    content = read_model(NETWORKS["classifier"][0])  # the weights' names are in it as text; onnx may be absent here
+    names: dict[str, Any] = dict.fromkeys(name.decode() for name in re.findall(rb"backbone\.[\w.]+", content))
+    return {"detector": RetinaFace(), "classifier": ClipNet(design_of(names))}
 
 
-def providers(work: Path) -> Figures:
-    """Median milliseconds of each network alone, by CUDA's provider and TensorRT's, plainly and as a CUDA graph.
-
-    Building the engines takes minutes; where TensorRT is missing, its figures are the reason.
-    """
-    missing = nvinfer.missing()
-    found: Figures = {"tensorrt": missing or nvinfer.release()}
-    folders = {"cuda": None} if missing else {"cuda": None, "tensorrt": work / "engines"}
-    for name, (path, kind) in NETWORKS.items():
-        if not missing:
-            found[f"{name}_building_s"] = _building(path, work / "engines")
-        for provider, engines in folders.items():
-            for graphs in ("", "_graph"):
-                found[f"{name}_{provider}{graphs}_ms"] = _network(path, kind, engines, bool(graphs))
-    return found
-
-
-def _building(path: Path, engines: Path) -> float:
-    started = time.perf_counter()
-    build.build(path, engines, 0)
-    return round(time.perf_counter() - started, 1)
-
-
-def _network(path: Path, kind: type[Contract], engines: Path | None, graphs: bool) -> float | str:
-    os.environ[GRAPHS] = str(int(graphs))
-    try:
-        with cuda.Lane(0) as lane:
-            session = open_session(path, kind, lane=lane, engines=engines)
-            shapes = kind.read(session.metadata, str(path)).shapes
-            inputs = {name: cuda.upload(np.zeros(shape, np.uint8), lane) for name, shape in shapes.items()}
-            return round(1000 * _timed(lambda: session.run(inputs), lane, 200), 3)
-    except DfxError as error:  # the other figures are still worth their time
-        return str(error)
-    finally:
-        del os.environ[GRAPHS]
-
-
-def _eager(torch: Any, net: Any, pixels: Any, repeats: int = 50) -> float:
-    seconds = []
+def _eager(torch: Any, net: Any, shape: tuple[int, ...], repeats: int = 50) -> float:
+    """Milliseconds."""
+    net, pixels, seconds = net.cuda().eval(), torch.zeros(shape, dtype=torch.uint8, device="cuda"), []
     with torch.no_grad():
         for _ in range(repeats):
             started = time.perf_counter()
             net(pixels)
             torch.cuda.synchronize()
             seconds.append(time.perf_counter() - started)
-    return median(seconds[repeats // 5 :])
+    return 1000 * median(seconds[repeats // 5 :])
+
+
+def providers(work: Path) -> Figures:
+    """Median milliseconds of each network alone, by CUDA's provider and TensorRT's, plainly and as a CUDA graph.
+
+    A key tells the shape. Engines and graphs take the contract's alone, which is a square canvas; CUDA's provider takes
+    what the pipeline feeds it, and is timed on both. Building the engines takes minutes; where TensorRT is missing, its
+    figures are the reason.
+    """
+    missing, engines = nvinfer.missing(), work / "engines"
+    found: Figures = {"tensorrt": missing or nvinfer.release()}
+    for name in NETWORKS:
+        found |= _alone(name, "cuda", None)
+        if not missing:
+            found[f"{name}_building_s"] = _figure(_building, name, engines)
+            found |= _alone(name, "tensorrt", engines)
+    return found
+
+
+def _alone(name: str, provider: str, engines: Path | None) -> Figures:
+    contract = _contract(name)
+    fed, fixed = _fed(contract), contract.shapes
+    ways = {f"{provider}_{_named(fixed)}": (fixed, False), f"{provider}_graph_{_named(fixed)}": (fixed, True)}
+    if engines is None:
+        ways[f"{provider}_{_named(fed)}"] = (fed, False)  # the classifier's are one and the same
+    return {f"{name}_{way}_ms": _figure(_network, name, engines, *ways[way]) for way in ways}
+
+
+def _building(name: str, engines: Path) -> float:
+    """Seconds."""
+    started = time.perf_counter()
+    build.build(NETWORKS[name][0], engines, 0)
+    return time.perf_counter() - started
+
+
+def _network(name: str, engines: Path | None, shapes: Shapes, graphs: bool) -> float:
+    """Milliseconds."""
+    path, kind = NETWORKS[name]
+    os.environ[GRAPHS] = str(int(graphs))
+    try:
+        with cuda.Lane(0) as lane:
+            session = open_session(path, kind, lane=lane, engines=engines)
+            inputs = {name: cuda.upload(np.zeros(shape, np.uint8), lane) for name, shape in shapes.items()}
+            return 1000 * _timed(lambda: session.run(inputs), lane, 200)
+    finally:
+        del os.environ[GRAPHS]
 
 
 def decoding(clip: Path, count: int) -> Figures:
     """Videos a second by decoding alone, the default plan, by DALI on several lanes, and by PyAV on one core."""
     work = _work(clip)
-    rates: Figures = {f"dali_{lanes}_lanes": _rate(_dali, work, count, lanes) for lanes in LANES}
+    rates: Figures = {f"dali_{lanes}_lanes": _figure(_dali, work, count, lanes) for lanes in LANES}
     started = time.perf_counter()
     for _ in range(8):
         _drain(PyAVDecoder().read(*work))
@@ -292,12 +340,13 @@ def peers(clip: Path) -> Figures:
     return gpu_peers.rates(*_work(clip))
 
 
-def _rate(timed: Callable[..., float], *arguments: Any) -> float | str:
-    """A rate, or why there is none: a smaller card has no memory for the most lanes, and the others still count."""
+def _figure(measured: Callable[..., float], *arguments: Any) -> float | str:
+    """A figure, or why there is none: the others still count where a card has no memory for the most lanes, or TensorRT
+    refuses a network."""
     try:
-        return round(timed(*arguments), 2)
+        return round(measured(*arguments), 3)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"[:200]
+        return f"{type(error).__name__}: {error}"[:500]
 
 
 def _work(clip: Path) -> Work:
@@ -342,7 +391,7 @@ def whole(clip: Path, count: int) -> Figures:
     """Videos a second through the whole pipeline, supervision included, once its workers are warm."""
     crews = {"1 process": [Crew(0, 8)], "1 process, 4 lanes": [Crew(0, 4)], "2 processes": [Crew(0, 6)] * 2}
     crews |= {"4 processes": [Crew(0, 4)] * 4, "8 processes": [Crew(0, 2)] * 8}
-    return {name: _rate(_scored, crew, clip, count) for name, crew in crews.items()}
+    return {name: _figure(_scored, crew, clip, count) for name, crew in crews.items()}
 
 
 def _scored(crews: list[Crew], clip: Path, count: int) -> float:
@@ -363,12 +412,12 @@ def _jobs(clip: Path, count: int) -> Once:
 
 
 def growth(clip: Path, count: int) -> Figures:
-    """Memory of the card and of the worker, MiB, at every eighth of a long run."""
+    """Memory of the card and of the worker, MiB, at every eighth of a long run, at every video of fewer than eight."""
     samples: list[tuple[int, int]] = []
     with Pool(Settings(), Limits(), [Crew(0, 8)]) as pool:
         started = time.perf_counter()
         for number, _ in enumerate(pool.run(_jobs(clip, count))):
-            if number % (count // 8) == count // 8 - 1:
+            if 8 * (number + 1) // count > 8 * number // count:
                 samples.append((_card_memory(pool.pids[0]), _resident(pool.pids[0])))
         seconds = time.perf_counter() - started
     card, host = zip(*samples, strict=True)

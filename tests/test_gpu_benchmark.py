@@ -1,0 +1,220 @@
+"""What `benchmarks/gpu.py` sets side by side is the same work, and one figure that fails costs no other.
+
+On a pretended GPU: sessions of ONNX Runtime's CPU provider, and PyAV for DALI.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from click.testing import CliRunner
+from surfaces import pretended_kernels
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+import gpu
+import whole_job
+
+import dfx.crop
+from dfx import ops
+from dfx.decode.pyav import PyAVDecoder
+from dfx.errors import ModelError
+from dfx.infer import gpu as sessions
+from dfx.infer.gpu import CudaSession
+from dfx.infer.session import CPU, GRAPHS
+from dfx.ops import cuda
+from dfx.pipeline import Pipeline
+
+WIDE = (4, 3, 384, 640)  # four canvases of 1080p, 640x360 pixels, in cells of 32
+SQUARE = (4, 3, 640, 640)
+CLIP = (1, 4, 3, 160, 160)
+TORCH = pytest.mark.torch
+
+
+class OneProcess:
+    """A pool whose process is this one, and which gives as many rows as there are jobs."""
+
+    pids = (os.getpid(),)
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, schedule: Any) -> Iterator[tuple[int, None]]:
+        while schedule.take():
+            yield 0, None
+
+
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes that sessions on a pretended GPU are bound to, which is done anew for each run but a graph's."""
+    seen: list[tuple[int, ...]] = []
+    kernels = pretended_kernels()
+
+    class HostSession(CudaSession):
+        memory = "cpu"
+
+        def __init__(self, path: Any, _: Any, *rest: Any) -> None:
+            super().__init__(path, (CPU, {}), *rest)
+
+        def bind(self, inputs: Any, outputs: Any = None) -> Any:
+            seen.extend(array.shape for array in inputs.values())
+            return super().bind(inputs, outputs)
+
+    monkeypatch.delenv(GRAPHS, raising=False)
+    monkeypatch.setattr(cuda, "kernels", lambda: kernels)
+    monkeypatch.setattr(sessions, "CudaSession", HostSession)
+    monkeypatch.setattr(Pipeline, "_dali", lambda *_: PyAVDecoder())
+    return seen
+
+
+@pytest.fixture
+def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clip in the challenge's manner, of a second."""
+    monkeypatch.setattr(whole_job, "FRAMES", 30)
+    return whole_job.challenge_clip(tmp_path / "clip.mp4")
+
+
+@pytest.fixture
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has what is timed done once."""
+    monkeypatch.setattr(gpu, "_timed", lambda work, *_: (work(), 0.002)[1])
+
+
+def test_the_stages_are_fed_what_the_pipeline_feeds(fed: list[Any], once: None, clip: Path) -> None:
+    found = gpu.stages(clip)
+    assert fed == [WIDE, WIDE, CLIP], "the pipeline looks for faces, and then the benchmark does, and classifies"
+    assert (found["canvas"], found["clip"]) == (WIDE, CLIP[1:])
+    assert found["detect_4_pictures"] == found["classify_a_clip"] == 2.0
+
+
+def test_a_stage_is_timed_without_those_before_it(fed: list[Any], clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    for module, name in ((ops, "letterbox"), (dfx.crop, "crop_track")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, real=real, name=name: (made.append(name), real(*given))[1])
+
+    def counted(work: Any, *_: Any) -> float:
+        made.clear()
+        work()
+        return len(made) / 1000
+
+    monkeypatch.setattr(gpu, "_timed", counted)
+    found = gpu.stages(clip)
+    assert (found["letterbox_4_pictures"], found["crop_a_clip"]) == (1, 1)
+    assert (found["detect_4_pictures"], found["classify_a_clip"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("graphs", "wanted"), [("0", WIDE), ("1", SQUARE)])
+def test_a_graph_takes_the_contracts_shape(monkeypatch: pytest.MonkeyPatch, graphs: str, wanted: Any) -> None:
+    monkeypatch.setenv(GRAPHS, graphs)
+    assert gpu._fed(gpu._contract("detector")) == {"images": wanted}
+    assert gpu._fed(gpu._contract("classifier")) == {"clips": CLIP}
+
+
+def test_each_provider_is_timed_on_the_shapes_that_its_keys_tell(
+    fed: list[Any], once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu.nvinfer, "missing", lambda: "no TensorRT")
+    found = gpu.providers(tmp_path)
+    assert found.pop("tensorrt") == "no TensorRT"
+    assert found == dict.fromkeys(
+        [
+            "detector_cuda_4x3x640x640_ms",
+            "detector_cuda_graph_4x3x640x640_ms",
+            "detector_cuda_4x3x384x640_ms",
+            "classifier_cuda_1x4x3x160x160_ms",
+            "classifier_cuda_graph_1x4x3x160x160_ms",
+        ],
+        2.0,
+    )
+    assert fed == [SQUARE, *[SQUARE] * 2, WIDE, CLIP, *[CLIP] * 2], "a graph is bound twice"
+    assert GRAPHS not in os.environ
+
+
+def test_an_engine_that_is_refused_costs_no_other_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def building(path: Path, *_: object) -> None:
+        if path.name == "detector.onnx":
+            raise ModelError("detector.onnx: TensorRT took it in 2 parts")
+
+    def network(name: str, engines: Path | None, *_: object) -> float:
+        if engines and name == "detector":
+            raise ModelError("there is none")
+        return 2.0
+
+    monkeypatch.setattr(gpu.nvinfer, "missing", lambda: None)
+    monkeypatch.setattr(gpu.nvinfer, "release", lambda: "10.13.3")
+    monkeypatch.setattr(gpu.build, "build", building)
+    monkeypatch.setattr(gpu, "_network", network)
+    found = gpu.providers(tmp_path)
+    assert found["detector_building_s"] == "ModelError: detector.onnx: TensorRT took it in 2 parts"
+    assert found["detector_tensorrt_4x3x640x640_ms"] == "ModelError: there is none"
+    assert isinstance(found["classifier_building_s"], float)
+    numbers = {name for name, value in found.items() if value == 2.0}
+    assert {"detector_cuda_4x3x384x640_ms", "detector_cuda_4x3x640x640_ms"} < numbers
+    assert {"classifier_tensorrt_1x4x3x160x160_ms", "classifier_tensorrt_graph_1x4x3x160x160_ms"} < numbers
+
+
+def test_without_torch_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert gpu.in_torch() == {"torch": "not installed"}
+
+
+@TORCH
+def test_a_torch_that_sees_no_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.in_torch() == {"torch": f"{torch.__version__} sees no GPU"}
+
+
+@TORCH
+def test_torch_is_given_the_pipelines_shapes_and_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def eager(_: Any, net: Any, shape: tuple[int, ...]) -> float:
+        given.append((type(net).__name__, shape, torch.backends.cudnn.allow_tf32))
+        return 2.0
+
+    given: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(gpu, "_eager", eager)
+    found = gpu.in_torch()
+    assert given == [("RetinaFace", WIDE, False), ("ClipNet", CLIP, False)]
+    assert found["detector_torch_4x3x384x640_ms"] == found["classifier_torch_1x4x3x160x160_ms"] == 2.0
+
+
+@TORCH
+def test_torchs_classifier_is_as_large_as_the_one_that_ships() -> None:
+    from dfx.torch.start import stored_in
+
+    stored = stored_in(gpu.NETWORKS["classifier"][0]).values()
+    weights = sum(tensor.numel() for tensor in stored if tensor.is_floating_point() and tensor.ndim)
+    ours = sum(weight.numel() for weight in gpu._nets()["classifier"].parameters())
+    assert ours == weights
+
+
+@pytest.mark.parametrize(("count", "looks"), [(1, 1), (7, 7), (8, 8), (20, 8), (2000, 8)])
+def test_memory_is_looked_at_eight_times_or_at_every_video(
+    monkeypatch: pytest.MonkeyPatch, count: int, looks: int
+) -> None:
+    monkeypatch.setattr(gpu, "Pool", OneProcess)
+    monkeypatch.setattr(gpu, "_card_memory", lambda pid: 100)
+    found = gpu.growth(Path("clip.mp4"), count)
+    assert found["card_mib"] == (100,) * looks
+    assert len(found["worker_mib"]) == looks
+    assert found["videos"] == count
+
+
+def test_a_long_run_of_nothing_is_refused() -> None:
+    done = CliRunner().invoke(gpu.main, ["--long", "0"])
+    assert (done.exit_code, "--long" in done.output) == (2, True)
