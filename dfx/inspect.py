@@ -9,23 +9,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
-
-from tqdm import tqdm
 
 from dfx.contain import Message, contained
 from dfx.errors import DependencyError, InputError
 from dfx.facts import NAMES, Facts
 from dfx.find import Found, find
-from dfx.labels import UNKNOWN, Entry, entries_beside, original_of, read_entries
+from dfx.labels import UNKNOWN, Entry, entries_beside, originals_of, read_entries
+from dfx.outputs import Forms, check_output
 from dfx.settings import Limits
-from dfx.table import SHOWN, Row, Tabular, check_place, write_bytes
+from dfx.streams import bar
+from dfx.table import SHOWN, Row, Tabular, write_bytes
 
 if TYPE_CHECKING:
     from dfx.charts import Chart
 
 MOST_VALUES = 8  # of one fact that the summary counts apart
+TABLES: Forms = {
+    ".csv": f"filename,{','.join(NAMES[:3])},".encode(),
+    ".parquet": b"PAR1",
+    ".json": rb'\[(\]|\s*\{\s*"filename")',
+}
 BRIEF = ("filename", "codec", "size", "rate", "frames", "duration", "audio", "label", "problems")
 
 
@@ -121,12 +127,13 @@ class Inspection(Tabular, Sequence[Inspected]):
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes a Parquet file through pandas and pyarrow. Raises OutputError, or DependencyError without the two."""
+        _require_parquet()
         frame, buffer = self.to_pandas(), io.BytesIO()
         frame["filename"] = [name.encode("utf-8", "backslashreplace").decode() for name in frame["filename"]]
         try:
             frame.to_parquet(buffer, engine="pyarrow", index=False)
-        except ImportError as error:
-            raise DependencyError("pyarrow is not installed: run pip install pyarrow, or name a .csv") from error
+        except ImportError as error:  # too old for the other
+            raise DependencyError(f"{error}: run pip install --upgrade pyarrow pandas, or name a .csv") from error
         write_bytes(Path(path), buffer.getvalue())
 
     def save(self, path: str | Path) -> None:
@@ -238,24 +245,44 @@ def inspect(
     Raises:
         MissingInputError, InputError: nothing there, or `metadata` is no such file.
     """
-    entries = None if metadata is None else read_entries(Path(metadata))
+    entries = None if metadata is None else _entries_of(Path(metadata))
     found = find(source, follow_symlinks=follow_symlinks)
     jobs = [{"path": str(item.path)} for item in found]
     answers: dict[int, Message] = {}
-    with tqdm(total=len(jobs), unit="video", disable=not progress, dynamic_ncols=True) as bar:
+    with bar(total=len(jobs), unit="video", shown=progress) as shown:
         for place, answer in contained("facts", {"digest": digest}, jobs, limits or Limits(), workers):
             answers[place] = answer
-            bar.update()
+            shown.update()
     entries, notes = (entries, []) if entries is not None else entries_beside(found)
     items = tuple(_inspected(item, answers[place], entries) for place, item in enumerate(found))
     lone = sorted(entries.keys() - {item.filename for item in items})
     return Inspection(items, tuple(lone), bool(entries), tuple(notes))
 
 
-def check_out(path: str | Path) -> None:
-    """Raises InputError or OutputError where an inspection cannot be saved there, before any work is done."""
-    _writer(Path(path))
-    check_place(path)
+def check_out(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:
+    """Raises where an inspection cannot be saved there, before any work is done.
+
+    InputError, OutputError: as `dfx.outputs.check_output`; DependencyError: what writes such a file is not installed.
+    """
+    check_output(path, TABLES, inputs)
+    if Path(path).suffix.lower() == ".parquet":
+        _require_parquet()
+
+
+def _require_parquet() -> None:
+    if lacking := [name for name in ("pyarrow", "pandas") if find_spec(name) is None]:
+        raise DependencyError(
+            f"a .parquet is written by pandas and pyarrow, and there is no {' and no '.join(lacking)}: run "
+            "pip install pyarrow pandas, or name a .csv"
+        )
+
+
+def _entries_of(metadata: Path) -> dict[str, Entry]:
+    """The labels that were named, at least one; an empty file is more likely a slip."""
+    entries = read_entries(metadata)
+    if not entries:
+        raise InputError(f"{metadata} holds no label: name a metadata.json or a CSV with a row for each video")
+    return entries
 
 
 def _writer(path: Path) -> Callable[[Inspection, Path], None]:
@@ -348,4 +375,6 @@ def _labels(result: Inspection) -> Iterator[Row]:
 
 def _fakes_of(items: Sequence[Inspected]) -> Counter[str]:
     """How many of the files were made of each original that their labels name."""
-    return Counter(original_of(item.filename, item.entry) for item in items if item.entry.original)
+    entries = {item.filename: item.entry for item in items}
+    real = {name for name, entry in entries.items() if entry.label == "REAL"}
+    return Counter(next((row for row in rows if row in real), rows[0]) for rows in originals_of(entries).values())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -42,8 +44,10 @@ def read_entries(path: Path) -> dict[str, Entry]:
     """
     text = _read(path)
     try:
-        pairs = json.loads(text).items() if path.suffix.lower() == ".json" else _from_csv(text)
-        return {name: _entry(item) for name, item in pairs}
+        items = json.loads(text) if path.suffix.lower() == ".json" else _from_csv(text, path)
+        return {name: _entry(item) for name, item in items.items()}
+    except InputError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
         raise InputError(
             f'{path}: neither the challenge\'s metadata.json, {{"a.mp4": {{"label": "FAKE"}}}}, nor a CSV of '
@@ -68,9 +72,34 @@ def entries_beside(found: Iterable[Found]) -> tuple[dict[str, Entry], list[str]]
     return entries, notes
 
 
-def original_of(filename: str, entry: Entry) -> str:
-    """The name of the row that a video's original has, which stands in the same folder; "" where none is said."""
-    return (_folder(filename) / entry.original).as_posix() if entry.original else ""
+def originals_of(entries: Mapping[str, Entry]) -> dict[str, tuple[str, ...]]:
+    """The rows that the original of each video may be, by the name of the video; videos that name none are left out.
+
+    An original is looked for from the video's folder, then from each folder above it; where no REAL row is there, a
+    bare name is looked for everywhere. Where several rows match, all of them are given, for a split is to keep too much
+    together rather than too little; where none does, the places that were looked at, the nearest first.
+    """
+    namesakes: dict[str, list[str]] = defaultdict(list)
+    for name in entries:
+        namesakes[PurePosixPath(name).name].append(name)
+    return {name: _rows_of(name, entries, namesakes) for name, entry in entries.items() if entry.original}
+
+
+def missing_originals(entries: Mapping[str, Entry]) -> Counter[str]:
+    """The originals that match no row, as the labels name them, each with the number of the fakes that name it."""
+    fakes = {name: rows for name, rows in originals_of(entries).items() if entries[name].label == "FAKE"}
+    found = {name for name, rows in fakes.items() if any(row in entries and row != name for row in rows)}
+    return Counter(entries[name].original for name in fakes if name not in found)
+
+
+def _rows_of(filename: str, entries: Mapping[str, Entry], namesakes: Mapping[str, list[str]]) -> tuple[str, ...]:
+    original = entries[filename].original
+    folders = PurePosixPath(filename).parents
+    places = [posixpath.normpath(posixpath.join(folder.as_posix(), original)) for folder in folders]
+    rows = [place for place in places if place in entries]
+    if not any(entries[row].label == "REAL" for row in rows):
+        rows += namesakes.get(original, [])
+    return tuple(dict.fromkeys(rows or places))
 
 
 def _folder(filename: str) -> PurePosixPath:
@@ -83,8 +112,15 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     return Entry(label, str(item.get("original") or ""), str(item.get("split") or ""), str(group or ""))
 
 
-def _from_csv(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    return ((row["filename"], row) for row in csv.DictReader(io.StringIO(text, newline="")))
+def _from_csv(text: str, path: Path) -> dict[str, Mapping[str, Any]]:
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    if not {"filename", "label"} <= set(rows.fieldnames or ()):
+        raise InputError(f"{path}: its header is {rows.fieldnames}; columns 'filename' and 'label' are needed")
+    said: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        if said.setdefault(row["filename"], row) != row:
+            raise InputError(f"{path}: {row['filename']!r} stands there twice, in other words: remove one of the rows")
+    return said
 
 
 def _read(path: Path) -> str:

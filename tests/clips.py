@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 ALTREF = {"codec": "libvpx-vp9", "deadline": "realtime", "cpu-used": "6", "b": "300k", "lag-in-frames": "25"}
 ALTREF |= {"auto-alt-ref": "1"}  # VP9 whose packets hide pictures besides the ones that they show
+X26 = {"libx264": {"crf": "18", "mbtree": "0"}, "libx264rgb": {"crf": "18", "mbtree": "0"}, "libx265": {"crf": "18"}}
+"""x264 with its macroblock tree does not give the same bits twice."""
 BITS, BLOCK = 10, 16  # blocks of 16 pixels survive any codec's quantisation
 
 
@@ -44,7 +46,7 @@ def encode(
 ) -> Path:
     """Writes a video with PyAV. rotation: degrees counterclockwise of the display matrix; options: the encoder's."""
     with av.open(str(path), "w") as container:
-        defaults = {"crf": "18", "threads": "1"} if codec.startswith("libx26") else {"threads": "1"}
+        defaults = {"threads": "1"} | X26.get(codec, {})
         stream = container.add_stream(codec, rate=Fraction(rate), options={**defaults, **options})
         sound = container.add_stream("aac", rate=44100, layout="mono") if audio else None
         stream.pix_fmt = pix_fmt

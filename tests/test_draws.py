@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed (pip install 'dfx[train]')")
 
 import torch
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import ConcatDataset, DataLoader
 
 from dfx.clip_cache import CachedClips, packed
 from dfx.torch.augment import Dice
-from dfx.torch.draws import Draws, Example, together
+from dfx.torch.draws import Batches, Draws, Example, together
 from dfx.torch.h264 import CRF, PRESETS, Coding, recoded, recoded_alike, recoded_still
 from dfx.torch.pack_crops import Item, coding_of, through
 
@@ -102,37 +102,64 @@ def examples(tmp_path: Path) -> list[Example]:
     return found
 
 
+def dice() -> Dice:
+    return Dice(1, torch.Generator().manual_seed(0))
+
+
 def test_a_pseudo_fake_stands_beside_its_real(examples: list[Example]) -> None:
-    torch.manual_seed(0)
-    clips, labels = Draws(examples, pseudo=1.0)[0]
+    clips, labels = Draws(examples, pseudo=1.0).draw(0, dice())
     assert clips.shape == (2, FRAMES, 3, SIDE, SIDE)
     assert clips.dtype == torch.uint8
     assert labels.tolist() == [0.0, 1.0]
     same = (clips[0] == clips[1]).float().mean()
     assert 0.1 < same < 0.999
-    assert Draws(examples, pseudo=1.0)[3][1].tolist() == [1.0]
-    assert len(Draws(examples)[0][1]) == 1
+    assert Draws(examples, pseudo=1.0).draw(3, dice())[1].tolist() == [1.0]
+    assert len(Draws(examples).draw(0, dice())[1]) == 1
 
 
 def test_every_draw_may_be_encoded_anew_whatever_its_label(examples: list[Example]) -> None:
     for place in (0, 5):
         sources = examples[place].clips.all()
-        plain, coded = Draws(examples)[place][0][0].numpy(), Draws(examples, h264=1.0)[place][0][0].numpy()
+        plain, coded = (Draws(examples, h264=share).draw(place, dice())[0][0].numpy() for share in (0.0, 1.0))
         assert min(error(plain, source) for source in sources) == 0
         assert 0.3 < min(error(coded, source) for source in sources) < 20
 
 
 @pytest.mark.parametrize("pseudo", [0.0, 0.5])
 def test_real_and_fake_clips_come_equally_often(examples: list[Example], pseudo: float) -> None:
-    draws = Draws(examples, pseudo)
-    generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    sampler = WeightedRandomSampler(draws.weights(), 400, generator=generator)
     fakes, count = 0.0, 0
-    weights = np.array(draws.weights())
+    weights = np.array(Draws(examples, pseudo).weights())
     real = weights[:2].sum()
     assert weights[2:].sum() + pseudo * real == pytest.approx(real)
-    for clips, labels in DataLoader(draws, 8, sampler=list(sampler)[:24], collate_fn=together):
+    epochs = ConcatDataset([Draws(examples, pseudo, epoch=epoch) for epoch in range(4)])
+    for clips, labels in DataLoader(epochs, 8, collate_fn=together):
         assert len(clips) == len(labels)
         fakes, count = fakes + float(labels.sum()), count + len(labels)
     assert 0.25 < fakes / count < 0.75
+
+
+def test_a_draw_follows_from_the_seed_the_epoch_and_its_position(examples: list[Example]) -> None:
+    def drawn(**where: int) -> list[bytes]:
+        draws = Draws(examples * 5, 0.3, **where)
+        return [draws[position][0].numpy().tobytes() for position in reversed(range(len(draws)))]
+
+    torch.manual_seed(0)
+    first = drawn(seed=3, epoch=2)
+    torch.manual_seed(1)
+    assert drawn(seed=3, epoch=2) == first
+    assert drawn(seed=2, epoch=3) != first != drawn(seed=3, epoch=1)
+    assert len(set(first)) > 12, "the dice of two positions are not the same"
+
+
+def test_batches_go_on_where_a_run_had_come_to() -> None:
+    assert list(Batches(7, 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(Batches(7, 3, reached=2)) == [[6]]
+    assert len(Batches(7, 3, reached=2)) == 3
+
+
+def test_the_same_coding_gives_the_same_bits() -> None:
+    """A run that was interrupted draws again what it drew."""
+    codings = [Coding(18.0 + crf, preset, 0.8) for crf in range(0, 20, 4) for preset in PRESETS]
+    source = clip(3)
+    first, *others = [[recoded(source, coding).tobytes() for coding in codings] for _ in range(4)]
+    assert all(other == first for other in others)

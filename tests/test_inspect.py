@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from clips import clip, encode, numbered, sound_only, uneven
 from test_audio import tone
 from test_cli import dfx as run
@@ -22,9 +23,11 @@ from test_hostile import bomb_of_packets, gif_that_claims
 
 import dfx
 from dfx import contain
+from dfx.cli import main
 from dfx.errors import DependencyError, InputError, MissingInputError
 from dfx.examine import examine
 from dfx.facts import Facts
+from dfx.inspect import Inspection
 from dfx.settings import Limits
 
 MARKUP = "<img src=x onerror=alert(1)> [bold red].mp4"
@@ -334,6 +337,25 @@ def test_parquet_is_written_where_pyarrow_is_there(hostile: Path, tmp_path: Path
     frame = pandas.read_parquet(tmp_path / "t.parquet")
     assert list(frame.columns) == list(result.columns())
     assert frame["frames"].max() == 75
+
+
+@pytest.mark.parametrize("lacking", ["pandas", "pyarrow"])
+def test_what_parquet_needs_is_asked_for_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    monkeypatch.setitem(sys.modules, lacking, None)
+    done = CliRunner().invoke(main, ["inspect", "nowhere", "--out", str(tmp_path / "t.parquet")])
+    assert done.exit_code == 2
+    assert f"there is no {lacking}: run pip install pyarrow pandas, or name a .csv" in done.stderr
+    with pytest.raises(DependencyError, match="pip install pyarrow pandas"):
+        Inspection(()).save(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(("name", "content"), [("empty.json", "{}"), ("empty.csv", "filename,label\n")])
+def test_labels_that_are_named_must_be_there(samples: Path, tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=name):
+        dfx.inspect(samples, metadata=tmp_path / name)
 
 
 def test_the_command_prints_names_as_text(hostile: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +45,7 @@ from dfx.torch.pseudo_fakes import self_blended, swapped
 from dfx.torch.subgroups import false_alarms, wilson
 from dfx.torch.train_backbone import Feed
 from dfx.torch.train_backbone import main as train_backbone
+from dfx.values import Track
 
 pytestmark = pytest.mark.torch
 STORED_SIZE = stored_size(TIGHT)
@@ -339,6 +342,31 @@ def test_a_video_counts_its_most_suspect_person() -> None:
     clips = VideoClips(np.zeros((3, 1, 1, 1, 1), np.uint8), np.array([0, 0, 1]), np.ones(3))
     assert clips.main.tolist() == [True, True, False]
     assert clips.video_logit([-2.0, -2.0, 3.0]) > 2 > clips.video_logit([-2.0, -2.0, 0.0])
+
+
+def test_a_cache_file_that_was_cut_is_not_taken_for_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    def half(file: Any, **arrays: np.ndarray) -> None:
+        whole = io.BytesIO()
+        savez(whole, **arrays)
+        with io.BytesIO() if isinstance(file, io.BytesIO) else Path(file).open("wb") as place:
+            place.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+        raise Stopped
+
+    savez, videos = np.savez, [Labelled("a.mp4", True, "", "a", "")]
+    boxes, landmarks = np.zeros((1, 4), np.float32), np.zeros((1, 5, 2), np.float32)
+    track = Track(np.arange(1), np.zeros(1), boxes, landmarks, np.ones(1, np.float32), np.ones(1, np.bool_))
+    monkeypatch.setattr(clip_data, "Pipeline", lambda: None)
+    monkeypatch.setattr(clip_data, "clips_of", lambda *_: [(track, np.ones((4, 3, 8, 8), np.uint8))])
+    monkeypatch.setattr(np, "savez", half)
+    with pytest.raises(Stopped):
+        clip_data.cut(tmp_path, videos, tmp_path / "clips")
+    monkeypatch.setattr(np, "savez", savez)
+    assert clip_data.cut(tmp_path, videos, tmp_path / "clips")["a.mp4"].pixels.all()
 
 
 @pytest.mark.shared

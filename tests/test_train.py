@@ -26,6 +26,8 @@ from sklearn.metrics import roc_auc_score
 
 from dfx.clip_cache import CachedClips, ClipsChore, packed, unpacked
 from dfx.errors import InputError, ModelError
+from dfx.find import Found
+from dfx.labels import read_entries
 from dfx.pipeline import Pipeline
 from dfx.settings import MODELS, Limits, Settings
 from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
@@ -89,6 +91,36 @@ def test_a_leak_is_refused() -> None:
     ]
     with pytest.raises(InputError, match="both sides"):
         split(asked, 0)
+
+
+def test_an_original_in_another_folder_is_on_the_side_of_its_fake(tmp_path: Path) -> None:
+    pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
+    from dfx.torch.train import cases_of
+
+    for original in ("real/{}.mp4", "{}.mp4", "../real/{}.mp4"):
+        rows = [f"real/{i}.mp4,REAL,\nfake/{i}_swap.mp4,FAKE,{original.format(i)}" for i in range(40)]
+        (tmp_path / "labels.csv").write_text("\n".join(["filename,label,original", *rows, ""]))
+        entries = read_entries(tmp_path / "labels.csv")
+        clips = {name: CachedClips(tmp_path / name, np.zeros(1, np.int64), np.ones(1), name) for name in entries}
+        cases = cases_of(entries, clips)
+        held = dict(zip([one.filename for one in cases], split(cases, 0).tolist(), strict=True))
+        assert all(held[f"real/{i}.mp4"] == held[f"fake/{i}_swap.mp4"] for i in range(40)), original
+        askew = np.array([one.filename == "real/7.mp4" or held[one.filename] for one in cases])
+        with pytest.raises(InputError, match=r"'video real/7\.mp4' for one: put all .* on one side"):
+            check(cases, askew ^ held["real/7.mp4"])
+
+
+def test_originals_that_are_no_row_are_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
+    from dfx.torch.train import labelled
+
+    (tmp_path / "labels.csv").write_text("filename,label,original\na.mp4,FAKE,z.mp4\nb.mp4,FAKE,z.mp4\nc.mp4,REAL,\n")
+    assert set(labelled([Found(f"{name}.mp4", None) for name in "abc"], tmp_path / "labels.csv")) == {
+        "a.mp4",
+        "b.mp4",
+        "c.mp4",
+    }
+    assert "1 originals, 'z.mp4' for one, are none of the labelled videos: the 2 fakes" in capsys.readouterr().err
 
 
 @pytest.mark.shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dfx.aggregate import aggregate
+from dfx.extract import save
 from dfx.infer import Calibration, ClassifierContract
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
@@ -146,13 +148,15 @@ def cut(folder: Path, videos: Iterable[Labelled], cache: Path, way: Cut = TIGHT)
 
 
 def _store(pairs: Sequence[tuple[Track, Pixels]], stored: Path) -> None:
-    tracks = [track for track, _ in pairs]
+    """Writes the clips' file whole or not at all: what is there already is not cut again."""
+    tracks, file = [track for track, _ in pairs], io.BytesIO()
     np.savez(
-        stored,
+        file,
         pixels=np.stack([clip for _, clip in pairs]) if pairs else np.zeros((0, 1, 1, 1, 1), np.uint8),
         person=np.array(join(tracks), np.int64),
         confidence=np.array([track.scores.mean() for track in tracks], np.float64),
     )
+    save(stored, file.getvalue())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,7 +184,9 @@ def samples(folder: Path, weights: Path, out: Path, *, fold: str | None = None, 
         names = tqdm(clips, "computing features")
         step = -1 if mirrored else 1
         pixels = ((name, clips[name].pixels[..., ::step]) for name in names)
-        torch.save({name: frame_features(net.backbone.eval(), own) for name, own in pixels}, cache)
+        file = io.BytesIO()
+        torch.save({name: frame_features(net.backbone.eval(), own) for name, own in pixels}, file)
+        save(cache, file.getvalue())
     features = torch.load(cache, weights_only=True)
     return [
         Sample(video, clips[video.filename], features[video.filename]) for video in videos if video.filename in clips

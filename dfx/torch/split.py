@@ -79,7 +79,8 @@ def check(cases: Sequence[Case], held: NDArray[np.bool_]) -> None:
     leaked = leaks({case.filename: case.keys for case in cases}, side)
     if leaked:
         raise InputError(
-            f"{len(leaked)} people, originals or files are on both sides of the split, {leaked[0]!r} for one"
+            f"{len(leaked)} people, originals or files are on both sides of the split, {leaked[0]!r} for one: put all "
+            "that share it on one side in the labels' column split, or leave the column out and name another --out"
         )
     fake = np.array([case.fake for case in cases])
     if not all(0 < fake[side].sum() < side.sum() for side in (held, ~held)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from dfx.device import lanes_of, missing
 from dfx.errors import DeviceError, InputError, OutputError
 from dfx.extract import save
 from dfx.find import Found, find
-from dfx.labels import Entry, entries_beside, original_of, read_entries
+from dfx.labels import Entry, entries_beside, missing_originals, originals_of, read_entries
 from dfx.ops import cuda
 from dfx.process import default_workers
 from dfx.settings import HOST, Limits
@@ -76,12 +76,11 @@ def train(folders: Sequence[Path], labels: Path | None, out: Path, options: Opti
     options = replace(options, device=device_of(options.device))
     _same(out, _asked(folders, labels, options))
     found = find(list(folders))
-    entries = _entries(found, labels)
+    entries = labelled(found, labels)
     net = begin(options.start, options.design)
     clips, skipped = cached([item for item in found if item.filename in entries], out / "clips", options)
     write_skipped(skipped, out)
-    cases = [_case(name, entries[name], clips[name]) for name in sorted(clips)]
-    cases, held = _split(cases, options.seed, out / "split.json")
+    cases, held = _split(cases_of(entries, clips), options.seed, out / "split.json")
     sides = [[Example(c.filename, c.fake, clips[c.filename]) for c in _of(cases, held == side)] for side in (0, 1)]
     say(f"{len(found)} videos, {len(entries)} labelled, {len(cases)} of them with faces: {counts(sides)}")
     epochs = _trained(net, sides, options, out)
@@ -156,7 +155,7 @@ def _cut(left: Sequence[tuple[str, Path, Path]], asked: dict[str, Any], workers:
     return {left[number][0]: f"{answer['reason']}: {answer['detail']}" for number, answer in failed.items()}
 
 
-def _entries(found: Sequence[Found], labels: Path | None) -> dict[str, Entry]:
+def labelled(found: Sequence[Found], labels: Path | None) -> dict[str, Entry]:
     """What is known of each video that has a label."""
     entries, notes = (read_entries(labels), list[str]()) if labels else entries_beside(found)
     for note in notes:
@@ -166,13 +165,26 @@ def _entries(found: Sequence[Found], labels: Path | None) -> dict[str, Entry]:
         raise InputError(
             f"none of the {len(found)} videos has a label: a metadata.json must lie beside them, or --labels name a CSV"
         )
+    if lone := missing_originals(known):
+        say(
+            f"{len(lone)} originals, {next(iter(lone))!r} for one, are none of the labelled videos: the {lone.total()} "
+            "fakes made of them stay together where they name the same one"
+        )
     return known
 
 
-def _case(name: str, entry: Entry, clips: CachedClips) -> Case:
+def cases_of(entries: Mapping[str, Entry], clips: Mapping[str, CachedClips]) -> list[Case]:
+    """The videos that have clips, sorted by name, each with what it shares with others.
+
+    entries: of all labelled videos, so that fakes of an original that shows no face stay together too.
+    """
+    originals = originals_of(entries)
+    return [_case(name, entries[name], originals.get(name, ()), clips[name]) for name in sorted(clips)]
+
+
+def _case(name: str, entry: Entry, originals: Sequence[str], clips: CachedClips) -> Case:
     """A video with what it shares with others: its name or its original's, its people, its very bytes."""
-    keys = {f"video {name}", f"sha256 {clips.digest}"}
-    keys |= {f"video {original_of(name, entry)}"} if entry.original else set()
+    keys = {f"sha256 {clips.digest}", *(f"video {one}" for one in (name, *originals))}
     keys |= {f"group {entry.group}"} if entry.group else set()
     return Case(name, entry.label == "FAKE", frozenset(keys), entry.split)
 

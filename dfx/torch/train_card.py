@@ -7,7 +7,7 @@ import io
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,12 +37,16 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """What came of the held-out videos: probabilities float [N] by a calibration that never saw them."""
+    """What came of the held-out videos: probabilities float [N] by calibrations that never saw their groups.
+
+    seen: bool [N], where there is none, and the probability is by the file's own calibration, fitted on all.
+    """
 
     examples: Sequence[Example]
     groups: NDArray[np.int64]
     logits: Float
     probabilities: Float
+    seen: Bool
     calibration: Calibration
 
     @property
@@ -60,17 +64,39 @@ class Result:
 
 
 def measured(held: Sequence[Example], groups: NDArray[np.int64], logits: Float) -> Result:
-    """Calibrates on the held-out videos, and measures each by a calibration that its people had no part in."""
+    """Calibrates on the held-out videos, and measures each by a calibration that its people had no part in, where
+    REAL and FAKE videos are left without them.
+    """
     fake = np.array([example.fake for example in held])
-    smallest = min(len(np.unique(groups[fake == side])) for side in (False, True))
     final = calibrate(logits, fake)
-    probabilities = _calibrated(final, logits)
-    if smallest > 1:  # else there are too few people to leave some out, and the card says so
-        folds = StratifiedGroupKFold(min(FOLDS, smallest)).split(logits, fake, groups)
-        for rest, own in folds:
-            if 0 < fake[rest].sum() < len(rest):
-                probabilities[own] = _calibrated(calibrate(logits[rest], fake[rest]), logits[own])
-    return Result(held, groups, logits, probabilities, final)
+    probabilities, seen = _calibrated(final, logits), np.ones(len(held), np.bool_)
+    for own in _left_out(fake, groups):
+        probabilities[own] = _calibrated(calibrate(logits[~own], fake[~own]), logits[own])
+        seen[own] = False
+    return Result(held, groups, logits, probabilities, seen, final)
+
+
+def _left_out(fake: Bool, groups: NDArray[np.int64]) -> Iterator[Bool]:
+    """Parts of the videos, bool [N] each, of whole groups, without which REAL and FAKE are left.
+
+    They are folds; and where a fold takes all of one class, those of its groups that do not so by themselves.
+    """
+    for fold in _folds(fake, groups):
+        singles = [groups == group for group in np.unique(groups[fold])]
+        yield from (own for own in ([fold] if _both(fake[~fold]) else singles) if _both(fake[~own]))
+
+
+def _folds(fake: Bool, groups: NDArray[np.int64]) -> list[Bool]:
+    """Deals the groups to folds, bool [N] each: FOLDS, or as many as there are groups with the rarer class."""
+    count = min(FOLDS, *(len(np.unique(groups[fake == side])) for side in (False, True)))
+    if count == 1:
+        return [np.ones(len(fake), np.bool_)]
+    dealt = StratifiedGroupKFold(count).split(fake, fake, groups)
+    return [np.isin(np.arange(len(fake)), rows) for _, rows in dealt]
+
+
+def _both(fake: Bool) -> bool:
+    return bool(0 < fake.sum() < len(fake))
 
 
 def _calibrated(calibration: Calibration, logits: Float) -> Float:
@@ -89,7 +115,7 @@ def about(folders: Sequence[Path], trained: Sequence[Example]) -> dict[str, str]
 
 
 def write_validation(result: Result, out: Path) -> None:
-    """A row a held-out video, with the probability by a calibration that never saw its people."""
+    """A row a held-out video, with the probability that it was measured by, as `Result` has it."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["filename", "label", "group", "logit", "probability"])
@@ -126,6 +152,15 @@ def in_words(found: Figures) -> str:
         f"held out: AUC {found.auc:.3f}, log loss {found.log_loss:.3f}, accuracy {found.accuracy:.3f}, "
         f"calibration error {found.ece:.3f}"
     )
+
+
+def calibrated_by(seen: Bool) -> str:
+    """By which calibrations the held-out videos were measured, for the card."""
+    if not seen.any():
+        return "each by a calibration that was fitted without its group"
+    return f"""{(~seen).sum()} of them by a calibration that was fitted without their group.
+The other {seen.sum()} were measured by the file's own calibration, which was fitted on them too, since without their
+group no REAL or no FAKE video would be left to fit one on: that flatters the figures"""
 
 
 def say(words: str) -> None:
@@ -177,8 +212,7 @@ held-out videos. {versions}.
 
 ## Figures
 
-On the {len(sides[1])} held-out videos, both classes weighing the same, each by a calibration that was fitted without
-its group (where there are groups enough: at least two with REAL and two with FAKE):
+On the {len(sides[1])} held-out videos, both classes weighing the same, {calibrated_by(result.seen)}:
 
 | AUC | log loss | Brier | accuracy at 0.5 | calibration error |
 | --- | --- | --- | --- | --- |

@@ -20,13 +20,13 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader
 
 from dfx.clip_cache import CachedClips
 from dfx.torch.augment import Dice, augment
 from dfx.torch.clip_data import VideoClips
 from dfx.torch.clipnet import ClipNet
-from dfx.torch.draws import Draws, Example, Whole, together
+from dfx.torch.draws import Batches, Draws, Example, Whole, together
 
 MONITOR = "val_log_loss"
 SAVE_MINUTES = 5.0  # between checkpoints within an epoch
@@ -60,21 +60,16 @@ class FineTuning(LightningModule):
         self._logits: dict[int, float] = {}
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Made anew each epoch, so that an epoch draws the same videos whether the run was interrupted or not.
+        """An epoch's batches, from the one on that an interrupted run had reached; made anew each epoch.
 
-        Real and fake clips come as often as each other.
+        They are drawn from the seed, the epoch and the position in it, so they are the same whether the run was
+        interrupted or not, and whatever the number of `loaders`. Real and fake clips come as often as each other.
         """
-        draws = Draws(self._train, self._plan.pseudo, self._plan.h264)
-        generator = torch.Generator().manual_seed(self._plan.seed + self.current_epoch)
-        sampler = WeightedRandomSampler(draws.weights(), len(draws), generator=generator)
-        return DataLoader(
-            draws,
-            self._plan.batch,
-            sampler=sampler,
-            num_workers=self._plan.loaders,
-            generator=generator,
-            collate_fn=together,
-        )
+        plan, loop = self._plan, self.trainer.fit_loop
+        draws = Draws(self._train, plan.pseudo, plan.h264, seed=plan.seed, epoch=self.current_epoch)
+        reached = loop.epoch_loop.batch_progress.current.processed if loop.restarting else 0
+        batches = Batches(len(draws), plan.batch, reached)
+        return DataLoader(draws, batch_sampler=batches, num_workers=plan.loaders, collate_fn=together)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """A video at a time, as a prediction takes them."""
@@ -110,6 +105,15 @@ class FineTuning(LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": fall}
 
 
+class Within(ModelCheckpoint):
+    """Checkpoints within an epoch, none after its last batch: going on from there, Lightning would not validate it."""
+
+    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
+        """Saves if it is time to."""
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *rest)
+
+
 def changed(clips: Tensor, seed: int) -> Tensor:
     """What may befall a video besides manipulation, the same for all frames of a clip: uint8 [N, T, 3, S, S], both."""
     count, frames = clips.shape[:2]
@@ -141,17 +145,21 @@ def precision(device: str) -> str:
 def fit(net: ClipNet, train: Sequence[Example], held: Sequence[Example], plan: Plan, out: Path) -> int:
     """Trains, from OUT/checkpoints/last.ckpt on if it is there; the net then has the best epoch's weights.
 
+    A run that was killed and goes on under the same plan draws what one draws that was not, and comes to the same
+    weights on a CPU, with as many threads. What still differs: sums on a GPU, which have no fixed order; where
+    `minutes` end a run; and a run that was killed between its early stop and its end trains one epoch more.
+
     Returns:
         How many epochs there have been, over all runs.
     """
     folder = out / "checkpoints"
     best = ModelCheckpoint(folder, "best", monitor=MONITOR, enable_version_counter=False)
-    within = ModelCheckpoint(folder, "last", train_time_interval=timedelta(minutes=SAVE_MINUTES), **_ALWAYS)
+    within = Within(folder, "last", train_time_interval=timedelta(minutes=SAVE_MINUTES), **_ALWAYS)
     after = ModelCheckpoint(folder, "last", every_n_epochs=1, save_on_train_epoch_end=True, **_ALWAYS)
     trainer = _trainer(plan, out, [EarlyStopping(MONITOR, patience=plan.patience), best, within, after])
     last = folder / "last.ckpt"
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(not have many workers|Checkpoint directory).*")
+        warnings.filterwarnings("ignore", message=".*(not have many workers|Checkpoint directory|not resumable).*")
         trainer.fit(FineTuning(net, train, held, plan), ckpt_path=last if last.exists() else None, weights_only=True)
     load_best(net, out)
     return int(trainer.current_epoch)
