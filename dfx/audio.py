@@ -16,6 +16,7 @@ from av.container import InputContainer, OutputContainer
 from dfx.decode.container import AS_PLAYED, open_file
 from dfx.errors import CorruptVideoError, OutputError, UnsupportedVideoError
 from dfx.extract import Extracted, extract
+from dfx.outputs import check_apart
 from dfx.settings import Limits
 
 SECONDS = 600.0  # that one video may take
@@ -89,6 +90,7 @@ class AudioChore:
             file = Path(f"{stem}{ending}")
             if file.exists() and not self._overwrite:
                 return {"written": 0, "kept": 1, "note": ""}
+            check_apart(file, [path])
             self._write(container, stream, file, muxer)
         return {"written": 1, "kept": 0, "note": ""}
 
@@ -101,9 +103,7 @@ class AudioChore:
             if not count:
                 raise CorruptVideoError(f"{file.stem!r}: its audio stream holds nothing that can be read")
             part.replace(file)
-        except OSError as error:
-            if isinstance(error, av.error.FFmpegError) and not isinstance(error, PermissionError):
-                raise
+        except OSError as error:  # of writing: what FFmpeg says of reading and decoding ends there
             raise OutputError(f"cannot write {file} ({error.strerror or error})") from error
         finally:
             part.unlink(missing_ok=True)

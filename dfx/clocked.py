@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dfx.cards import Work
 from dfx.decode import Decoder
 from dfx.infer import ClassifierContract
 from dfx.pipeline import Pipeline, Seen
 from dfx.settings import Settings
+from dfx.streams import bar
 from dfx.values import Followed, Frames, Plan, Prediction, VideoInfo
 
 STAGES = ("probe", "decode", "detect", "track", "crop", "classify", "rest")
@@ -99,7 +98,7 @@ class ClockedPipeline(Pipeline):
         self.predict(paths[0], windows=windows)
         self.clock.reset()
         self._packets_pixels = self._frames_pixels = 0
-        for path in tqdm(paths, f"timing stages, windows: {windows}", disable=not progress, leave=False):
+        for path in bar(paths, f"timing stages, windows: {windows}", shown=progress, leave=False):
             self.predict(path, windows=windows)
         count = len(paths)
         stages = {name: seconds / count for name, seconds in self.clock.seconds.items()}

@@ -13,7 +13,8 @@ from queue import SimpleQueue
 from typing import Any
 
 import dfx.errors
-from dfx.errors import DfxError, InputError
+from dfx.arguments import whole
+from dfx.errors import DfxError
 from dfx.process import START_SECONDS, Process, WorkerDied, default_workers
 from dfx.settings import Limits
 
@@ -32,10 +33,9 @@ def contained(
     Raises:
         InputError: fewer than one worker, or what the chore says of its options. DependencyError: as the chore says.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}; at least 1 is needed")
+    workers = default_workers() if workers is None else whole("workers", workers, 1)
     hello = {"chore": chore, "options": options, "limits": asdict(limits)}
-    count = min(workers or default_workers(), max(1, len(jobs)))
+    count = min(workers, max(1, len(jobs)))
     cells = [Cell(hello, limits.seconds) for _ in range(count)]
     idle: SimpleQueue[Cell] = SimpleQueue()
     for cell in cells:

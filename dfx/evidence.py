@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from dfx.arguments import whole
 from dfx.device import Crew
 from dfx.errors import VideoError
 from dfx.infer.session import fingerprint
@@ -55,10 +56,12 @@ def gather(
     """Has the videos looked at, in processes under the limits: file name -> what `show` says of it.
 
     A video that its worker dies of, or that takes too long, has a `problem` and no pictures. done: called after each.
+    Raises InputError on fewer than one worker.
     """
+    workers = default_workers() if workers is None else whole("workers", workers, 1)
     models = {str(path): fingerprint(path) for path in (settings.detector, *settings.models)}
     hello = {"settings": settings.to_json(), "limits": asdict(limits), "models": models, **asdict(Crew())}
-    crew = [Worker(hello) for _ in range(min(workers or default_workers(), len(requests)))]
+    crew = [Worker(hello) for _ in range(min(workers, len(requests)))]
     free: SimpleQueue[Worker] = SimpleQueue()
     for worker in crew:
         free.put(worker)

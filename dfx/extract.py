@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from dfx.contain import Message, contained
 from dfx.errors import OutputError
 from dfx.find import Found, find
 from dfx.settings import Limits
+from dfx.streams import bar
 from dfx.table import Row, Tabular
 
 if TYPE_CHECKING:
@@ -90,11 +89,11 @@ def extract(
     stems = _stems(found, out)
     jobs = [{"path": str(item.path), "stem": str(stem)} for item, stem in zip(found, stems, strict=True)]
     answers: dict[int, Message] = {}
-    with tqdm(total=len(jobs), unit="video", disable=not progress, dynamic_ncols=True) as bar:
+    with bar(total=len(jobs), unit="video", shown=progress) as shown:
         for place, answer in contained(chore, options, jobs, limits, workers):
             answers[place] = answer
-            bar.set_postfix_str(f"{sum(one.get('written', 0) for one in answers.values())} files", refresh=False)
-            bar.update()
+            shown.set_postfix_str(f"{sum(one.get('written', 0) for one in answers.values())} files", refresh=False)
+            shown.update()
     return Extracted(tuple(_made(item, answers[place]) for place, item in enumerate(found)))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from dfx import ops
 from dfx.comparison import Comparison, Look, Looked, Seen, Shown
@@ -19,16 +18,19 @@ from dfx.detectors import FaceDetector, choose, open_detectors
 from dfx.errors import InputError
 from dfx.find import Found, find
 from dfx.frames import indices_of, plan_of
+from dfx.outputs import Forms, check_output
 from dfx.picture import scene
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.settings import Limits
-from dfx.table import check_place
+from dfx.streams import bar
 from dfx.values import Pixels, Planes
 
 LIMITS = Limits(seconds=600.0, memory=8 * 2**30)  # a video's: torch and MediaPipe reserve more than they use
 SHOWN = 24  # pictures of a sheet
 SHOWN_EACH = 2  # of one video
+BOXES: Forms = {".csv": b"filename,frame,seconds,detector,"}
+SHEET: Forms = {".png": b"\x89PNG"}
 
 
 def faces(
@@ -71,11 +73,11 @@ def faces(
     jobs = [{"path": str(item.path)} for item in found]
     options = {"detectors": detectors, "pictures": pictures}
     answers, shown = dict[int, Looked](), list[tuple[int, int, int, Shown]]()
-    with tqdm(total=len(jobs), unit="video", disable=not progress, dynamic_ncols=True) as bar:
+    with bar(total=len(jobs), unit="video", shown=progress) as progressed:
         for place, answer in contained("faces", options, jobs, limits or LIMITS, workers):
             answers[place] = _looked(found[place], answer)
             shown = sorted([*shown, *_ranked(place, answers[place], answer)], key=lambda one: one[:3])[:SHOWN]
-            bar.update()
+            progressed.update()
     return Comparison(names, tuple(answers[n] for n in range(len(found))), tuple(one[3] for one in shown))
 
 
@@ -113,23 +115,17 @@ def look(index: int, seconds: float, picture: Pixels, detectors: Sequence[FaceDe
     return Look(index, seconds, tuple(_timed(detector, picture) for detector in detectors))
 
 
-def check_out(path: str | Path) -> None:
+def check_out(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:
     """Raises InputError or OutputError where the table cannot be saved there, before any work is done."""
-    _check_file(path, ".csv")
+    check_output(path, BOXES, inputs)
 
 
-def check_sheet(path: str | Path) -> None:
+def check_sheet(path: str | Path, inputs: Sequence[str | Path] = ()) -> None:
     """Raises InputError, OutputError or DependencyError where a sheet cannot be written there, before any work."""
     from dfx.sheet import opencv
 
-    _check_file(path, ".png")
+    check_output(path, SHEET, inputs)
     opencv()
-
-
-def _check_file(path: str | Path, ending: str) -> None:
-    if Path(path).suffix.lower() != ending:
-        raise InputError(f"{path} ends in {Path(path).suffix!r}; {ending} is needed")
-    check_place(path)
 
 
 def _timed(detector: FaceDetector, picture: Pixels) -> Seen:

@@ -7,10 +7,11 @@ import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfx.arguments import check_kind
 from dfx.errors import InputError, MissingInputError
 
 EXTENSIONS = frozenset(
@@ -54,16 +55,18 @@ def find(
     Raises:
         MissingInputError: nothing there, or no video in it. InputError: two videos would share a row.
     """
-    names = [source] if isinstance(source, str | os.PathLike) else list(source)
+    names = [source] if isinstance(source, str | os.PathLike) or not isinstance(source, Iterable) else list(source)
+    for name in names:
+        check_kind("source", name, str | os.PathLike, "a path, a glob or a list of these")
     if "" in names:
         raise MissingInputError("the name of a source is empty; the current folder is '.'")
     sources = [Path(name) for name in names]
     found = [item for one in sources for item in _search(one, follow_symlinks)]
     if sample_submission is not None:
-        return _ordered(Path(sample_submission), {item.filename: item for item in found})
+        return _ordered(Path(sample_submission), found)
     if not found:
         raise MissingInputError(f"no video in {_listed(sources)}: looked for {' '.join(sorted(EXTENSIONS))}")
-    _refuse_twins(found, "score the folders apart")
+    _refuse_twins(found)
     return sorted(found, key=lambda item: item.filename)
 
 
@@ -79,23 +82,35 @@ def _search(source: Path, follow_symlinks: bool) -> Iterator[Found]:
 def _matches(source: Path, follow_symlinks: bool) -> Iterator[Found]:
     if source.is_dir():
         yield from _in_folder(source, follow_symlinks)
-    elif source.exists():
+    elif source.exists() or source.is_symlink():  # a link that leads nowhere is a row that says so
         yield Found(source.name, source)
     else:
         matches = sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207  (patterns may be absolute)
         if not matches:
             raise MissingInputError(f"no file or folder at {source}, and as a glob it matches nothing")
-        yield from (Found(Path(match).name, Path(match)) for match in matches if Path(match).is_file())
+        yield from (Found(Path(match).name, Path(match)) for match in matches if not Path(match).is_dir())
 
 
 def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
-    home = folder.resolve()
+    home, been = folder.resolve(), set[tuple[int, int]]()
+    _is_new(folder, been)
     for base, folders, names in os.walk(folder, onerror=_refuse_closed, followlinks=follow_symlinks):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not follow_symlinks or _is_new(Path(base, name), been))
         for name in names:
             path = Path(base, name)
             if path.suffix.lower() in EXTENSIONS and (follow_symlinks or _stays(path, home)):
                 yield Found(path.relative_to(folder).as_posix(), path)
+
+
+def _is_new(folder: Path, been: set[tuple[int, int]]) -> bool:
+    """Whether a walk that follows links has not been in a folder yet; if so, it now has."""
+    try:
+        state = folder.stat()
+    except OSError:  # it went, or leads nowhere
+        return False
+    new = (state.st_dev, state.st_ino) not in been
+    been.add((state.st_dev, state.st_ino))
+    return new
 
 
 def _refuse_closed(error: OSError) -> None:
@@ -111,7 +126,7 @@ def _stays(path: Path, home: Path) -> bool:
         return True
 
 
-def _ordered(sample: Path, found: dict[str, Found]) -> list[Found]:
+def _ordered(sample: Path, found: Sequence[Found]) -> list[Found]:
     try:
         with sample.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
             reader = csv.DictReader(lines)
@@ -124,15 +139,26 @@ def _ordered(sample: Path, found: dict[str, Found]) -> list[Found]:
         raise InputError(f"{sample}: cannot be read as a CSV ({error})") from error
     if not all(rows):
         raise InputError(f"{sample}: a row names no file; a filename is needed on each")
-    items = [found.get(name) or Found(name, None) for name in rows]
+    named = set(rows)
+    wanted = {item.filename: item for item in found if item.filename in named}
+    items = [wanted.get(name) or Found(name, None) for name in rows]
     _refuse_twins(items, f"remove what {sample} says twice")
+    _refuse_twins([item for item in found if item.filename in named])
     return items
 
 
-def _refuse_twins(found: Sequence[Found], remedy: str) -> None:
+def _refuse_twins(found: Sequence[Found], remedy: str | None = None) -> None:
+    """remedy: what to do where a sample submission names a row twice."""
     twins = [name for name, count in Counter(item.filename for item in found).items() if count > 1]
     if twins:
+        remedy = remedy or _remedy(found, twins[0])
         raise InputError(f"names on more than one row: {len(twins)}, {twins[0]!r} for one; {remedy}")
+
+
+def _remedy(found: Sequence[Found], name: str) -> str:
+    """What to do where two sources give one row."""
+    files = {os.path.realpath(item.path) for item in found if item.path is not None and item.filename == name}
+    return "it is one file: name it once" if len(files) == 1 else "score the folders apart"
 
 
 def _listed(sources: Sequence[Path]) -> str:

@@ -69,7 +69,8 @@ def frames(
     given = {"count": count, "every": every, "times": None if times is None else list(times), "plan": plan or None}
     chosen = {name: value for name, value in given.items() if value is not None} or {"count": COUNT}
     _check(chosen, faces, kind)
-    options = {"chosen": chosen, "faces": faces, "kind": kind, "overwrite": overwrite}
+    plain = {way: np.asarray(value).tolist() for way, value in chosen.items()}  # for a message
+    options = {"chosen": plain, "faces": faces, "kind": kind, "overwrite": overwrite}
     limits = limits or Limits(seconds=SECONDS)
     return extract(
         "frames", options, source, Path(out), limits, workers=workers, follow=follow_symlinks, progress=progress

@@ -18,8 +18,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from dfx.errors import InputError
 from dfx.values import Prediction, Reason
 
@@ -32,6 +30,7 @@ SHORTEST = 2.0  # seconds that any first look may take, whatever is usual
 LISTEN = 0.5  # seconds after which a waiting thread looks again
 BLIND = 0.25  # share of the time left that a video may take while nothing has been measured yet
 FACELESS = 0.25  # clips that a video without a face counts as: a second look changes such an answer most
+JUDGED = (Reason.OK, Reason.NO_FACE)  # by the network, or for want of a face; all else is a failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +57,20 @@ class Schedule(Protocol):
 
 
 class Once:
-    """Every video once, with the same windows and the same limit: the schedule without a budget."""
+    """Every video once, with the same windows and the same limit: the schedule without a budget.
 
-    def __init__(self, paths: Mapping[str, Path], windows: int, seconds: float) -> None:
+    known: rows of an earlier run that gave some of the videos fewer windows.
+    """
+
+    def __init__(
+        self,
+        paths: Mapping[str, Path],
+        windows: int,
+        seconds: float,
+        known: Mapping[str, tuple[Prediction, int]] | None = None,
+    ) -> None:
         self._jobs = deque(Job(name, path, windows, seconds) for name, path in paths.items())
+        self._known = dict(known or {})
 
     def take(self) -> Job | None:
         """The next of the videos, in order."""
@@ -71,8 +80,9 @@ class Once:
             return None
 
     def done(self, job: Job, prediction: Prediction) -> Prediction:
-        """Every row counts."""
-        return prediction
+        """Every row counts, but for that of a failure where an earlier run had a score: that one stands."""
+        before, _ = self._known.get(job.filename, (prediction, 0))
+        return before if before.reason in JUDGED and prediction.reason not in JUDGED else prediction
 
     def status(self) -> str:
         """Nothing beyond what the progress bar says itself."""
@@ -103,6 +113,7 @@ class Governor:
         self._until, self._workers, self._limit, self._clock = deadline, workers, limit, clock
         self._paths = dict(paths)
         self._rows = dict(known)
+        self._given = sum(windows for _, windows in known.values())
         self._waiting = deque(sorted(paths.keys() - known.keys(), key=_lot))
         self._held_up: deque[str] = deque()
         self._stopped: set[str] = set()
@@ -141,21 +152,20 @@ class Governor:
                 return self._held(job, prediction)
             self._cost.learn(prediction)
             before = self._rows.get(job.filename)
-            if before is not None and prediction.reason not in (Reason.OK, Reason.NO_FACE):
-                self._rows[job.filename] = before[0], LADDER[-1]
+            if before is not None and prediction.reason not in JUDGED:
+                self._note(before[0], LADDER[-1])
                 return None
-            self._rows[job.filename] = prediction, job.windows
+            self._note(prediction, job.windows)
             return prediction
 
     def status(self) -> str:
-        """How the time is being spent, for the progress bar."""
+        """How the time is being spent, for the progress bar, which waits for no lock: a ranking may hold it."""
         left = timedelta(seconds=max(0, round(self._until - self._clock())))
-        with self._changed:
-            if self._waiting:
-                return f"{left} of the budget left, first looks"
-            given = [windows for _, windows in self._rows.values()]
-            held = f", {len(self._held_up)} held up" if self._held_up else ""
-            return f"{left} of the budget left, second looks: {np.mean(given or [0]):.1f} windows a video{held}"
+        if self._waiting:
+            return f"{left} of the budget left, first looks"
+        held = f", {len(self._held_up)} held up" if self._held_up else ""
+        mean = self._given / max(1, len(self._rows))
+        return f"{left} of the budget left, second looks: {mean:.1f} windows a video{held}"
 
     def _first_look(self, left: float) -> Job | None:
         if not self._waiting:
@@ -184,7 +194,12 @@ class Governor:
         return self._job(self._held_up.popleft(), LADDER[0], left) if self._held_up else None
 
     def _second_look(self, left: float) -> Job | None:
-        """More windows for the video that gains most by them, as long as they fit."""
+        """More windows for the video that gains most by them, as long as they fit.
+
+        To rank a hundred thousand videos takes part of a second, so it is not done where nothing fits any more.
+        """
+        if min(map(self._cost.of, LADDER[1:])) >= left:
+            return None
         if not self._ranking:
             self._ranking = self._ranked()
         while self._ranking:
@@ -204,7 +219,7 @@ class Governor:
 
     def _held(self, job: Job, prediction: Prediction) -> Prediction | None:
         if job.filename in self._rows:
-            self._rows[job.filename] = self._rows[job.filename][0], LADDER[-1]
+            self._note(self._rows[job.filename][0], LADDER[-1])
             return None
         if job.filename in self._stopped:
             return replace(
@@ -213,6 +228,11 @@ class Governor:
         self._stopped.add(job.filename)
         self._held_up.append(job.filename)
         return None
+
+    def _note(self, prediction: Prediction, windows: int) -> None:
+        before = self._rows.get(prediction.filename, (prediction, 0))[1]
+        self._rows[prediction.filename] = prediction, windows
+        self._given += windows - before
 
     def _job(self, name: str, windows: int, seconds: float) -> Job:
         return Job(name, self._paths[name], windows, min(seconds, self._limit))
@@ -250,21 +270,25 @@ def gain(prediction: Prediction, windows: int, spread: float) -> float:
     from Var / n to Var / n'. A video's own variance is shrunk towards `spread`, that of all videos, as by one clip. 0
     where more windows bring nothing: at the top, where the video has no more, where it cannot be scored.
     """
-    if windows >= LADDER[-1] or prediction.windows < windows or prediction.reason not in (Reason.OK, Reason.NO_FACE):
+    if windows >= LADDER[-1] or prediction.windows < windows or prediction.reason not in JUDGED:
         return 0.0
-    logits = np.array([clip.logit for clip in prediction.clips])
-    deviations = float(((logits - logits.mean()) ** 2).sum()) if len(logits) else 0.0
-    count = len(logits) or FACELESS
-    variance = (spread + deviations) / max(1.0, count)
+    count = len(prediction.clips) or FACELESS
+    variance = (spread + _scatter(prediction)) / max(1.0, count)
     p = prediction.probability
     return p * (1 - p) * variance * (1 / count - windows / (count * _next_step(windows)))
 
 
 def _spread(rows: list[Prediction]) -> float:
     """The variance of a clip's logit within a video, over all videos; 1 where no video has two clips."""
-    groups = [np.array([clip.logit for clip in row.clips]) for row in rows if len(row.clips) > 1]
-    degrees = sum(len(group) - 1 for group in groups)
-    return float(sum(((group - group.mean()) ** 2).sum() for group in groups) / degrees) if degrees else 1.0
+    degrees = sum(len(row.clips) - 1 for row in rows if row.clips)
+    return sum(map(_scatter, rows)) / degrees if degrees else 1.0
+
+
+def _scatter(prediction: Prediction) -> float:
+    """The sum of squares of the clips' logits about their mean; eight at most, so that NumPy would be slower."""
+    logits = [clip.logit for clip in prediction.clips]
+    mean = sum(logits) / max(1, len(logits))
+    return sum((logit - mean) ** 2 for logit in logits)
 
 
 def _next_step(windows: int) -> int:

@@ -18,13 +18,18 @@ from dfx.values import Prediction, Reason
 VERSION = 3
 READABLE = (2, 3)  # version 2 says nothing of dropped tracks
 LIMITED = (Reason.TOO_LARGE, Reason.TIMEOUT, Reason.CRASHED)  # what other limits may bring to an end
+TABLES = ("settings", "videos", "asked")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS videos (
     filename BLOB PRIMARY KEY, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
     windows INTEGER NOT NULL, reason TEXT NOT NULL, probability REAL NOT NULL, row TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS asked (filename BLOB NOT NULL, there INTEGER NOT NULL);
+DELETE FROM asked;
+DELETE FROM settings;
 """
+FORGET = "".join(f"DROP TABLE IF EXISTS {table};" for table in TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,13 @@ class Remembered:
     """What a journal holds: the settings of its run, and by file name the row, its windows, and the file's state.
 
     state: size in bytes and time of change in ns of the file that was scored.
+    asked: the names on the rows of the last run's CSV, in order, and whether a file was there for each; earlier runs
+    may have scored others. None in a journal of a dfx that did not note it.
     """
 
     settings: dict[str, Any]
     rows: dict[str, tuple[Prediction, int, tuple[int, int]]]
+    asked: dict[str, bool] | None
 
 
 def read(path: Path) -> Remembered:
@@ -49,6 +57,7 @@ def read(path: Path) -> Remembered:
             found = {
                 os.fsdecode(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows
             }
+            asked = _asked(connection)
     except sqlite3.Error as error:
         raise InputError(
             f"{path} cannot be read as a journal of dfx ({error}): name the <CSV>.journal of a run"
@@ -57,7 +66,7 @@ def read(path: Path) -> Remembered:
     if settings.get("journal") not in READABLE:
         known = " and ".join(map(str, READABLE))
         raise InputError(f"{path} is of version {settings.get('journal')}; this dfx reads {known}: score again")
-    return Remembered(settings, found)
+    return Remembered(settings, found, asked)
 
 
 def journal_of(out: Path) -> Path:
@@ -66,19 +75,21 @@ def journal_of(out: Path) -> Path:
 
 
 class Journal:
-    """Open it with `Journal.open`. One process writes; a second one is refused while the first lives.
+    """Open it with `Journal.open`, then `begin`. One process writes; a second one is refused while the first lives.
 
     File names are kept as the bytes of the file system. A row counts for a video only while the file's size and time of
     change are what they were.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, settings: dict[str, Any], noted: dict[str, Any] | None) -> None:
+        self._connection, self._settings, self._noted = connection, settings, noted
+        other_limits = noted is not None and noted.get("limits") != settings.get("limits")
+        self._tried_again: tuple[Reason, ...] = LIMITED if other_limits else ()
 
     @classmethod
     @contextmanager
     def open(cls, path: Path, settings: Mapping[str, Any], *, fresh: bool = False) -> Iterator[Journal]:
-        """Opens or makes the journal of a run with these settings.
+        """Opens the journal of a run with these settings. What it holds is left as it is until the run begins.
 
         Under `limits` they hold what shapes no score: where that differs, what the old limits stopped is tried again.
 
@@ -89,31 +100,47 @@ class Journal:
         with ExitStack() as stack:
             stack.enter_context(_mapped(path))
             stack.enter_context(_lock(path))
-            if fresh:
+            stack.callback(_remove_empty, path)
+            if fresh and not _is_database(path):
                 _remove(path)
-            connection = sqlite3.connect(path, isolation_level=None)
-            stack.callback(connection.close)
+            connection = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
             _refuse_foreign(connection, path)
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(SCHEMA)
-            journal = cls(connection)
-            journal._agree({"journal": VERSION, **settings}, path)
-            yield journal
+            new = json.loads(json.dumps({"journal": VERSION, **settings}))
+            noted = None if fresh else _settings_noted(connection)
+            _refuse_other(noted or new, new, path)
+            yield cls(connection, new, noted)
+
+    def begin(self, asked: Mapping[str, bool]) -> None:
+        """Notes the settings and the rows that are asked for, and forgets what does not count for this run.
+
+        asked: the names on the rows, in order, and whether a file is there for each.
+        """
+        again = [[str(reason)] for reason in self._tried_again]
+        self._connection.executescript(f"BEGIN IMMEDIATE; {'' if self._noted else FORGET} {SCHEMA}")
+        self._connection.executemany("DELETE FROM videos WHERE reason = ?", again)
+        self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(self._settings)])
+        names = ((os.fsencode(name), there) for name, there in asked.items())
+        self._connection.executemany("INSERT INTO asked VALUES (?, ?)", names)
+        self._connection.execute("COMMIT")
+        self._noted, self._tried_again = self._settings, ()
 
     def done(self, paths: Mapping[str, Path]) -> dict[str, tuple[Prediction, int]]:
         """The finished rows of those of the videos (name on the row -> file) that have not changed since.
 
         With each, the windows that its plan was allowed.
         """
+        if self._noted is None:
+            return {}
         rows = self._connection.execute("SELECT filename, size, modified_ns, row, windows FROM videos")
         known = {os.fsdecode(name): (state, row, windows) for name, *state, row, windows in rows}
-        found = {name: known[name] for name in paths if name in known}
-        return {
+        found = {
             name: (_prediction(row), windows)
-            for name, (state, row, windows) in found.items()
+            for name, (state, row, windows) in ((name, known[name]) for name in paths if name in known)
             if tuple(state) == state_of(paths[name])
         }
+        return {name: row for name, row in found.items() if row[0].reason not in self._tried_again}
 
     def add(self, state: tuple[int, int], prediction: Prediction, windows: int) -> None:
         """Remembers a finished video, in one transaction that is on the disk when this returns.
@@ -132,30 +159,52 @@ class Journal:
             ),
         )
 
-    def _agree(self, settings: Mapping[str, Any], path: Path) -> None:
-        """Notes the settings in a new journal; refuses an old one that was made with others, but for the limits."""
-        noted = self._connection.execute("SELECT json FROM settings").fetchone()
-        if noted is None:
-            self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(settings)])
-            return
-        old, new = json.loads(noted[0]), json.loads(json.dumps(settings))
-        differ = [name for name in sorted({*old, *new} - {"limits"}) if old.get(name) != new.get(name)]
-        if differ:
-            changes = "; ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in differ)
-            raise InputError(
-                f"{path} remembers a run with other settings ({changes}): use --fresh (fresh=True) to start over, or "
-                "another --out to keep both"
-            )
-        if old.get("limits") != new.get("limits"):
-            self._connection.executemany("DELETE FROM videos WHERE reason = ?", [[str(reason)] for reason in LIMITED])
-            self._connection.execute("UPDATE settings SET json = ?", [json.dumps(new)])
+
+def _settings_noted(connection: sqlite3.Connection) -> dict[str, Any] | None:
+    """The settings of the rows that there are; None where there are none."""
+    if not {"settings", "videos"} <= _tables(connection):
+        return None
+    noted = connection.execute("SELECT json FROM settings WHERE EXISTS (SELECT 1 FROM videos)").fetchone()
+    return json.loads(noted[0]) if noted else None
+
+
+def _refuse_other(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> None:
+    """Scores of other settings are never mixed in; the limits shape none."""
+    differ = [name for name in sorted({*old, *new} - {"limits"}) if old.get(name) != new.get(name)]
+    if differ:
+        changes = "; ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in differ)
+        raise InputError(
+            f"{path} remembers a run with other settings ({changes}): use --fresh (fresh=True) to start over, or "
+            "another --out to keep both"
+        )
+
+
+def _asked(connection: sqlite3.Connection) -> dict[str, bool] | None:
+    if "asked" not in _tables(connection):
+        return None
+    rows = connection.execute("SELECT filename, there FROM asked ORDER BY rowid")
+    return {os.fsdecode(name): bool(there) for name, there in rows}
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
     """Another program's database is left as it is: no table is added to it."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if foreign := sorted(tables - {"settings", "videos"}):
+    if foreign := sorted(_tables(connection) - set(TABLES)):
         raise InputError(f"{path} is no journal of dfx (it holds a table {foreign[0]!r}): name another --out")
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            _tables(connection)
+    except sqlite3.OperationalError:  # it cannot be read now; that will be said where it is opened
+        return True
+    except sqlite3.DatabaseError:
+        return False
+    return True
 
 
 def state_of(path: Path) -> tuple[int, int]:
@@ -235,3 +284,10 @@ def _remove(path: Path) -> None:
     for stale in (path, path.with_name(path.name + "-journal")):
         with suppress(FileNotFoundError):
             stale.unlink()
+
+
+def _remove_empty(path: Path) -> None:
+    """What SQLite made of a file that nothing was written to."""
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()

@@ -17,10 +17,10 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.stream import VideoStream
-from tqdm import tqdm
 
 from dfx.demo import SAMPLES
 from dfx.errors import OutputError
+from dfx.streams import bar
 
 VERSION = 1  # of the clips: another makes them anew
 FRAMES, RATE = 300, 30
@@ -61,7 +61,7 @@ def made_clips(*, progress: bool = True) -> Path:
 
 def make(folder: Path, *, progress: bool = True) -> None:
     """Fills a folder with the mix: each size is encoded once, the others of its size are hard links to it."""
-    for kind, count in tqdm(COUNTS.items(), "making clips", disable=not progress):
+    for kind, count in bar(COUNTS.items(), "making clips", shown=progress):
         first = folder / f"{kind}_00.mp4"
         _MAKERS.get(kind, _encoded)(first)
         for number in range(1, count):

@@ -15,21 +15,19 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
-from tqdm import tqdm
-
 import dfx.errors
 from dfx.device import Crew
 from dfx.errors import DfxError
 from dfx.govern import Job, Schedule
 from dfx.infer.session import fingerprint
-from dfx.process import START_SECONDS, STOP_SECONDS, Process, WorkerDied
+from dfx.process import FOREVER, START_SECONDS, STOP_SECONDS, Process, WorkerDied
 from dfx.record import to_prediction
 from dfx.settings import HOST, Limits, Settings
+from dfx.streams import note
 from dfx.values import Prediction, Reason
 
 COMMAND = [sys.executable, "-P", "-m", "dfx.worker"]
 RETRIES = (1.0, 10.0, 60.0)  # seconds to wait before a worker that could not start is started again
-FOREVER = 10.0 * 365 * 86400
 
 
 class Worker:
@@ -254,5 +252,5 @@ class Pool:
             return False
         if worker not in self._lost:
             self._lost.add(worker)
-            tqdm.write(f"one process fewer, since it could not be started: {error}", file=sys.stderr)
+            note(f"one process fewer, since it could not be started: {error}")
         return True

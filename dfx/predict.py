@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -12,19 +11,19 @@ from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 
-from tqdm import tqdm
-
+from dfx.arguments import check_kind, whole
 from dfx.device import Choice, Crew, choose
-from dfx.errors import InputError, MissingInputError
+from dfx.errors import MissingInputError
 from dfx.find import Found, find
 from dfx.govern import Governor, Job, Once, Schedule, seconds_of
 from dfx.infer.session import fingerprint
 from dfx.journal import Journal, journal_of, state_of
+from dfx.outputs import SCORES, check_apart, check_output
 from dfx.pool import Pool
-from dfx.process import default_workers
-from dfx.results import FaceTracks, Predictions
+from dfx.process import FOREVER, default_workers
+from dfx.results import FaceTracks, Predictions, unscored
 from dfx.settings import Limits, Settings
-from dfx.table import check_place
+from dfx.streams import bar, note
 from dfx.values import Prediction, Reason
 
 CSV_SECONDS = 10.0  # how stale the CSV may become while a run goes on
@@ -80,12 +79,12 @@ def predict_dir(
     """
     started = time.monotonic()
     settings, limits = settings or Settings(), limits or Limits()
-    deadline = None if budget is None else started + _less_margin(seconds_of(budget))
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}; at least 1 is needed")
-    if out is not None:
-        check_place(out)
+    _check_kinds(settings, limits, device)
+    deadline = None if budget is None else started + _less_margin(min(seconds_of(budget), FOREVER))
+    workers = None if workers is None else whole("workers", workers, 1)
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
+    if out is not None:
+        _check_out(Path(out), [item.path for item in found], sample_submission, settings)
     choice = _choice(device, settings, Path(engines) if engines is not None else None, deadline)
     crews = _needed(choice.crews(workers, default_workers()), len(found))
     with ExitStack() as stack:
@@ -94,14 +93,27 @@ def predict_dir(
         schedule = run.schedule(settings.windows, limits.seconds, sum(crew.lanes for crew in crews), deadline)
         if schedule is not None:
             pool = stack.enter_context(Pool(settings, limits, crews, deadline))
-            run.write()
+            run.begin()
             stack.callback(run.write)
             if progress and device != "cpu":
-                tqdm.write(f"dfx runs on {choice.why}", file=sys.stderr)
+                note(f"dfx runs on {choice.why}")
             _drain(run, pool.run(schedule), schedule, progress)
         else:
-            run.write()
+            run.begin()
     return replace(run.predictions(), device=choice.why)
+
+
+def _check_kinds(settings: Settings, limits: Limits, device: str) -> None:
+    check_kind("settings", settings, Settings, "a dfx.Settings, as dfx.Settings(windows=2),")
+    check_kind("limits", limits, Limits, "a dfx.Limits, as dfx.Limits(seconds=60),")
+    check_kind("device", device, str, "a text, as 'auto', 'cpu' or 'cuda:0',")
+
+
+def _check_out(out: Path, videos: Iterable[Path | None], sample: str | Path | None, settings: Settings) -> None:
+    """Raises where the CSV or its journal would take the place of what the run reads, or of any file but such a CSV."""
+    inputs = [path for path in (*videos, sample, settings.detector, *settings.models) if path is not None]
+    check_output(out, SCORES, inputs)
+    check_apart(journal_of(out), inputs)
 
 
 def _needed(crews: Sequence[Crew], videos: int) -> list[Crew]:
@@ -155,7 +167,13 @@ class _Run:
         if deadline is not None and self.paths:
             return Governor(self.paths, self._known, deadline=deadline, workers=workers, limit=limit)
         left = {name: path for name, path in self.paths.items() if self._given(name) < windows}
-        return Once(left, windows, limit) if left else None
+        return Once(left, windows, limit, self._known) if left else None
+
+    def begin(self) -> None:
+        """Notes what is asked for, now that nothing stands in the way of it, and writes the first CSV."""
+        if self._journal:
+            self._journal.begin({item.filename: item.path is not None for item in self._found})
+        self.write()
 
     def add(self, job: Job, prediction: Prediction) -> None:
         """Remembers a row, in the journal first; the CSV follows when it has become stale.
@@ -184,24 +202,15 @@ class _Run:
     def _row(self, item: Found) -> Prediction:
         if item.filename in self._known:
             return self._known[item.filename][0]
-        if item.path is None:
-            return Prediction(item.filename, self._prior, Reason.MISSING, "no such file in the folder")
-        return Prediction(item.filename, self._prior, Reason.OUT_OF_BUDGET, "the run ended before its turn came")
+        return unscored(item.filename, self._prior, item.path is not None)
 
 
 def _drain(run: _Run, results: Iterable[tuple[Job, Prediction]], schedule: Schedule, progress: bool) -> None:
-    with tqdm(
-        total=len(run.paths),
-        initial=run.scored,
-        unit="video",
-        disable=not progress,
-        smoothing=0.05,
-        dynamic_ncols=True,
-    ) as bar:
+    with bar(total=len(run.paths), initial=run.scored, unit="video", shown=progress, smoothing=0.05) as shown:
         for job, prediction in results:
             run.add(job, prediction)
-            bar.set_postfix_str(schedule.status(), refresh=False)
-            bar.update(run.scored - bar.n)
+            shown.set_postfix_str(schedule.status(), refresh=False)
+            shown.update(run.scored - shown.n)
 
 
 def _less_margin(budget: float) -> float:

@@ -106,14 +106,16 @@ def _packets(container: InputContainer, stream: VideoStream, path: Path, *, tick
         raise CorruptVideoError(f"{path.name!r}: its video stream holds no packets; the file is cut or damaged")
     if not any(flags):
         flags[0] = True  # some writers set no flag at all; decoding can only begin at the beginning
-    return PacketTable(_presentation(stamps, tick), np.array(flags))
+    keyframes = np.array(flags)
+    return PacketTable(_presentation(stamps, keyframes, tick), keyframes)
 
 
-def _presentation(stamps: list[int | None], tick: int) -> NDArray[np.int64]:
-    """The packets' pts; made up from the position, all of them, where any is missing or two are the same."""
-    given = [stamp for stamp in stamps if stamp is not None]
-    if len(given) == len(stamps) == len(set(given)):
-        return np.array(given, np.int64)
+def _presentation(stamps: list[int | None], keyframes: NDArray[np.bool_], tick: int) -> NDArray[np.int64]:
+    """The packets' pts; made up from the position, all of them, where any is missing or two are the same, or where a
+    clock jumps back, as in a transport stream that was joined: no keyframe is shown before an earlier one."""
+    given = np.array([stamp for stamp in stamps if stamp is not None], np.int64)
+    if len(np.unique(given)) == len(stamps) and (np.diff(given[keyframes]) > 0).all():
+        return given
     return np.arange(len(stamps), dtype=np.int64) * tick
 
 

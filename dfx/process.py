@@ -15,6 +15,7 @@ from typing import Any
 from dfx.messages import decode, encode
 
 START_SECONDS = 120.0  # a cold disk reads 100 MB of libraries in far less
+FOREVER = min(10 * 365 * 86400.0, threading.TIMEOUT_MAX)  # seconds; a wait of centuries overflows the clock
 STOP_SECONDS = 1.0  # a killed process that is not gone by then hangs in the system, and is left to it
 # For glibc's malloc, mallopt(3). Left alone it moves both bounds as pictures come and go: a decoder's were given back
 # to the system after each video and faulted in anew, page by page, and the heap grew for a hundred videos.
@@ -61,7 +62,7 @@ class Process:
                 self.kill()
                 raise WorkerDied(self._popen.poll())
         try:
-            return answer.result(seconds)
+            return answer.result(min(seconds, FOREVER))
         except TimeoutError:
             self.kill()
             raise WorkerDied(None, expired=True) from None

@@ -203,6 +203,8 @@ def rehearse(
     """
     if videos < 1:
         raise InputError(f"videos is {videos}; at least 1 is needed")
+    if sample < FEWEST:
+        raise InputError(f"sample is {sample}; a bound needs at least {FEWEST} videos")
     settings, seconds = settings or Settings(), seconds_of(budget)
     wanted = card_named(card) if card is not None else None
     choice = equip(choose(device), [settings.detector, *settings.models])  # builds before anything is timed
@@ -229,7 +231,7 @@ def rehearse(
         costs=tuple(np.mean([[row.seconds for row in rows] for rows, _ in runs], axis=0).tolist()),
         overhead=max(overhead(rows, wall - startup, lanes) for rows, wall in runs),
         stages=tuple(whole.stages.items()),
-        steps=_steps(clocked, (scored or safe)[:LADDER_SAMPLE], settings.windows, progress),
+        steps=_steps(clocked, scored[:LADDER_SAMPLE], settings.windows, progress),
         reasons=tuple(Counter(str(row.reason) for row in runs[0][0]).most_common()),
     )
     return found if wanted is None else projected(found, whole.work(core_flops()), wanted)
@@ -243,10 +245,10 @@ def projected(found: Rehearsal, work: Work, card: Card) -> Rehearsal:
 def drawn(source: str | Path | Sequence[str | Path], count: int) -> list[Path]:
     """A random sample of the videos, the same one every time, in order of name. Of two with one name, one is drawn."""
     found = {item.path.name: item.path for item in find(source) if item.path is not None}
-    if min(len(found), count) < FEWEST:
+    if len(found) < FEWEST:
         raise InputError(
-            f"a sample of {min(len(found), count)} videos bears no bound; at least {FEWEST} are needed: name a larger "
-            "folder, or none, and dfx makes clips"
+            f"{len(found)} videos bear no bound; at least {FEWEST} are needed: name a larger folder, or none, and dfx "
+            "makes clips"
         )
     names = sorted(found)
     return [found[name] for name in sorted(random.Random(0).sample(names, min(count, len(names))))]
@@ -327,9 +329,11 @@ def _startup(run: Callable[[Sequence[Path]], tuple[Predictions, float]], path: P
 def _openable(paths: Sequence[Path], rows: Sequence[Prediction]) -> tuple[list[Path], list[Path]]:
     """The videos that may be opened in this process, since no worker died of them; and those of them with a score."""
     safe = [(path, row) for path, row in zip(paths, rows, strict=True) if row.reason not in UNSAFE]
-    if not safe:
-        raise InputError(f"every video of the sample crashed or timed out ({rows[0].detail}): name another folder")
-    return [path for path, _ in safe], [path for path, row in safe if row.reason in SCORED]
+    scored = [path for path, row in safe if row.reason in SCORED]
+    if not scored:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(row.reason for row in rows).most_common())
+        raise InputError(f"no video of the sample could be scored ({reasons}; {rows[0].detail}): name another folder")
+    return [path for path, _ in safe], scored
 
 
 def _steps(

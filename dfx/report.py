@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from markdown_it import MarkdownIt
 from markupsafe import Markup
-from tqdm import tqdm
 
 from dfx.aggregate import aggregate
 from dfx.charts import reliability, roc, scores_chart
@@ -27,11 +26,13 @@ from dfx.draw import TEMPLATES, environment
 from dfx.errors import InputError, MissingInputError
 from dfx.evidence import Sight, gather, request
 from dfx.infer.session import fingerprint
-from dfx.journal import VERSION, read, state_of
-from dfx.results import Predictions
+from dfx.journal import VERSION, Remembered, read, state_of
+from dfx.outputs import PAGE, check_output
+from dfx.results import Predictions, unscored
 from dfx.score import Report, log_loss, read_labels, score
 from dfx.settings import MODELS, Limits, Settings
-from dfx.table import check_place, replacement
+from dfx.streams import bar
+from dfx.table import replacement
 from dfx.table import text_of as printable
 from dfx.values import ClipScore, Prediction, Reason, Verdict
 
@@ -145,10 +146,11 @@ def from_journal(
     Raises:
         MissingInputError, InputError, ModelError, OutputError, DependencyError: each in one line.
     """
+    check_output(out, PAGE, [journal, str(journal).removesuffix(".journal")])
     remembered = read(Path(journal))
     settings = _settings(remembered.settings, detector, models, Path(journal))
-    rows = {name: row for name, (row, _, _) in remembered.rows.items()}
-    states = {name: state for name, (_, _, state) in remembered.rows.items()}
+    rows = _rows(remembered)
+    states = {name: state for name, (_, _, state) in remembered.rows.items() if name in rows}
     paths, absent = _files(Path(videos) if videos is not None else None, states)
     write(
         Predictions(tuple(rows.values())),
@@ -183,9 +185,10 @@ def write(
 
     The rest, and what it raises, as for `from_journal`.
     """
-    check_place(out)
+    needed = [*paths.values(), settings.detector, *settings.models]
+    check_output(out, PAGE, needed if labels is None else [*needed, labels])
     truth = read_labels(Path(labels)) if labels is not None else {}
-    measures = score(predictions, truth) if truth else None
+    measures = score(predictions, truth) if labels is not None else None
     chosen = _chosen(predictions, paths, pictures)
     sights = _gathered(predictions, chosen, settings, limits or Limits(), workers, progress)
     why = dict.fromkeys(paths, f"only the {pictures} videos with the highest scores have pictures") | dict(absent or {})
@@ -199,6 +202,16 @@ def write(
     page = _page(entries, measures, settings, predictions, dict(facts or {}))
     with replacement(Path(out)) as file:
         file.write(page)
+
+
+def _rows(remembered: Remembered) -> dict[str, Prediction]:
+    """The rows of the run's CSV, by name: what earlier runs scored beside them is left out, and what was not scored has
+    the prior."""
+    scored = {name: row for name, (row, _, _) in remembered.rows.items()}
+    if remembered.asked is None:
+        return scored
+    prior = remembered.settings["prior"]
+    return {name: scored.get(name) or unscored(name, prior, there) for name, there in remembered.asked.items()}
 
 
 def base_rates(false_alarms: float, accuracy: float) -> list[dict[str, float]]:
@@ -274,8 +287,8 @@ def _gathered(
         return {}
     rows = {row.filename: row for row in predictions}
     requests = {name: request(rows[name], path, rows[name].windows) for name, path in chosen.items()}
-    with tqdm(total=len(requests), unit="video", desc="pictures", disable=not progress, dynamic_ncols=True) as bar:
-        return gather(requests, settings, limits, workers, bar.update)
+    with bar(title="pictures", total=len(requests), unit="video", shown=progress) as shown:
+        return gather(requests, settings, limits, workers, shown.update)
 
 
 def _alone(settings: Settings) -> Callable[[ClipScore], float]:

@@ -68,6 +68,13 @@ class Predictions(Tabular, Sequence[Prediction]):
         write_csv(Path(path), ("filename", "label"), ((row.filename, f"{row.probability:.6f}") for row in self.items))
 
 
+def unscored(filename: str, prior: float, there: bool) -> Prediction:
+    """The row of a video that has none of its own. there: whether a file is there for it."""
+    if there:
+        return Prediction(filename, prior, Reason.OUT_OF_BUDGET, "the run ended before its turn came")
+    return Prediction(filename, prior, Reason.MISSING, "no such file in the folder")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class FaceTracks(Tabular, Sequence[Track]):
     """The people of one video: a track for each person and window, in order of time."""

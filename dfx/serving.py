@@ -8,6 +8,7 @@ import threading
 from typing import Any, BinaryIO
 
 from dfx.messages import encode
+from dfx.streams import open_closed
 
 Message = dict[str, Any]
 
@@ -30,6 +31,7 @@ class Replies:
 
 def claim_stdout() -> BinaryIO:
     """The pipe that standard output was; what a library prints there from now on goes to standard error."""
+    open_closed()
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return replies

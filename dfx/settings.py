@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dfx.arguments import finite, whole
 from dfx.errors import InputError
 
 MODELS = Path(__file__).parent / "models"
 HOST = -1  # in place of a GPU's ordinal
+MOST_WINDOWS = 2_000_000  # a video that dfx opens has no more frames: `dfx.probe.MOST_PACKETS`
+MOST_PIXELS = 2**31 - 1  # where the range of FFmpeg's own option max_pixels ends
+SMALLEST_MEMORY = 2**28  # bytes that a worker needs
+LARGEST_MEMORY = 2**47  # bytes that a process has addresses for, on x86-64; setrlimit(2) takes no more than 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +37,20 @@ class Settings:
     def __post_init__(self) -> None:
         if isinstance(self.models, str | Path):
             raise InputError(f"models is {str(self.models)!r}; a tuple of files is needed, with one file as (file,)")
-        object.__setattr__(self, "detector", Path(self.detector))  # a text will do
-        object.__setattr__(self, "models", tuple(map(Path, self.models)))
-        if not self.models:
+        models = tuple(map(Path, self.models))
+        if not models:
             raise InputError("models is empty; at least one classifier is needed")
-        if self.windows < 1:
-            raise InputError(f"windows is {self.windows}; a whole number of at least 1 is needed")
-        if not 0 <= self.prior <= 1:
-            raise InputError(f"prior is {self.prior}; a probability from 0 to 1 is needed")
-        if not 0 < self.prevalence < 1:
-            raise InputError(
-                f"prevalence is {self.prevalence}; a share between 0 and 1 is needed, neither of them itself"
-            )
-        low, high = self.clip_range
-        if not 0 <= low < high <= 1:
-            raise InputError(f"clip_range is {self.clip_range}; two probabilities low < high from 0 to 1 are needed")
+        probability = "a probability from 0 to 1"
+        share = "a share between 0 and 1, neither of them itself,"
+        _set(
+            self,
+            detector=Path(self.detector),  # a text will do
+            models=models,
+            windows=whole("windows", self.windows, 1, MOST_WINDOWS, " (the most frames of a video)"),
+            prior=finite("prior", self.prior, probability, lambda p: 0 <= p <= 1),
+            prevalence=finite("prevalence", self.prevalence, share, lambda p: 0 < p < 1),
+            clip_range=_bounds(self.clip_range),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for a worker's first message."""
@@ -77,10 +80,28 @@ class Limits:
     duration: float = 6 * 3600.0
 
     def __post_init__(self) -> None:
-        for name, value in (("time", self.seconds), ("duration", self.duration)):
-            if not (value > 0 and math.isfinite(value)):
-                raise InputError(f"the {name} limit is {value} s; a finite number above 0 is needed")
-        if self.memory < 2**28:
-            raise InputError(f"the memory limit is {self.memory} bytes; at least 256 MiB ({2**28}) are needed")
-        if self.pixels < 1:
-            raise InputError(f"the pixel limit is {self.pixels}; at least 1 is needed")
+        time = "a finite number of seconds above 0"
+        _set(
+            self,
+            seconds=finite("the time limit (seconds)", self.seconds, time, lambda seconds: seconds > 0),
+            memory=whole("the memory limit (bytes)", self.memory, SMALLEST_MEMORY, LARGEST_MEMORY, " (128 TiB)"),
+            pixels=whole("the pixel limit", self.pixels, 1, MOST_PIXELS, " (the most that FFmpeg takes)"),
+            duration=finite("the duration limit", self.duration, time, lambda seconds: seconds > 0),
+        )
+
+
+def _set(frozen: Settings | Limits, **values: Any) -> None:
+    """In place of what the caller gave: the same as plain values."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
+def _bounds(pair: Any) -> tuple[float, float]:
+    """The clip range."""
+    try:
+        low, high = (finite("a bound", bound, "a probability", lambda p: 0 <= p <= 1) for bound in pair)
+    except (TypeError, ValueError):  # no pair, or not of probabilities
+        low = high = 0.0
+    if low >= high:
+        raise InputError(f"clip_range is {pair!r}; two probabilities low < high from 0 to 1 are needed")
+    return low, high

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dfx.errors import DependencyError, OutputError
+from dfx.find import EXTENSIONS
 
 if TYPE_CHECKING:
     import pandas
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from dfx.charts import Chart
 
 SHOWN = 20  # rows in a terminal or a notebook
+OPEN_FILES = ("/proc", "/dev/fd")  # where Linux and macOS have names for what a process has open
+HOPS = 40  # links that Linux follows
 Row = Sequence[Any]
 
 
@@ -129,7 +132,7 @@ def _mapped(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"cannot write {path} ({error.strerror or error}): name a file in a folder that can be written"
+            f"cannot write {path} ({error.strerror or error}): name another file, in a folder that can be written"
         ) from error
 
 
@@ -138,9 +141,25 @@ def _target(path: Path) -> Path:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError("it is a folder")
+    if _leads_to_open_file(path):
+        raise FileExistsError("it is a stream that is open already, not a file")
     if target.exists() and not target.is_file():
-        raise FileExistsError("it is a device or a pipe")
+        raise FileExistsError("it is a device or a pipe or a socket")
+    if {path.suffix.lower(), target.suffix.lower()} & EXTENSIONS:
+        raise FileExistsError("its ending is that of a video")
     return target
+
+
+def _leads_to_open_file(path: Path) -> bool:
+    """Whether a path leads through what a process has open, as /dev/stdout does: a rename would not reach that file."""
+    for _ in range(HOPS):
+        path = Path(os.path.realpath(path.parent), path.name)
+        if any(path.is_relative_to(folder) for folder in OPEN_FILES):
+            return True
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return False
 
 
 @contextmanager

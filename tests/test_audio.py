@@ -14,6 +14,9 @@ from clips import clip, numbered, sound_only
 from test_cli import dfx as run
 
 import dfx
+from dfx.audio import AudioChore
+from dfx.errors import OutputError
+from dfx.settings import Limits
 
 
 def tone(path: Path, codec: str, *, rate: int = 48000, seconds: float = 1.0, layout: str = "stereo") -> Path:
@@ -102,6 +105,30 @@ def test_files_that_are_there_are_kept_unless_told(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
     assert dfx.audio(source, tmp_path / "out", overwrite=True).written == 1
     assert packets(file) == packets(source)
+
+
+@pytest.mark.parametrize("wav", [False, True])
+@pytest.mark.parametrize("room", [100, 40_000])
+def test_a_full_disk_is_no_fault_of_the_video(tmp_path: Path, wav: bool, room: int) -> None:
+    resource = pytest.importorskip("resource", reason="a limit on what may be written stands in for a full disk")
+    source, (soft, hard) = tone(tmp_path / "a.mkv", "flac", seconds=8), resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "out").mkdir()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(OutputError, match=rf"cannot write .*a\.{'wav' if wav else 'flac'} \(File too large\)"):
+            AudioChore(Limits(), wav=wav, overwrite=False)(str(source), str(tmp_path / "out" / "a"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_source_itself_is_not_overwritten(tmp_path: Path) -> None:
+    dfx.audio(tone(tmp_path / "a.mkv", "aac"), tmp_path)
+    before = (tmp_path / "a.m4a").read_bytes()
+    (item,) = dfx.audio(tmp_path / "a.m4a", tmp_path, overwrite=True).items
+    assert item.failed
+    assert "would take the place of" in item.note
+    assert (tmp_path / "a.m4a").read_bytes() == before
 
 
 def test_a_cut_file_gives_what_it_holds_and_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -119,3 +119,33 @@ def test_every_command_that_the_readme_names_is_there() -> None:
     named = set(re.findall(r"^dfx ([a-z]+)", shell, re.MULTILINE))
     assert named <= set(main.commands), named - set(main.commands)
     assert {"predict", "train", "faces", "bundle", "inspect", "report", "rehearse", "doctor"} <= named
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--max-pixels", "3000000000", "the pixel limit is 3000000000; a whole number (int) from 1 to 2147483647 "),
+        ("--memory", "inf", "--memory is inf; a number of GiB from 0.25 to 131072 is needed"),
+        ("--memory", "nan", "--memory is nan; a number of GiB from 0.25 to 131072 is needed"),
+        ("--memory", "1e300", "--memory is 1e+300; a number of GiB"),
+        ("--memory", "1e10", "--memory is 10000000000.0; a number of GiB"),
+        ("--memory", "-1", "--memory is -1.0; a number of GiB"),
+        ("--windows", "9" * 23, f"windows is {'9' * 23}; a whole number (int) from 1 to 2000000 "),
+        ("--timeout", "nan", "the time limit (seconds) is nan; a finite number of seconds above 0 is needed"),
+        ("--max-duration", "inf", "the duration limit is inf; a finite number of seconds above 0 is needed"),
+    ],
+)
+def test_a_number_out_of_range_ends_with_one_line(
+    samples: Path, tmp_path: Path, option: str, value: str, words: str
+) -> None:
+    done = dfx("predict", samples, option, value, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_patience_for_centuries_is_no_error(samples: Path, tmp_path: Path) -> None:
+    patience = ["--timeout", "1e10", "--budget", "9" * 30, "--memory", "131072", "--max-pixels", "2147483647"]
+    done = dfx("predict", samples, "--out", "s.csv", *patience, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 videos: 2 ok, 1 no_face." in done.stderr

@@ -99,3 +99,30 @@ def test_two_videos_of_one_name_are_refused(folder: Path) -> None:
     (folder / "part" / "b.mp4").touch()
     with pytest.raises(InputError, match=r"'b\.mp4'"):
         find([folder / "b.mp4", folder / "part" / "b.mp4"])
+
+
+def test_nor_does_one_of_them_win_where_a_sample_submission_names_it(folder: Path, tmp_path: Path) -> None:
+    (folder / "part" / "b.mp4").touch()
+    sample = tmp_path / "sample.csv"
+    sample.write_text("filename\nb.mp4\n")
+    with pytest.raises(InputError, match=r"'b\.mp4' for one; score the folders apart"):
+        find([folder / "b.mp4", folder / "part" / "b.mp4"], sample_submission=sample)
+    sample.write_text("filename\na.MOV\n")
+    both = [folder / "b.mp4", folder / "part" / "b.mp4", folder / "a.MOV"]
+    assert [item.path for item in find(both, sample_submission=sample)] == [folder / "a.MOV"]
+
+
+def test_links_that_lead_round_are_walked_once(folder: Path) -> None:
+    for number in range(3):
+        (folder / "part" / f"up{number}").symlink_to(folder, target_is_directory=True)
+        (folder / f"down{number}").symlink_to(folder / "part", target_is_directory=True)
+    names = [item.filename for item in find(folder, follow_symlinks=True)]
+    assert len(names) == 5
+    assert sum(name.endswith("c.mkv") for name in names) == 1
+
+
+@pytest.mark.parametrize("named", ["b.mp4", "gone.mp4", "[bg]*.mp4"])
+def test_a_link_that_leads_nowhere_is_a_row(folder: Path, named: str) -> None:
+    (folder / "gone.mp4").symlink_to(folder / "nowhere.mp4")
+    names = ["b.mp4", "gone.mp4"] if "*" in named else [named]
+    assert [(item.filename, item.path) for item in find(folder / named)] == [(name, folder / name) for name in names]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -154,6 +156,45 @@ def test_a_second_look_that_fails_costs_nothing() -> None:
     assert job is not None
     assert governor.done(job, row("a", 0, reason=Reason.CRASHED)) is None
     assert governor.take() is None
+
+
+class Counted(Governor):
+    """How often it ranked."""
+
+    ranked = 0
+
+    def _ranked(self) -> deque[str]:
+        self.ranked += 1
+        return super()._ranked()
+
+
+def test_where_nothing_fits_nothing_is_ranked() -> None:
+    """Ranking takes its time, and while it does the run cannot end."""
+    known = {name: (replace(row(name, 1), seconds=1.0), 1) for name in NAMES}
+    paths = {name: Path(name) for name in NAMES}
+    now = [0.0]
+    governor = Counted(paths, known, deadline=100.0, workers=2, limit=30, clock=lambda: now[0])
+    first = governor.offer()
+    assert first is not None
+    governor.done(first, replace(row(first.filename, 2), seconds=1.7))
+    now[0] = 99.0
+    governor._ranking.clear()
+    before = governor.ranked
+    assert governor.offer() is None
+    assert governor.ranked == before == 1
+
+
+def test_status_waits_for_no_ranking() -> None:
+    known = {"a": (row("a", 1), 1), "b": (row("b", 4, -1.0, 0.0, 1.0, 0.0), 4)}
+    governor = Governor(dict.fromkeys("ab", Path("a")), known, deadline=100.0, workers=1, limit=30, clock=lambda: 0.0)
+    with governor._changed, ThreadPoolExecutor(1) as pool:
+        said = pool.submit(governor.status).result(5)
+    assert said.endswith("second looks: 2.5 windows a video")
+    job = governor.take()
+    assert job is not None
+    assert (job.filename, job.windows) == ("a", 2)
+    governor.done(job, row("a", 2))
+    assert governor.status().endswith("second looks: 3.0 windows a video")
 
 
 @pytest.mark.parametrize(

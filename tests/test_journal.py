@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,14 @@ DROPPED = Dropped(Verdict.POSTER, 0.1, 0.2 + 0.1, (0.1, 1 / 3, 1e-300, 1e300), 0
 ROW = Prediction("odd \udcff\n'\".mp4", 1 / 3, Reason.OK, "detail", 2, (EVIDENCE, EVIDENCE), 2, 0.25, (DROPPED,))
 
 
+@contextmanager
+def begun(path: Path, settings: Mapping[str, object], **words: bool) -> Iterator[Journal]:
+    """The journal of a run that begins."""
+    with Journal.open(path, settings, **words) as journal:
+        journal.begin({})
+        yield journal
+
+
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     path = tmp_path / "video.mp4"
@@ -32,7 +42,7 @@ def video(tmp_path: Path) -> Path:
 
 
 def test_rows_come_back_to_the_bit(tmp_path: Path, video: Path) -> None:
-    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+    with begun(tmp_path / "j", SETTINGS) as journal:
         journal.add(state_of(video), ROW, 2)
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
         ((back, windows),) = journal.done({ROW.filename: video}).values()
@@ -45,7 +55,7 @@ def test_rows_come_back_to_the_bit(tmp_path: Path, video: Path) -> None:
 def test_a_journal_from_before_dropped_tracks_is_read_but_not_gone_on_with(
     tmp_path: Path, video: Path, version: int
 ) -> None:
-    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+    with begun(tmp_path / "j", SETTINGS) as journal:
         journal.add(state_of(video), ROW, 2)
     with sqlite3.connect(tmp_path / "j") as old:
         old.execute("UPDATE settings SET json = json_set(json, '$.journal', ?)", [version])
@@ -64,7 +74,7 @@ def test_a_journal_from_before_dropped_tracks_is_read_but_not_gone_on_with(
 
 
 def test_a_changed_or_unknown_video_is_not_done(tmp_path: Path, video: Path) -> None:
-    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+    with begun(tmp_path / "j", SETTINGS) as journal:
         journal.add(state_of(video), ROW, 2)
         assert journal.done({"another.mp4": video}) == {}
         video.write_bytes(b"longer content")
@@ -73,7 +83,7 @@ def test_a_changed_or_unknown_video_is_not_done(tmp_path: Path, video: Path) -> 
 
 @pytest.mark.parametrize("change", [{"model": "xyz"}, {"windows": 3}, {"extra": 1}])
 def test_other_settings_are_named_and_not_mixed(tmp_path: Path, video: Path, change: dict[str, object]) -> None:
-    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+    with begun(tmp_path / "j", SETTINGS) as journal:
         journal.add(state_of(video), ROW, 2)
     (name,) = change
     with (
@@ -132,6 +142,7 @@ def test_what_add_returned_from_survives_a_kill(tmp_path: Path, video: Path) -> 
         "import itertools; from dataclasses import replace; from pathlib import Path\n"
         "from dfx.journal import Journal, state_of; from dfx.values import Prediction, Reason\n"
         f"with Journal.open(Path({str(tmp_path / 'j')!r}), {SETTINGS!r}) as journal:\n"
+        "    journal.begin({})\n"
         "    for n in itertools.count():\n"
         f"        journal.add(state_of(Path({str(video)!r})), Prediction(f'{{n}}', 0.5, Reason.OK), 2)\n"
         "        print(n, flush=True)"
@@ -150,7 +161,7 @@ def test_what_add_returned_from_survives_a_kill(tmp_path: Path, video: Path) -> 
 
 
 def test_no_lock_is_left_behind(tmp_path: Path) -> None:
-    with Journal.open(tmp_path / "j", SETTINGS):
+    with begun(tmp_path / "j", SETTINGS):
         pass
     with pytest.raises(KeyboardInterrupt), Journal.open(tmp_path / "j", SETTINGS):
         raise KeyboardInterrupt
@@ -172,3 +183,79 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path: Path, monkeypatch
     monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", flock)
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
         assert journal.done({}) == {}
+
+
+def test_a_run_that_never_begins_leaves_all_as_it_was(tmp_path: Path, video: Path) -> None:
+    """With `fresh` above all: what stands in the way of a run may show after the journal was opened."""
+    with Journal.open(tmp_path / "j", SETTINGS):
+        pass
+    assert not (tmp_path / "j").exists()
+    with begun(tmp_path / "j", SETTINGS) as journal:
+        journal.add(state_of(video), ROW, 2)
+    before = (tmp_path / "j").read_bytes()
+    with Journal.open(tmp_path / "j", {"model": "xyz"}, fresh=True) as journal:
+        assert journal.done({ROW.filename: video}) == {}
+    assert (tmp_path / "j").read_bytes() == before
+    with begun(tmp_path / "j", {"model": "xyz"}, fresh=True):
+        pass
+    assert read(tmp_path / "j").rows == {}
+
+
+def test_settings_that_nothing_was_scored_with_bind_nobody(tmp_path: Path) -> None:
+    with begun(tmp_path / "j", SETTINGS):
+        pass
+    with begun(tmp_path / "j", {"model": "xyz"}) as journal:
+        assert journal.done({}) == {}
+    assert read(tmp_path / "j").settings == {"journal": VERSION, "model": "xyz"}
+
+
+def test_not_even_a_fresh_run_forgets_another_programs_database(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "j") as other:
+        other.execute("CREATE TABLE bookmarks (url)")
+    other.close()
+    with pytest.raises(InputError, match="'bookmarks'"), Journal.open(tmp_path / "j", SETTINGS, fresh=True):
+        pass
+    assert b"bookmarks" in (tmp_path / "j").read_bytes()
+
+
+def test_a_fresh_run_replaces_what_is_no_database(tmp_path: Path, video: Path) -> None:
+    (tmp_path / "j").write_text("notes\n" * 1000)
+    with begun(tmp_path / "j", SETTINGS, fresh=True) as journal:
+        journal.add(state_of(video), ROW, 2)
+    assert list(read(tmp_path / "j").rows) == [ROW.filename]
+
+
+def test_what_was_asked_for_is_told_in_order(tmp_path: Path) -> None:
+    for asked in ({"b.mp4": True, "\udcffa.mp4": False}, {"c.mp4": True}):
+        with Journal.open(tmp_path / "j", SETTINGS) as journal:
+            journal.begin(asked)
+        found = read(tmp_path / "j").asked
+        assert found is not None
+        assert list(found.items()) == list(asked.items())
+
+
+def test_a_journal_that_did_not_note_what_was_asked_for_is_gone_on_with(tmp_path: Path, video: Path) -> None:
+    with begun(tmp_path / "j", SETTINGS) as journal:
+        journal.add(state_of(video), ROW, 2)
+    with sqlite3.connect(tmp_path / "j") as old:
+        old.execute("DROP TABLE asked")
+    old.close()
+    assert read(tmp_path / "j").asked is None
+    with begun(tmp_path / "j", SETTINGS) as journal:
+        assert list(journal.done({ROW.filename: video})) == [ROW.filename]
+    assert read(tmp_path / "j").asked == {}
+
+
+def test_other_limits_try_again_what_the_old_ones_stopped(tmp_path: Path, video: Path) -> None:
+    rows = [replace(ROW, filename=f"{reason}", reason=reason) for reason in (Reason.OK, Reason.TIMEOUT, Reason.CORRUPT)]
+    with begun(tmp_path / "j", SETTINGS | {"limits": 1}) as journal:
+        for row in rows:
+            journal.add(state_of(video), row, 2)
+    paths = dict.fromkeys([row.filename for row in rows], video)
+    with Journal.open(tmp_path / "j", SETTINGS | {"limits": 1}) as journal:
+        assert set(journal.done(paths)) == set(paths)
+    with Journal.open(tmp_path / "j", SETTINGS | {"limits": 2}) as journal:
+        assert set(journal.done(paths)) == {"ok", "corrupt"}
+        assert "timeout" in read(tmp_path / "j").rows, "until the run begins"
+        journal.begin({})
+        assert set(journal.done(paths)) == set(read(tmp_path / "j").rows) == {"ok", "corrupt"}

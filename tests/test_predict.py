@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -23,7 +24,7 @@ import dfx
 from dfx.errors import InputError, MissingInputError, ModelError, OutputError
 from dfx.find import find
 from dfx.govern import Job
-from dfx.journal import Journal
+from dfx.journal import Journal, journal_of
 from dfx.pipeline import Pipeline
 from dfx.predict import _Run
 from dfx.values import Reason
@@ -224,6 +225,7 @@ def test_a_video_that_changes_after_it_was_opened_is_scored_again(samples: Path,
     video = Path(shutil.copy(samples / "real.mp4", tmp_path / "a.mp4"))
     with Journal.open(tmp_path / "j", {}) as journal:
         run = _Run(find(video), dfx.Settings(), None, journal)
+        run.begin()
         schedule = run.schedule(2, 60.0, 1, None)
         assert schedule is not None
         job = schedule.take()
@@ -259,6 +261,7 @@ def test_what_could_not_be_opened_is_not_remembered(samples: Path, tmp_path: Pat
     video = samples / "real.mp4"
     with Journal.open(tmp_path / "j", {}) as journal:
         run = _Run(find(video), dfx.Settings(), None, journal)
+        run.begin()
         run.add(Job("real.mp4", video, 2, 60.0), dfx.Prediction("real.mp4", 0.5, Reason.MISSING))
         assert run.scored == 1
         assert journal.done({"real.mp4": video}) == {}
@@ -271,6 +274,41 @@ def test_what_a_limit_stopped_is_tried_again_under_another(samples: Path, tmp_pa
     assert reasons(dfx.Limits(pixels=1000)) == {"too_large": 3}
     assert reasons(dfx.Limits()) == {"ok": 2, "no_face": 1}
     assert reasons(dfx.Limits(pixels=1000)) == {"ok": 2, "no_face": 1}, "what is scored stays"
+
+
+def test_what_stands_in_the_way_costs_no_score(samples: Path, tmp_path: Path) -> None:
+    """A model that is none is known when a worker loads it: until then nothing is forgotten, and nothing bound."""
+    out, bad = tmp_path / "s.csv", tmp_path / "bad.onnx"
+    bad.write_bytes(b"nonsense")
+    with pytest.raises(ModelError):
+        dfx.predict_dir(samples, out, settings=dfx.Settings(models=(bad,)), progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.onnx"]
+    first = dfx.predict_dir(samples, out, progress=False)
+    with pytest.raises(ModelError):
+        dfx.predict_dir(samples, out, settings=dfx.Settings(models=(bad,)), fresh=True, progress=False)
+    again = dfx.predict_dir(samples, out, progress=False)
+    assert [row.seconds for row in again] == [row.seconds for row in first], "they are remembered, not scored anew"
+
+
+def test_a_second_look_that_fails_leaves_the_first_ones_score(samples: Path, tmp_path: Path) -> None:
+    """A budget gave it fewer windows; the same call without one has its limit outlasted by the rest of them."""
+    out = tmp_path / "s.csv"
+    with Journal.open(journal_of(out), {"limits": 1}) as journal:
+        journal.begin({})
+        run = _Run(find(samples / "real.mp4"), dfx.Settings(), None, journal)
+        first = replace(dfx.predict_video(samples / "real.mp4"), probability=0.25)
+        run.add(Job("real.mp4", samples / "real.mp4", 1, 60.0), first)
+        for reason, kept in ((Reason.TIMEOUT, True), (Reason.CRASHED, True), (Reason.NO_FACE, False)):
+            once = run.schedule(2, 60.0, 1, None)
+            assert once is not None
+            job = once.take()
+            assert job is not None
+            assert job.windows == 2
+            counts = once.done(job, dfx.Prediction("real.mp4", 0.5, reason))
+            assert counts is not None
+            assert (counts == first) == kept
+        run.add(job, first)
+        assert run.schedule(2, 60.0, 1, None) is None, "and it is not tried for ever"
 
 
 def test_bad_arguments_end_at_once(samples: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -178,3 +179,24 @@ def test_one_clip_of_the_mix_is_in_the_challenges_manner(tmp_path: Path) -> None
     mix._encoded(tmp_path / "240p_00.mp4")
     info = dfx.probe(tmp_path / "240p_00.mp4")
     assert (info.frames, info.keyframes, info.height) == (300, (0, 250), 240)
+
+
+def test_a_sample_too_small_is_refused_before_clips_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("dfx.rehearse"), "made_clips", lambda **_: pytest.fail("it made clips"))
+    with pytest.raises(InputError, match="sample is 4; a bound needs at least 5 videos"):
+        dfx.rehearse(sample=4, progress=False)
+
+
+def test_a_link_that_leads_nowhere_is_one_of_the_sample(samples: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        shutil.copy(samples / "real.mp4", tmp_path / f"{number}.mp4")
+    (tmp_path / "9.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    found = dfx.rehearse(tmp_path, sample=6, device="cpu", progress=False)
+    assert dict(found.reasons) == {"ok": 5, "missing": 1}
+
+
+def test_where_nothing_can_be_scored_nothing_is_promised(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.mp4").touch()
+    with pytest.raises(InputError, match=r"no video of the sample could be scored \(5 corrupt; .*empty"):
+        dfx.rehearse(tmp_path, device="cpu", progress=False)

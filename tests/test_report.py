@@ -188,10 +188,24 @@ def test_a_journal_leads_to_no_file_outside_the_folder(run: Path, tmp_path: Path
         state = outside.stat()
         values = (b"../outside.mp4", state.st_size, state.st_mtime_ns, json.dumps(json.loads(row) | {"filename": "x"}))
         connection.execute("INSERT INTO videos VALUES (?, ?, ?, 2, 'ok', 0.5, ?)", values)
+        connection.execute("INSERT INTO asked VALUES (?, 1)", values[:1])
     connection.close()
     (tmp_path / "videos").mkdir()
     report.from_journal(journal, tmp_path / "r.html", videos=tmp_path / "videos", progress=False)
     assert "image/webp" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_its_rows_are_those_of_the_runs_csv(samples: Path, tmp_path: Path) -> None:
+    """Not what an earlier run scored beside them; but those too that were not scored."""
+    out, sample = tmp_path / "s.csv", tmp_path / "sample.csv"
+    dfx.predict_dir(samples, out, device="cpu", progress=False)
+    sample.write_text("filename,label\nreal.mp4,0.5\ngone.mp4,0.5\nno_face.mp4,0.5\n")
+    dfx.predict_dir(samples, out, sample_submission=sample, device="cpu", progress=False)
+    report.from_journal(f"{out}.journal", tmp_path / "r.html", progress=False)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    names = re.findall(r">(\w+\.mp4)</button>", page)
+    assert sorted(names) == ["gone.mp4", "no_face.mp4", "real.mp4"]
+    assert "no such file in the folder" in page
 
 
 def test_a_video_that_breaks_its_worker_costs_only_its_pictures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +309,12 @@ def test_what_stands_in_the_way_is_said(run: Path, tmp_path: Path) -> None:
         report.from_journal(journal, tmp_path / "no" / "folder.html")
     with pytest.raises(InputError, match="pictures is -1"):
         report.from_journal(journal, pictures=-1)
+    with pytest.raises(InputError, match="workers is 0"):
+        report.from_journal(journal, tmp_path / "r.html", videos=run / "videos", workers=0)
+    (tmp_path / "empty.json").write_text("{}")
+    with pytest.raises(InputError, match="0 labels"):
+        report.from_journal(journal, tmp_path / "r.html", labels=tmp_path / "empty.json")
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_reading_changes_no_journal(run: Path, page: str) -> None:

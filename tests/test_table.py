@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,27 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=r"pipe\.csv .it is a device or a pipe"):
             write(tmp_path / "pipe.csv")
     assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs a socket of the file system")
+def test_a_socket_is_not_replaced_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("t.csv")
+        for write in (check_place, Pairs(()).to_csv):
+            with pytest.raises(OutputError, match=r"t\.csv .it is a device or a pipe or a socket"):
+                write("t.csv")
+        assert Path("t.csv").is_socket()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.MOV", "a.ts"])
+def test_no_table_has_the_name_of_a_video(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link.csv").symlink_to(name)
+    for write in (check_place, Pairs(()).to_csv):
+        for path in (tmp_path / name, tmp_path / "link.csv"):
+            with pytest.raises(OutputError, match="its ending is that of a video"):
+                write(path)
+    assert not (tmp_path / name).exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="making a link may need rights")

@@ -13,6 +13,7 @@ from dfx.cli.machine import doctor, rehearse
 from dfx.cli.making import bundle, train
 from dfx.cli.scoring import demo, predict, report, score
 from dfx.errors import DfxError
+from dfx.streams import open_closed, spell_out
 
 __all__ = ["main"]
 
@@ -27,6 +28,11 @@ class Refused(click.ClickException):
 
 class OneLineErrors(click.Group):
     """Turns dfx's own errors into one line and exit status 2, and an interruption into a word on how to go on."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        open_closed()
+        spell_out()
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -58,7 +58,7 @@ def inspect(
     from dfx.inspect import check_out
 
     if out is not None:
-        check_out(out)
+        check_out(out, [*source, metadata] if metadata is not None else source)
     result = dfx.inspect(
         list(source),
         metadata=metadata,
@@ -217,9 +217,9 @@ def faces(
     from dfx.faces import check_out, check_sheet
 
     if out is not None:
-        check_out(out)
+        check_out(out, source)
     if sheet is not None:
-        check_sheet(sheet)
+        check_sheet(sheet, source)
     result = dfx.faces(
         list(source),
         detectors,

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 import dfx
+from dfx.arguments import finite
 from dfx.cli.shared import DETECTOR, DEVICE, MODEL, say, show_rows
-from dfx.errors import OutputError
-from dfx.settings import Limits, Settings
-from dfx.table import check_place
+from dfx.settings import LARGEST_MEMORY, SMALLEST_MEMORY, Limits, Settings
 
 if TYPE_CHECKING:
     from dfx.results import Predictions
 
 SETTINGS = Settings()
 LIMITS = Limits()
+GIB = 2**30
 
 
 @click.command()
@@ -46,9 +46,7 @@ LIMITS = Limits()
 )
 @click.option("--budget", help="Time for the whole run, as 8h30m, 90m or seconds: it ends in time with a complete CSV.")
 @click.option("--timeout", default=LIMITS.seconds, show_default=True, help="Seconds that one video may take.")
-@click.option(
-    "--memory", default=LIMITS.memory / 2**30, show_default=True, help="GiB of memory that a worker may take."
-)
+@click.option("--memory", default=LIMITS.memory / GIB, show_default=True, help="GiB of memory that a worker may take.")
 @click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
 @click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
 @DEVICE
@@ -90,13 +88,10 @@ def predict(
         dfx predict test_videos --out submission.csv
     """
     if report is not None:
-        from dfx.journal import journal_of
-
-        check_place(report)
-        _not_over(report, out, journal_of(out))
+        _check_page(report, out, *source, *models, detector, *([sample_submission] if sample_submission else []))
     started = time.monotonic()
     settings = Settings(detector, models, windows, prior, prevalence, clip_range)
-    limits = Limits(seconds=timeout, memory=int(memory * 2**30), pixels=max_pixels, duration=max_duration)
+    limits = Limits(seconds=timeout, memory=_bytes(memory), pixels=max_pixels, duration=max_duration)
     result = dfx.predict_dir(
         source[0] if len(source) == 1 else list(source),
         out,
@@ -117,10 +112,19 @@ def predict(
         _report_run(result, report, settings, limits, time.monotonic() - started)
 
 
-def _not_over(page: Path, *others: Path) -> None:
-    """Refuses a page in the place of what it tells of."""
-    if page.resolve() in [other.resolve() for other in others]:
-        raise OutputError(f"the page would take the place of {page}: name another file for it, report.html say")
+def _bytes(memory: float) -> int:
+    """The memory limit, of which the option has GiB."""
+    least, most = SMALLEST_MEMORY / GIB, LARGEST_MEMORY / GIB
+    needed = f"a number of GiB from {least:g} to {most:g}"
+    return int(finite("--memory", memory, needed, lambda gib: least <= gib <= most) * GIB)
+
+
+def _check_page(page: Path, out: Path, *inputs: str | Path) -> None:
+    """Refuses a report in the place of what it tells of, before any work; the run itself checks the CSV's place."""
+    from dfx.journal import journal_of
+    from dfx.outputs import PAGE, check_output
+
+    check_output(page, PAGE, [out, journal_of(out), *inputs])
 
 
 def _summarise(result: Predictions, out: Path) -> None:
@@ -177,7 +181,6 @@ def report(
     """
     from dfx.report import from_journal
 
-    _not_over(out, journal, journal.with_suffix(""))
     from_journal(
         journal,
         out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,17 +45,23 @@ def show_rows(columns: Iterable[str], rows: Iterable[Row]) -> None:
     """Prints the first rows; what comes from files is text, whatever markup it holds."""
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    cells = [[Text(text_of(cell)) for cell in row] for row in rows]
-    table = Table(*columns, box=box.ASCII2)
+    cells = [[Text(_printed(cell)) for cell in row] for row in rows]
+    table = Table(*(Column(name, overflow="fold") for name in columns), box=box.ASCII2)
     for row in cells[:ROWS]:
         table.add_row(*row)
     if cells:
         Console().print(table)
     if len(cells) > ROWS:
         click.echo(f"... {len(cells) - ROWS} more")
+
+
+def _printed(cell: object) -> str:
+    """A cell as it will be printed, so that columns are as wide: what the terminal lacks is spelt out."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text_of(cell).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def say(words: str) -> None:

@@ -17,6 +17,7 @@ from dfx.errors import CorruptVideoError, MissingInputError, TooLargeVideoError,
 from dfx.values import PacketTable
 
 SKIM = 2000  # packets that are read past rather than sought past: reading one costs a thousandth of decoding it
+BEFORE = 10**6  # units of time from which a seek finds the first packet: to the very first pts it finds a later one
 HOP = 100  # the same, of an indexed container, which finds a packet for the price of reading as many
 # Demuxers that read one file and follow no reference in it: no concat, hls, dash, sdp, image2, lavfi.
 FORMATS = (
@@ -140,7 +141,8 @@ class Reader:
         self._container.seek(pts, stream=self.stream)
         first = next(packets_of(self._container, self.stream), None)
         arrived = first is not None and first.pts == pts
-        self._container.seek(pts if arrived else 0, stream=self.stream)
+        beginning = min(0, int(self._table.pts.min()) - BEFORE)
+        self._container.seek(pts if arrived else beginning, stream=self.stream)
         self._packets, self.at = packets_of(self._container, self.stream), seek if arrived else 0
 
 
