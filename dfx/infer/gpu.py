@@ -151,7 +151,7 @@ class GraphSession:
 
 
 def cuda_missing() -> str | None:
-    """Why ONNX Runtime cannot serve a GPU here, with the mend; None where it has its CUDA provider and what that links."""
+    """Why ONNX Runtime cannot serve a GPU here, with the mend; None where its provider and all it links is there."""
     try:
         runtime = import_runtime()
         if CUDA not in runtime.get_available_providers():
