@@ -23,12 +23,15 @@ def whole(name: str, value: Any, least: int, most: int | None = None, note: str 
     raise InputError(f"{name} is {value!r}; a whole number (int) {allowed} is needed")
 
 
-def finite(name: str, value: Any, needed: str, allowed: Callable[[float], bool]) -> float:
-    """A finite number that is allowed, as a float; NumPy's will do. needed: in words, what is allowed."""
+def finite(name: str, value: Any, needed: str, allowed: Callable[[float], bool], shown: Any = None) -> float:
+    """A finite number that is allowed, as a float; NumPy's will do.
+
+    needed: in words, what is allowed; shown: what the caller gave, where `value` was made of it.
+    """
     with suppress(OverflowError):  # an int beyond every float
         if isinstance(value, Real) and isfinite(value) and allowed(float(value)):
             return float(value)
-    raise InputError(f"{name} is {value!r}; {needed} is needed")
+    raise InputError(f"{name} is {value if shown is None else shown!r}; {needed} is needed")
 
 
 def check_kind(name: str, value: Any, kind: type | UnionType, needed: str) -> None:

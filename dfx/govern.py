@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from dfx.errors import InputError
+from dfx.arguments import finite
 from dfx.values import Prediction, Reason
 
 LADDER = (1, 2, 4, 8)  # windows a video: each step doubles the evidence
@@ -310,15 +310,11 @@ def seconds_of(budget: str | float | timedelta) -> float:
     Raises:
         InputError: it is none of these, or not above 0.
     """
-    if isinstance(budget, timedelta):
-        seconds = budget.total_seconds()
-    elif isinstance(budget, str):
-        seconds = _parsed(budget)
-    else:
-        seconds = float(budget)
-    if not 0 < seconds < float("inf"):
-        raise InputError(f"the budget is {budget!r}; a finite time above 0 is needed, as 8h30m, 90m, 45s, or seconds")
-    return seconds
+    seconds = _parsed(budget) if isinstance(budget, str) else budget
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    needed = "a finite time above 0, as 8h30m, 90m, 45s, or seconds,"
+    return finite("the budget", seconds, needed, lambda seconds: seconds > 0, shown=budget)
 
 
 def _parsed(text: str) -> float:

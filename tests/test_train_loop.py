@@ -19,7 +19,7 @@ import torch
 from dfx.clip_cache import CachedClips, packed
 from dfx.torch import train_loop
 from dfx.torch.draws import Example
-from dfx.torch.train_loop import FineTuning, Plan, fit
+from dfx.torch.train_loop import FineTuning, Plan, WholeFiles, fit
 
 pytestmark = [
     pytest.mark.torch,
@@ -165,3 +165,29 @@ def test_the_number_of_processes_that_load_changes_nothing(run: Run, tmp_path: P
     helped, found = run(tmp_path / "helped", plan=replace(PLAN, epochs=2, pseudo=0.5, loaders=2))
     assert helped.steps == alone.steps
     assert same(found["state_dict"], expected["state_dict"])
+
+
+def test_a_checkpoint_takes_the_last_ones_place_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    WholeFiles().save_checkpoint({"epoch": 1}, path)
+    write = Path.write_bytes
+
+    def killed(part: Path, data: bytes) -> int:
+        write(part, data[: len(data) // 2])
+        raise Stopped
+
+    monkeypatch.setattr(Path, "write_bytes", killed)
+    monkeypatch.setattr("tempfile.mkstemp", lambda *_, **__: pytest.fail("another disk, maybe"))
+    with pytest.raises(Stopped):
+        WholeFiles().save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+
+
+def test_a_run_keeps_its_checkpoints_so(
+    examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.mkstemp", lambda *_, **__: pytest.fail("another disk, maybe"))
+    fit(Mean(), examples[:16], examples[16:], replace(PLAN, epochs=1), tmp_path)  # type: ignore[arg-type]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}

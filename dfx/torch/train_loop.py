@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
@@ -23,6 +25,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from dfx.clip_cache import CachedClips
+from dfx.extract import save
 from dfx.torch.augment import Dice, augment
 from dfx.torch.clip_data import VideoClips
 from dfx.torch.clipnet import ClipNet
@@ -31,6 +34,20 @@ from dfx.torch.draws import Batches, Draws, Example, Whole, together
 MONITOR = "val_log_loss"
 SAVE_MINUTES = 5.0  # between checkpoints within an epoch
 MOST = 30.0  # a logit beyond it is as sure as a float can say
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Has a checkpoint take the place of the last one when it is all there.
+
+    Lightning writes it to the temporary folder and moves it; to another disk that is a copy, which a kill cuts.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes a checkpoint; raises OutputError where it cannot."""
+        file = io.BytesIO()
+        torch.save(checkpoint, file)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save(Path(path), file.getvalue())
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +208,7 @@ def _trainer(plan: Plan, out: Path, callbacks: list[Any]) -> Trainer:
         log_every_n_steps=1,
         logger=TensorBoardLogger(out, name="logs", version=""),
         callbacks=callbacks,
+        plugins=[WholeFiles()],
         enable_model_summary=False,
     )
 
