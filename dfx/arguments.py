@@ -14,9 +14,9 @@ from dfx.errors import InputError
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None, note: str = "") -> int:
-    """A whole number in a range, as an int; NumPy's integers will do. note: on the range, for the error."""
+    """A whole number in a range, as an int; NumPy's will do, and 2e9. note: on the range, for the error."""
     with suppress(TypeError):
-        number = operator.index(value)
+        number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
         if least <= number and (most is None or number <= most):
             return number
     allowed = f"of at least {least}" if most is None else f"from {least} to {most}{note}"

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,25 +93,23 @@ def _matches(source: Path, follow_symlinks: bool) -> Iterator[Found]:
 
 
 def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
-    home, been = folder.resolve(), set[tuple[int, int]]()
-    _is_new(folder, been)
+    home = folder.resolve()
     for base, folders, names in os.walk(folder, onerror=_refuse_closed, followlinks=follow_symlinks):
-        folders[:] = sorted(name for name in folders if not follow_symlinks or _is_new(Path(base, name), been))
+        folders[:] = sorted(name for name in folders if not _leads_round(Path(base, name), folder))
         for name in names:
             path = Path(base, name)
             if path.suffix.lower() in EXTENSIONS and (follow_symlinks or _stays(path, home)):
                 yield Found(path.relative_to(folder).as_posix(), path)
 
 
-def _is_new(folder: Path, been: set[tuple[int, int]]) -> bool:
-    """Whether a walk that follows links has not been in a folder yet; if so, it now has."""
-    try:
-        state = folder.stat()
-    except OSError:  # it went, or leads nowhere
+def _leads_round(folder: Path, home: Path) -> bool:
+    """Whether a link leads to a folder that it lies in itself, of those from `home` on."""
+    if not folder.is_symlink():
         return False
-    new = (state.st_dev, state.st_ino) not in been
-    been.add((state.st_dev, state.st_ino))
-    return new
+    above = [parent for parent in folder.parents if parent == home or home in parent.parents]
+    with suppress(OSError):  # it went, or leads nowhere
+        return any(folder.samefile(parent) for parent in above)
+    return False
 
 
 def _refuse_closed(error: OSError) -> None:

@@ -79,10 +79,10 @@ class Once:
         except IndexError:
             return None
 
-    def done(self, job: Job, prediction: Prediction) -> Prediction:
+    def done(self, job: Job, prediction: Prediction) -> Prediction | None:
         """Every row counts, but for that of a failure where an earlier run had a score: that one stands."""
         before, _ = self._known.get(job.filename, (prediction, 0))
-        return before if before.reason in JUDGED and prediction.reason not in JUDGED else prediction
+        return None if before.reason in JUDGED and prediction.reason not in JUDGED else prediction
 
     def status(self) -> str:
         """Nothing beyond what the progress bar says itself."""

@@ -18,7 +18,6 @@ from dfx.values import Prediction, Reason
 VERSION = 3
 READABLE = (2, 3)  # version 2 says nothing of dropped tracks
 LIMITED = (Reason.TOO_LARGE, Reason.TIMEOUT, Reason.CRASHED)  # what other limits may bring to an end
-TABLES = ("settings", "videos", "asked")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS videos (
@@ -29,7 +28,13 @@ CREATE TABLE IF NOT EXISTS asked (filename BLOB NOT NULL, there INTEGER NOT NULL
 DELETE FROM asked;
 DELETE FROM settings;
 """
-FORGET = "".join(f"DROP TABLE IF EXISTS {table};" for table in TABLES)
+COLUMNS = {
+    "settings": ["json"],
+    "videos": ["filename", "size", "modified_ns", "windows", "reason", "probability", "row"],
+    "asked": ["filename", "there"],
+}
+State = tuple[int, int]
+"""Of a file: its size in bytes and time of change in ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Remembered:
     """
 
     settings: dict[str, Any]
-    rows: dict[str, tuple[Prediction, int, tuple[int, int]]]
+    rows: dict[str, tuple[Prediction, int, State]]
     asked: dict[str, bool] | None
 
 
@@ -54,9 +59,7 @@ def read(path: Path) -> Remembered:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             noted = connection.execute("SELECT json FROM settings").fetchone()
             rows = connection.execute("SELECT filename, row, windows, size, modified_ns FROM videos ORDER BY filename")
-            found = {
-                os.fsdecode(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows
-            }
+            found = {_read(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows}
             asked = _asked(connection)
     except sqlite3.Error as error:
         raise InputError(
@@ -77,13 +80,14 @@ def journal_of(out: Path) -> Path:
 class Journal:
     """Open it with `Journal.open`, then `begin`. One process writes; a second one is refused while the first lives.
 
-    File names are kept as the bytes of the file system. A row counts for a video only while the file's size and time of
-    change are what they were.
+    A row counts for a video only while the file's size and time of change are what they were.
     """
 
-    def __init__(self, connection: sqlite3.Connection, settings: dict[str, Any], noted: dict[str, Any] | None) -> None:
-        self._connection, self._settings, self._noted = connection, settings, noted
-        other_limits = noted is not None and noted.get("limits") != settings.get("limits")
+    def __init__(self, path: Path, settings: dict[str, Any], fresh: bool) -> None:
+        self._path, self._settings, self._fresh = path, settings, fresh
+        self._connection = _replaceable(path) if fresh else _connected(path)
+        self._noted = None if fresh else _agreed(self._connection, settings, path)
+        other_limits = self._noted is not None and self._noted.get("limits") != settings.get("limits")
         self._tried_again: tuple[Reason, ...] = LIMITED if other_limits else ()
 
     @classmethod
@@ -101,30 +105,37 @@ class Journal:
             stack.enter_context(_mapped(path))
             stack.enter_context(_lock(path))
             stack.callback(_remove_empty, path)
-            if fresh and not _is_database(path):
-                _remove(path)
-            connection = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
-            _refuse_foreign(connection, path)
-            connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("PRAGMA synchronous = FULL")
-            new = json.loads(json.dumps({"journal": VERSION, **settings}))
-            noted = None if fresh else _settings_noted(connection)
-            _refuse_other(noted or new, new, path)
-            yield cls(connection, new, noted)
+            journal = cls(path, json.loads(json.dumps({"journal": VERSION, **settings})), fresh)
+            stack.callback(journal.close)
+            yield journal
 
-    def begin(self, asked: Mapping[str, bool]) -> None:
+    def close(self) -> None:
+        """Closes the file; what was remembered is there."""
+        self._connection.close()
+
+    def begin(self, asked: Mapping[str, State | None]) -> None:
         """Notes the settings and the rows that are asked for, and forgets what does not count for this run.
 
-        asked: the names on the rows, in order, and whether a file is there for each.
+        asked: the names on the rows, in order, and the state of the file that is there for each.
         """
-        again = [[str(reason)] for reason in self._tried_again]
-        self._connection.executescript(f"BEGIN IMMEDIATE; {'' if self._noted else FORGET} {SCHEMA}")
-        self._connection.executemany("DELETE FROM videos WHERE reason = ?", again)
+        if self._fresh:
+            self.close()
+            _remove(self._path)
+            self._connection = _connected(self._path)
+        self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
         self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(self._settings)])
-        names = ((os.fsencode(name), there) for name, there in asked.items())
-        self._connection.executemany("INSERT INTO asked VALUES (?, ?)", names)
+        self._forget(asked)
+        rows = [(_spelt(name), state is not None) for name, state in asked.items()]
+        self._connection.executemany("INSERT INTO asked VALUES (?, ?)", rows)
         self._connection.execute("COMMIT")
-        self._noted, self._tried_again = self._settings, ()
+        self._noted, self._tried_again, self._fresh = self._settings, (), False
+
+    def _forget(self, asked: Mapping[str, State | None]) -> None:
+        """The rows of files that have changed, and of those that the limits of before stopped."""
+        reasons = [[str(reason)] for reason in self._tried_again]
+        self._connection.executemany("DELETE FROM videos WHERE reason = ?", reasons)
+        states = [(_spelt(name), *state) for name, state in asked.items() if state is not None]
+        self._connection.executemany("DELETE FROM videos WHERE filename = ? AND (size, modified_ns) != (?, ?)", states)
 
     def done(self, paths: Mapping[str, Path]) -> dict[str, tuple[Prediction, int]]:
         """The finished rows of those of the videos (name on the row -> file) that have not changed since.
@@ -134,7 +145,7 @@ class Journal:
         if self._noted is None:
             return {}
         rows = self._connection.execute("SELECT filename, size, modified_ns, row, windows FROM videos")
-        known = {os.fsdecode(name): (state, row, windows) for name, *state, row, windows in rows}
+        known = {_read(name): (state, row, windows) for name, *state, row, windows in rows}
         found = {
             name: (_prediction(row), windows)
             for name, (state, row, windows) in ((name, known[name]) for name in paths if name in known)
@@ -142,7 +153,7 @@ class Journal:
         }
         return {name: row for name, row in found.items() if row[0].reason not in self._tried_again}
 
-    def add(self, state: tuple[int, int], prediction: Prediction, windows: int) -> None:
+    def add(self, state: State, prediction: Prediction, windows: int) -> None:
         """Remembers a finished video, in one transaction that is on the disk when this returns.
 
         state: of its file, taken before it was opened, so that one that has changed since is scored again.
@@ -150,7 +161,7 @@ class Journal:
         self._connection.execute(
             "INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                os.fsencode(prediction.filename),
+                _spelt(prediction.filename),
                 *state,
                 windows,
                 str(prediction.reason),
@@ -160,12 +171,35 @@ class Journal:
         )
 
 
-def _settings_noted(connection: sqlite3.Connection) -> dict[str, Any] | None:
-    """The settings of the rows that there are; None where there are none."""
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        _refuse_foreign(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _replaceable(path: Path) -> sqlite3.Connection:
+    """As `_connected`, but that a journal which is damaged, or no database at all, may be replaced."""
+    try:
+        return _connected(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return sqlite3.connect(":memory:")
+
+
+def _agreed(connection: sqlite3.Connection, settings: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    """The settings of the rows that there are, None where there are none; refuses others, but for the limits."""
     if not {"settings", "videos"} <= _tables(connection):
         return None
     noted = connection.execute("SELECT json FROM settings WHERE EXISTS (SELECT 1 FROM videos)").fetchone()
-    return json.loads(noted[0]) if noted else None
+    old: dict[str, Any] | None = json.loads(noted[0]) if noted else None
+    _refuse_other(old or settings, settings, path)
+    return old
 
 
 def _refuse_other(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> None:
@@ -179,11 +213,20 @@ def _refuse_other(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) ->
         )
 
 
+def _spelt(name: str) -> bytes:
+    """A file name as the journal has it: the bytes of the file system where that has UTF-8, as nearly all do."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _read(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
 def _asked(connection: sqlite3.Connection) -> dict[str, bool] | None:
     if "asked" not in _tables(connection):
         return None
     rows = connection.execute("SELECT filename, there FROM asked ORDER BY rowid")
-    return {os.fsdecode(name): bool(there) for name, there in rows}
+    return {_read(name): bool(there) for name, there in rows}
 
 
 def _tables(connection: sqlite3.Connection) -> set[str]:
@@ -191,23 +234,14 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
-    """Another program's database is left as it is: no table is added to it."""
-    if foreign := sorted(_tables(connection) - set(TABLES)):
-        raise InputError(f"{path} is no journal of dfx (it holds a table {foreign[0]!r}): name another --out")
+    """Another program's database is left as it is: nothing is added to it, nothing goes."""
+    for table in sorted(_tables(connection)):
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({json.dumps(table)})")]
+        if columns != COLUMNS.get(table):
+            raise InputError(f"{path} is no journal of dfx (it holds a table {table!r}): name another --out")
 
 
-def _is_database(path: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(path)) as connection:
-            _tables(connection)
-    except sqlite3.OperationalError:  # it cannot be read now; that will be said where it is opened
-        return True
-    except sqlite3.DatabaseError:
-        return False
-    return True
-
-
-def state_of(path: Path) -> tuple[int, int]:
+def state_of(path: Path) -> State:
     """Size in bytes and time of change in ns, by which a journal knows a file again; -1 where there is none."""
     try:
         state = path.stat()

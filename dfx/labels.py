@@ -7,7 +7,7 @@ import io
 import json
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,8 +44,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
     """
     text = _read(path)
     try:
-        items = json.loads(text) if path.suffix.lower() == ".json" else _from_csv(text, path)
-        return {name: _entry(item) for name, item in items.items()}
+        return _once(json.loads(text).items() if path.suffix.lower() == ".json" else _from_csv(text, path), path)
     except InputError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
@@ -112,15 +111,21 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     return Entry(label, str(item.get("original") or ""), str(item.get("split") or ""), str(group or ""))
 
 
-def _from_csv(text: str, path: Path) -> dict[str, Mapping[str, Any]]:
+def _from_csv(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     rows = csv.DictReader(io.StringIO(text, newline=""))
     if not {"filename", "label"} <= set(rows.fieldnames or ()):
         raise InputError(f"{path}: its header is {rows.fieldnames}; columns 'filename' and 'label' are needed")
-    said: dict[str, Mapping[str, Any]] = {}
-    for row in rows:
-        if said.setdefault(row["filename"], row) != row:
-            raise InputError(f"{path}: {row['filename']!r} stands there twice, in other words: remove one of the rows")
-    return said
+    return ((row["filename"], row) for row in rows)
+
+
+def _once(pairs: Iterable[tuple[str, Mapping[str, Any]]], path: Path) -> dict[str, Entry]:
+    """The entries; one that says two things of a video is refused."""
+    entries: dict[str, Entry] = {}
+    for name, item in pairs:
+        entry = _entry(item)
+        if entries.setdefault(name, entry) != entry:
+            raise InputError(f"{path}: {name!r} stands there twice, in other words: remove one of the rows")
+    return entries
 
 
 def _read(path: Path) -> str:

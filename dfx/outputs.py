@@ -14,9 +14,11 @@ from dfx.table import check_place
 HEAD = 4096  # bytes at the beginning of a file that say what it is
 Forms = Mapping[str, bytes]
 """Ending -> how the files of dfx with it begin, as a regular expression; the ending "" stands for every one."""
-# Labels have REAL and FAKE, or 0 and 1, where scores have six decimals; a submission of another program's may be in
-# the place to be replaced, as a fallback is in a notebook.
-SCORES: Forms = {"": rb"(\xef\xbb\xbf)?filename,label\r?\n(\Z|.*,[01]\.(\d{6}|\d*[1-9]))"}
+# Labels have REAL and FAKE, or 0 and 1, where scores have a fraction; a submission of another program's may be in the
+# place to be replaced, as a fallback is in a notebook.
+SCORE = rb"[01]\.(\d{6}|\d*[1-9]\d*)|\d\.\d+e[-+]\d\d"
+ROW = rb'("([^"]|"")*"|[^",\n]*),"?(' + SCORE + rb')"?\r?(\n|\Z)'
+SCORES: Forms = {"": rb'(\xef\xbb\xbf)?"?filename"?,"?label"?\r?\n(\Z|' + ROW + rb")"}
 PAGE: Forms = dict.fromkeys((".html", ".htm"), rb"<!doctype html>.*<title>dfx report")
 
 

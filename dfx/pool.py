@@ -152,9 +152,14 @@ class Pool:
         except BaseException as error:
             for worker in self._workers:
                 worker.close()
-            if not (isinstance(error, DfxError) and self._left() <= 0):
+            if type(error) is not DfxError or self._left() > 0:  # the others say what stands in the way
                 raise
         return self
+
+    @property
+    def serves(self) -> bool:
+        """Whether any worker is ready: none is where the deadline came first."""
+        return any(worker.serves for worker in self._workers)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -93,13 +93,16 @@ def predict_dir(
         schedule = run.schedule(settings.windows, limits.seconds, sum(crew.lanes for crew in crews), deadline)
         if schedule is not None:
             pool = stack.enter_context(Pool(settings, limits, crews, deadline))
-            run.begin()
+            if pool.serves:
+                run.begin()
+            run.write()
             stack.callback(run.write)
             if progress and device != "cpu":
                 note(f"dfx runs on {choice.why}")
             _drain(run, pool.run(schedule), schedule, progress)
         else:
             run.begin()
+            run.write()
     return replace(run.predictions(), device=choice.why)
 
 
@@ -170,10 +173,9 @@ class _Run:
         return Once(left, windows, limit, self._known) if left else None
 
     def begin(self) -> None:
-        """Notes what is asked for, now that nothing stands in the way of it, and writes the first CSV."""
+        """Notes what is asked for, now that nothing stands in the way of it."""
         if self._journal:
-            self._journal.begin({item.filename: item.path is not None for item in self._found})
-        self.write()
+            self._journal.begin({item.filename: self._states.get(item.filename) for item in self._found})
 
     def add(self, job: Job, prediction: Prediction) -> None:
         """Remembers a row, in the journal first; the CSV follows when it has become stale.

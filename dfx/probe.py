@@ -20,6 +20,7 @@ from dfx.settings import Limits
 from dfx.values import AudioInfo, PacketTable, VideoInfo
 
 MOST_PACKETS = 2_000_000  # nine hours at 60 frames a second
+REORDERED = 16  # packets that a picture may come before, at most: max_num_reorder_frames of H.264, as of HEVC
 FALLBACK_RATE = Fraction(25)  # frames a second, where a container states none
 
 
@@ -106,15 +107,15 @@ def _packets(container: InputContainer, stream: VideoStream, path: Path, *, tick
         raise CorruptVideoError(f"{path.name!r}: its video stream holds no packets; the file is cut or damaged")
     if not any(flags):
         flags[0] = True  # some writers set no flag at all; decoding can only begin at the beginning
-    keyframes = np.array(flags)
-    return PacketTable(_presentation(stamps, keyframes, tick), keyframes)
+    return PacketTable(_presentation(stamps, tick), np.array(flags))
 
 
-def _presentation(stamps: list[int | None], keyframes: NDArray[np.bool_], tick: int) -> NDArray[np.int64]:
+def _presentation(stamps: list[int | None], tick: int) -> NDArray[np.int64]:
     """The packets' pts; made up from the position, all of them, where any is missing or two are the same, or where a
-    clock jumps back, as in a transport stream that was joined: no keyframe is shown before an earlier one."""
+    clock jumps back, as in a transport stream that was joined."""
     given = np.array([stamp for stamp in stamps if stamp is not None], np.int64)
-    if len(np.unique(given)) == len(stamps) and (np.diff(given[keyframes]) > 0).all():
+    jumps = (given[REORDERED + 1 :] < np.maximum.accumulate(given)[: -REORDERED - 1]).any()
+    if len(np.unique(given)) == len(stamps) and not jumps:
         return given
     return np.arange(len(stamps), dtype=np.int64) * tick
 

@@ -211,7 +211,10 @@ def _rows(remembered: Remembered) -> dict[str, Prediction]:
     if remembered.asked is None:
         return scored
     prior = remembered.settings["prior"]
-    return {name: scored.get(name) or unscored(name, prior, there) for name, there in remembered.asked.items()}
+    return {
+        name: (scored.get(name) if there else None) or unscored(name, prior, there)
+        for name, there in remembered.asked.items()
+    }
 
 
 def base_rates(false_alarms: float, accuracy: float) -> list[dict[str, float]]:

@@ -45,9 +45,9 @@ def main() -> None:
         lanes = _Lane(hello, replies) if alone else _Lanes(hello, replies)
     except DfxError as error:
         replies.send(hello, {"error": type(error).__name__, "message": str(error)})
-        return
-    replies.send(hello, {"ready": True})
-    lanes.serve(map(decode, sys.stdin.buffer))
+    else:
+        replies.send(hello, {"ready": True})
+        lanes.serve(map(decode, sys.stdin.buffer))
     if hello["device"] != HOST:
         os._exit(0)  # the libraries of a GPU take each other down in no good order
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import numbered, read_number
+from clips import numbered, read_number, uneven
 
 from dfx.decode.pyav import PyAVDecoder
 from dfx.plan import plan
-from dfx.probe import probe
+from dfx.probe import _presentation, probe
 
 FRAMES = 6000  # of which more are between two windows than are read past rather than sought past
 OPTIONS = {"g": "250", "preset": "ultrafast", "threads": "1", "x264-params": "bframes=3:scenecut=0:b-adapt=0"}
@@ -62,3 +62,14 @@ def test_a_clock_that_begins_below_zero_is_followed(tmp_path: Path) -> None:
     assert len(found) == 4
     wanted = {start: [number % 1024 for number in range(start, start + 16, 4)] for start in found}
     assert found == wanted
+
+
+def test_pictures_out_of_order_are_no_jump(tmp_path: Path) -> None:
+    """Whatever is flagged as a keyframe, by some writers every packet; the pause in the middle is to be kept."""
+    stamps = [40 * number + 2000 * (number >= 60) for number in range(120)]
+    packets = probe(uneven(tmp_path / "a.mkv", stamps)).packets
+    assert (np.diff(packets.pts) < 0).any(), "no B-frames"
+    given = [int(stamp) for stamp in packets.pts]
+    assert _presentation(given, 40).tolist() == given
+    behind = [*given[:60], *(stamp - 5000 for stamp in given[60:])]
+    assert _presentation(behind, 40).tolist() == [40 * number for number in range(120)]

@@ -218,20 +218,54 @@ def test_not_even_a_fresh_run_forgets_another_programs_database(tmp_path: Path) 
     assert b"bookmarks" in (tmp_path / "j").read_bytes()
 
 
-def test_a_fresh_run_replaces_what_is_no_database(tmp_path: Path, video: Path) -> None:
-    (tmp_path / "j").write_text("notes\n" * 1000)
+def test_a_table_of_the_same_name_makes_no_journal(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "j") as other:
+        other.execute("CREATE TABLE settings (key, value)")
+        other.execute("INSERT INTO settings VALUES ('theirs', 1)")
+    other.close()
+    before = (tmp_path / "j").read_bytes()
+    for fresh in (False, True):
+        with (
+            pytest.raises(InputError, match="'settings'"),
+            Journal.open(tmp_path / "j", SETTINGS, fresh=fresh) as journal,
+        ):
+            journal.begin({})
+    assert (tmp_path / "j").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["no database", "its first page alone is whole", "it may not be written"])
+def test_a_fresh_run_replaces_what_cannot_be_gone_on_with(tmp_path: Path, video: Path, damage: str) -> None:
+    with begun(tmp_path / "j", SETTINGS) as journal:
+        for number in range(200):
+            journal.add(state_of(video), replace(ROW, filename=str(number)), 2)
+    whole = (tmp_path / "j").read_bytes()
+    if damage == "no database":
+        (tmp_path / "j").write_text("notes\n" * 1000)
+    elif damage == "it may not be written":
+        (tmp_path / "j").chmod(0o400)
+    else:
+        (tmp_path / "j").write_bytes(whole[:4096] + bytes(len(whole) - 4096))
     with begun(tmp_path / "j", SETTINGS, fresh=True) as journal:
         journal.add(state_of(video), ROW, 2)
     assert list(read(tmp_path / "j").rows) == [ROW.filename]
 
 
 def test_what_was_asked_for_is_told_in_order(tmp_path: Path) -> None:
-    for asked in ({"b.mp4": True, "\udcffa.mp4": False}, {"c.mp4": True}):
+    for asked in ({"b.mp4": (1, 2), "\udcffa.mp4": None}, {"c.mp4": (3, 4)}):
         with Journal.open(tmp_path / "j", SETTINGS) as journal:
             journal.begin(asked)
         found = read(tmp_path / "j").asked
         assert found is not None
-        assert list(found.items()) == list(asked.items())
+        assert list(found.items()) == [(name, state is not None) for name, state in asked.items()]
+
+
+def test_the_row_of_a_file_that_has_changed_is_forgotten(tmp_path: Path, video: Path) -> None:
+    with begun(tmp_path / "j", SETTINGS) as journal:
+        for name in ("a", "b", "c"):
+            journal.add(state_of(video), replace(ROW, filename=name), 2)
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        journal.begin({"a": (1, 2), "b": state_of(video)})
+    assert list(read(tmp_path / "j").rows) == ["b", "c"]
 
 
 def test_a_journal_that_did_not_note_what_was_asked_for_is_gone_on_with(tmp_path: Path, video: Path) -> None:

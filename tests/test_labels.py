@@ -64,6 +64,11 @@ def test_a_header_that_lacks_a_column_is_shown(tmp_path: Path, text: str) -> Non
         read_entries(tmp_path / "labels.csv")
 
 
+def test_what_is_no_label_may_differ(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("filename,label,face\na.mp4,FAKE,1\na.mp4,FAKE,2\n")
+    assert read_entries(tmp_path / "labels.csv") == {"a.mp4": Entry("FAKE")}
+
+
 def test_a_video_is_one_thing(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("filename,label\na.mp4,REAL\nb.mp4,FAKE\na.mp4,REAL\n")
     assert read_entries(tmp_path / "labels.csv") == {"a.mp4": Entry("REAL"), "b.mp4": Entry("FAKE")}

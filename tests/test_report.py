@@ -199,12 +199,14 @@ def test_its_rows_are_those_of_the_runs_csv(samples: Path, tmp_path: Path) -> No
     """Not what an earlier run scored beside them; but those too that were not scored."""
     out, sample = tmp_path / "s.csv", tmp_path / "sample.csv"
     dfx.predict_dir(samples, out, device="cpu", progress=False)
-    sample.write_text("filename,label\nreal.mp4,0.5\ngone.mp4,0.5\nno_face.mp4,0.5\n")
-    dfx.predict_dir(samples, out, sample_submission=sample, device="cpu", progress=False)
+    sample.write_text("filename,label\nreal.mp4,0.5\nmanipulated.mp4,0.5\nno_face.mp4,0.5\n")
+    folder = shutil.copytree(samples, tmp_path / "fewer")
+    (folder / "manipulated.mp4").unlink()
+    dfx.predict_dir(folder, out, sample_submission=sample, device="cpu", progress=False)
     report.from_journal(f"{out}.journal", tmp_path / "r.html", progress=False)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     names = re.findall(r">(\w+\.mp4)</button>", page)
-    assert sorted(names) == ["gone.mp4", "no_face.mp4", "real.mp4"]
+    assert sorted(names) == ["manipulated.mp4", "no_face.mp4", "real.mp4"]
     assert "no such file in the folder" in page
 
 

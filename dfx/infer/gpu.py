@@ -21,8 +21,8 @@ from dfx.ops.cuda import DeviceArray, Lane
 WARM_UPS = 3  # runs until a graph is surely captured: ONNX Runtime's first runs allocate memory and capture nothing
 NO_GRAPH = "-1"  # as the run option `gpu_graph_id`: neither capture nor replay; TensorRT's provider counts it as a run
 GPU_MEND = (
-    'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "dfx[gpu-cu13]" '
-    '("dfx[gpu-cu12]" with a driver before 580, or a card before Turing)'
+    'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "dfx[gpu-cu13,cuda13]" '
+    '("dfx[gpu-cu12,cuda12]" with a driver before 580, or a card before Turing)'
 )
 
 
