@@ -13,13 +13,14 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from dfx.decode.container import open_video, packets_of
-from dfx.decode.rotation import rotation
+from dfx.decode.rotation import orientation
 from dfx.errors import CorruptVideoError, TooLargeVideoError
 from dfx.ops import LARGEST_SIDE
 from dfx.settings import Limits
 from dfx.values import AudioInfo, PacketTable, VideoInfo
 
 MOST_PACKETS = 2_000_000  # nine hours at 60 frames a second
+REPEATED = 0.1  # share of the packets whose pts may be another's too: a writer's slip, not a clock that stands
 REORDERED = 16  # packets that a picture may come before, at most: max_num_reorder_frames of H.264, as of HEVC
 FALLBACK_RATE = Fraction(25)  # frames a second, where a container states none
 
@@ -44,6 +45,7 @@ def info_of(path: Path, container: InputContainer, stream: VideoStream, limits: 
     time_base = stream.time_base or 1 / rate
     packets = _packets(container, stream, path, tick=max(1, round(1 / (rate * time_base))))
     duration = _duration(container, packets, rate, time_base)
+    rotation, mirrored = orientation(path)
     if duration > limits.duration:
         raise TooLargeVideoError(
             f"{path.name!r}: {duration:.0f} s long; {limits.duration:g} s is the limit (--max-duration)"
@@ -56,7 +58,8 @@ def info_of(path: Path, container: InputContainer, stream: VideoStream, limits: 
         pix_fmt=context.pix_fmt or "",
         width=context.width,
         height=context.height,
-        rotation=rotation(path),
+        rotation=rotation,
+        mirrored=mirrored,
         rate=rate,
         time_base=time_base,
         duration=duration,
@@ -107,17 +110,21 @@ def _packets(container: InputContainer, stream: VideoStream, path: Path, *, tick
         raise CorruptVideoError(f"{path.name!r}: its video stream holds no packets; the file is cut or damaged")
     if not any(flags):
         flags[0] = True  # some writers set no flag at all; decoding can only begin at the beginning
-    return PacketTable(_presentation(stamps, tick), np.array(flags))
+    given = _presentation(stamps)
+    made_up = np.arange(len(stamps), dtype=np.int64) * tick
+    return PacketTable(made_up if given is None else given, np.array(flags), given is None)
 
 
-def _presentation(stamps: list[int | None], tick: int) -> NDArray[np.int64]:
-    """The packets' pts; made up from the position, all of them, where any is missing or two are the same, or where a
-    clock jumps back, as in a transport stream that was joined."""
+def _presentation(stamps: list[int | None]) -> NDArray[np.int64] | None:
+    """The packets' pts, of which no two are the same; None where they will not do: where any is missing, many are
+    repeated, or a clock jumps back, as in a transport stream that was joined."""
     given = np.array([stamp for stamp in stamps if stamp is not None], np.int64)
     jumps = (given[REORDERED + 1 :] < np.maximum.accumulate(given)[: -REORDERED - 1]).any()
-    if len(np.unique(given)) == len(stamps) and not jumps:
-        return given
-    return np.arange(len(stamps), dtype=np.int64) * tick
+    if len(np.unique(given)) < (1 - REPEATED) * len(stamps) or len(given) < len(stamps) or jumps:
+        return None
+    order, place = np.argsort(given, kind="stable"), np.arange(len(given))
+    given[order] = np.maximum.accumulate(given[order] - place) + place  # one that is repeated: a unit later
+    return given
 
 
 def _duration(container: InputContainer, packets: PacketTable, rate: Fraction, time_base: Fraction) -> float:

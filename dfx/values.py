@@ -62,12 +62,14 @@ class AudioInfo:
 class PacketTable:
     """What the demuxer says of each packet of the video stream, in decode order. Every array has shape [packets].
 
-    pts: int64, in `time_base` units; made up from the position and the rate where the container has none.
+    pts: int64, in `time_base` units, a repeated one a unit later; made up from the position and the rate where the
+    container has none, or none that will do.
     keyframe: bool; the demuxer's flag.
     """
 
     pts: NDArray[np.int64]
     keyframe: NDArray[np.bool_]
+    made_up: bool = False
 
     def __post_init__(self) -> None:
         if self.pts.ndim != 1 or self.pts.shape != self.keyframe.shape:
@@ -318,8 +320,9 @@ class VideoInfo(Tabular):
     """What a container says of its video stream, without a picture decoded.
 
     width, height: pixels of the coded picture, before rotation; rotation: degrees clockwise that make it upright (0,
-    90, 180, 270); rate: exact average frames a second; time_base: seconds a tick; duration: seconds; frames: packets
-    of the video stream; bit_rate: bit/s of the file; stream: index of the video stream in the container.
+    90, 180, 270); mirrored: whether it is to be turned over, top to bottom, before that; rate: exact average frames a
+    second; time_base: seconds a tick; duration: seconds; frames: packets of the video stream; bit_rate: bit/s of the
+    file; stream: index of the video stream in the container.
     """
 
     path: Path
@@ -339,6 +342,7 @@ class VideoInfo(Tabular):
     stream: int
     audio: AudioInfo | None
     packets: PacketTable = field(compare=False)
+    mirrored: bool = False
 
     @property
     def keyframes(self) -> tuple[int, ...]:
@@ -355,7 +359,7 @@ class VideoInfo(Tabular):
             value = getattr(self, item.name)
             if isinstance(value, AudioInfo):
                 yield "audio", f"{value.codec}, {value.rate} Hz, {value.channels} channels, {value.bit_rate} bit/s"
-            elif not isinstance(value, PacketTable):
+            elif not isinstance(value, PacketTable) and value is not False:
                 yield item.name, value
         shown = ", ".join(str(index) for index in self.keyframes[:12])
         yield "keyframes", shown + (f", ... {len(self.keyframes)} in all" if len(self.keyframes) > 12 else "")

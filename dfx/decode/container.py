@@ -6,16 +6,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
+from av.packet import Packet, PacketSideData
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from dfx.errors import CorruptVideoError, MissingInputError, TooLargeVideoError, UnsupportedVideoError
 from dfx.values import PacketTable
 
+HEADERS: Final = "new_extradata"  # side data of the first packet that the codec's settings have changed for
 SKIM = 2000  # packets that are read past rather than sought past: reading one costs a thousandth of decoding it
 BEFORE = 10**6  # units of time from which a seek finds the first packet: to the very first pts it finds a later one
 HOP = 100  # the same, of an indexed container, which finds a packet for the price of reading as many
@@ -119,6 +121,8 @@ class Reader:
         self._container, self.stream, self._table = container, stream, table
         self._packets, self.at = packets_of(container, stream), 0
         self._skim = HOP if container.format.name in INDEXED else SKIM
+        self._seeks = container.format.name != "flv" and not table.made_up  # FLV has new settings between its packets
+        self._headers: PacketSideData | None = None  # of packets that were passed over
         self.reorders = bool(stream.codec_context.has_b_frames)
 
     def between(self, first: int, stop: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
@@ -127,19 +131,33 @@ class Reader:
         Where the file breaks off, they end; what came before stands.
         """
         stop = min(stop, len(self._table))
-        if first - self.at > self._skim:
+        if first - self.at > self._skim and self._seeks:
             self._go_near(first)
         with suppress(av.error.FFmpegError):
             while self.at < stop and (packet := next(self._packets, None)) is not None:
                 self.at += 1
+                self._note_headers(packet)
                 if self.at > first:
-                    yield self.at - 1, packet
+                    yield self.at - 1, self._with_headers(packet)
+
+    def _note_headers(self, packet: Packet[VideoStream]) -> None:
+        if packet.has_sidedata(HEADERS):
+            self._headers = packet.get_sidedata(HEADERS)
+
+    def _with_headers(self, packet: Packet[VideoStream]) -> Packet[VideoStream]:
+        """The packet, with the settings that came with one before it which nobody was given."""
+        if self._headers is not None and not packet.has_sidedata(HEADERS):
+            packet.set_sidedata(self._headers)
+        self._headers = None
+        return packet
 
     def _go_near(self, seek: int) -> None:
         """Seeks to a packet that is far away, where its pts tells it from all others; else to the beginning."""
         pts = int(self._table.pts[seek])
         self._container.seek(pts, stream=self.stream)
         first = next(packets_of(self._container, self.stream), None)
+        if first is not None:
+            self._note_headers(first)
         arrived = first is not None and first.pts == pts
         beginning = min(0, int(self._table.pts.min()) - BEFORE)
         self._container.seek(pts if arrived else beginning, stream=self.stream)

@@ -25,7 +25,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from dfx.decode.bitstream import Shape, begins_anew, has_picture, hides_pictures, shapes
-from dfx.decode.container import INDEXED, SKIM, Reader, open_video
+from dfx.decode.container import HEADERS, INDEXED, SKIM, Reader, open_video
 from dfx.errors import CorruptVideoError, UnsupportedVideoError
 from dfx.values import Pixels, VideoInfo, Window
 
@@ -127,6 +127,8 @@ def _runs(
     run: list[tuple[int, Packet[VideoStream]]] = []
     first, length, ahead = needed[0][0] if needed[0][0] > SKIM else 0, 0, list(needed)
     for index, packet in Reader(container, stream, info.packets).between(first, needed[-1][1]):
+        if packet.has_sidedata(HEADERS) and bytes(packet.get_sidedata(HEADERS)) != extradata:
+            raise UnsupportedVideoError(f"{info.path.name!r}: its codec's settings change at packet {index}")
         if index >= ahead[0][1]:
             ahead.pop(0)
         start = ahead[0][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -21,12 +21,13 @@ MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt
 
 
 def planes_of(frame: VideoFrame) -> Planes:
-    """The picture's planes, upright. Rotated pictures, and formats that are not planar YUV, are copied."""
+    """The picture's planes, upright. Pictures that are turned, and formats that are not planar YUV, are copied."""
     if frame.format.name not in PLANAR and frame.format.name not in GRAY and frame.format.name != "nv12":
         frame = _converted(frame)
     name = frame.format.name
     depth = PLANAR.get(name) or GRAY.get(name) or 8
-    y, u, v = (_upright(plane, frame.rotation) for plane in _split(frame, depth))
+    mirrored = _mirrored(frame)
+    y, u, v = (_upright(plane, frame.rotation, mirrored) for plane in _split(frame, depth))
     matrix = MATRICES.get(int(frame.colorspace), "unknown")
     full = name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
     return Planes(y, u, v, depth, matrix, full)
@@ -51,10 +52,21 @@ def _view(plane: VideoPlane, depth: int, channels: int = 1) -> Samples:
     return cast(Samples, rows[:, : plane.width * channels])
 
 
-def _upright(plane: Samples, counterclockwise: int) -> Samples:
-    """Turned by the display matrix, whose angle FFmpeg states counterclockwise."""
+def _upright(plane: Samples, counterclockwise: int, mirrored: bool) -> Samples:
+    """Turned by the display matrix, whose angle FFmpeg states counterclockwise; turned over before, if it says so."""
     turns = round(counterclockwise / 90) % 4
-    return cast(Samples, np.ascontiguousarray(np.rot90(plane, turns))) if turns else plane
+    if not turns and not mirrored:
+        return plane
+    return cast(Samples, np.ascontiguousarray(np.rot90(plane[::-1] if mirrored else plane, turns)))
+
+
+def _mirrored(frame: VideoFrame) -> bool:
+    """Whether the display matrix turns the picture over: its determinant is negative."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    return bool(a * d < b * c)
 
 
 def _converted(frame: VideoFrame) -> VideoFrame:

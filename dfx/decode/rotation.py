@@ -1,4 +1,4 @@
-"""How a picture is to be turned: from the track header of an mp4 or mov file, without a picture decoded."""
+"""How a picture is to be turned: from the headers of an mp4, mov or Matroska file, without a picture decoded."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dfx.decode import matroska
+
+EBML = b"\x1a\x45\xdf\xa3"  # how a Matroska file begins
 LARGEST_HEADER = 64 * 2**20  # bytes of `moov` that are looked at
 
 
-def rotation(path: Path) -> int:
-    """Degrees clockwise that make the picture upright: 0, 90, 180 or 270. 0 where the container has no such header."""
+def orientation(path: Path) -> tuple[int, bool]:
+    """Degrees clockwise that make the picture upright, 0, 90, 180 or 270, and whether it is turned over before that.
+
+    0 and False where the container has no such header.
+    """
+    size = path.stat().st_size
     with path.open("rb") as file:
-        size = path.stat().st_size
+        if file.read(4) == EBML:
+            return matroska.orientation(file, size)
         for kind, start, end in boxes(file, 0, size):
             if kind == b"moov" and end - start <= LARGEST_HEADER:
                 return _of_movie(file, start, end)
-    return 0
+    return 0, False
 
 
-def _of_movie(file: BinaryIO, start: int, end: int) -> int:
+def _of_movie(file: BinaryIO, start: int, end: int) -> tuple[int, bool]:
     for kind, inner, stop in boxes(file, start, end):
         if kind == b"trak" and is_video(file, inner, stop):
             for header, first, _ in boxes(file, inner, stop):
                 if header == b"tkhd":
                     return _of_track(file, first)
-    return 0
+    return 0, False
 
 
 def is_video(file: BinaryIO, start: int, end: int) -> bool:
@@ -41,16 +49,16 @@ def is_video(file: BinaryIO, start: int, end: int) -> bool:
     return False
 
 
-def _of_track(file: BinaryIO, start: int) -> int:
-    """The matrix of `tkhd` (ISO/IEC 14496-12, 8.3.2): a, b of its first row, 16.16 fixed point."""
+def _of_track(file: BinaryIO, start: int) -> tuple[int, bool]:
+    """The matrix of `tkhd` (ISO/IEC 14496-12, 8.3.2): a, b, u and c, d, v, its rows, 16.16 fixed point."""
     file.seek(start)
     version = file.read(1)
     file.seek(start + (52 if version == b"\x01" else 40))
-    data = file.read(8)
-    if len(data) < 8:
-        return 0
-    a, b = struct.unpack(">ii", data)
-    return round(math.degrees(math.atan2(b, a)) / 90) % 4 * 90
+    data = file.read(20)
+    if len(data) < 20:
+        return 0, False
+    a, b, _, c, d = struct.unpack(">5i", data)
+    return round(math.degrees(math.atan2(b, a)) / 90) % 4 * 90, a * d < b * c
 
 
 def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
