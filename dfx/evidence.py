@@ -119,11 +119,11 @@ def show(pipeline: Pipeline, item: Mapping[str, Any]) -> Sight:
 
 
 def _facts(info: VideoInfo) -> Sight:
-    turned = info.rotation in {90, 270}
+    turned, width = info.rotation in {90, 270}, round(info.width * info.stretch)
     pixels = info.width * info.height * max(1, info.frames)
     return {
         "facts": [[str(name), str(value)] for name, value in info.rows() if name not in {"path", "stream"}],
-        "size": [info.height, info.width] if turned else [info.width, info.height],
+        "size": [info.height, width] if turned else [width, info.height],
         "duration": info.duration,
         "bits": 8 * info.bytes / pixels,
     }

@@ -60,6 +60,7 @@ def info_of(path: Path, container: InputContainer, stream: VideoStream, limits: 
         height=context.height,
         rotation=rotation,
         mirrored=mirrored,
+        pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
         rate=rate,
         time_base=time_base,
         duration=duration,

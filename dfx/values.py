@@ -315,14 +315,20 @@ class Dropped:
     confidence: float
 
 
+NEARLY_SQUARE = 0.1  # of a pixel's side: faces differ by more
+WIDEST = 5  # times as wide as high; a wider pixel is a writer's slip
+USUAL = {"mirrored": False, "pixel_aspect": 1}  # facts that are told of where they are otherwise
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class VideoInfo(Tabular):
     """What a container says of its video stream, without a picture decoded.
 
     width, height: pixels of the coded picture, before rotation; rotation: degrees clockwise that make it upright (0,
-    90, 180, 270); mirrored: whether it is to be turned over, top to bottom, before that; rate: exact average frames a
-    second; time_base: seconds a tick; duration: seconds; frames: packets of the video stream; bit_rate: bit/s of the
-    file; stream: index of the video stream in the container.
+    90, 180, 270); mirrored: whether it is to be turned over, top to bottom, before that; pixel_aspect: how much wider
+    than high a coded pixel is to be shown; rate: exact average frames a second; time_base: seconds a tick; duration:
+    seconds; frames: packets of the video stream; bit_rate: bit/s of the file; stream: index of the video stream in the
+    container.
     """
 
     path: Path
@@ -343,6 +349,13 @@ class VideoInfo(Tabular):
     audio: AudioInfo | None
     packets: PacketTable = field(compare=False)
     mirrored: bool = False
+    pixel_aspect: Fraction = Fraction(1)
+
+    @property
+    def stretch(self) -> float:
+        """What the coded picture's width is multiplied by, so that a face keeps its shape: 1 where it nearly has it."""
+        aspect = float(self.pixel_aspect)
+        return aspect if abs(aspect - 1) > NEARLY_SQUARE and 1 / WIDEST <= aspect <= WIDEST else 1.0
 
     @property
     def keyframes(self) -> tuple[int, ...]:
@@ -359,7 +372,7 @@ class VideoInfo(Tabular):
             value = getattr(self, item.name)
             if isinstance(value, AudioInfo):
                 yield "audio", f"{value.codec}, {value.rate} Hz, {value.channels} channels, {value.bit_rate} bit/s"
-            elif not isinstance(value, PacketTable) and value is not False:
+            elif not isinstance(value, PacketTable) and (item.name not in USUAL or value != USUAL[item.name]):
                 yield item.name, value
         shown = ", ".join(str(index) for index in self.keyframes[:12])
         yield "keyframes", shown + (f", ... {len(self.keyframes)} in all" if len(self.keyframes) > 12 else "")

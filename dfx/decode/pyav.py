@@ -40,9 +40,9 @@ class PyAVDecoder:
         """Yields one `Frames` a window, in order of time.
 
         Pictures are views on FFmpeg's own buffers; a window's are freed with its `Frames`. Where the stream breaks off,
-        what was decoded before is handed on. Where the size changes on the way, pictures are brought to the first size,
-        as a player does. Where a window begins at a keyframe that turns out to be none, the stream is decoded from its
-        beginning, if that is near.
+        what was decoded before is handed on. Pictures whose pixels are not square are brought to their width; where the
+        size changes on the way, they are brought to the first one, as a player does. Where a window begins at a
+        keyframe that turns out to be none, the stream is decoded from its beginning, if that is near.
 
         Raises:
             CorruptVideoError: not one picture of the plan could be decoded.
@@ -157,7 +157,7 @@ class _Pass:
         yield from pictures
 
     def _sized(self, frame: VideoFrame) -> VideoFrame:
-        self.size = self.size or (frame.width, frame.height)
+        self.size = self.size or (max(1, round(frame.width * self._info.stretch)), frame.height)
         if max(self.size) > LARGEST_SIDE:  # the header had said another size
             width, height = self.size
             raise TooLargeVideoError(
