@@ -54,6 +54,14 @@ class CachedClips:
         return np.stack([self.clip(number) for number in range(len(self))])
 
 
+def same_bytes(video: Path, clips: Path) -> bool:
+    """Whether a video is the one that a cache file was cut from; False where either cannot be read."""
+    try:
+        return CachedClips.open(clips).digest == sha256_of(video)
+    except OSError:
+        return False
+
+
 def packed(clip: Pixels) -> Pixels:
     """Differences to the pixel on the left, modulo 256, as PNG's filter Sub: deflate then saves a quarter more."""
     return np.diff(clip, axis=-1, prepend=np.uint8(0))

@@ -7,7 +7,7 @@ import io
 import json
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,9 +44,9 @@ def read_entries(path: Path) -> dict[str, Entry]:
     """
     text = _read(path)
     try:
-        return _once(json.loads(text).items() if path.suffix.lower() == ".json" else _from_csv(text, path), path)
-    except InputError:
-        raise
+        return _once(json.loads(text).items() if path.suffix.lower() == ".json" else _from_csv(text))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
         raise InputError(
             f'{path}: neither the challenge\'s metadata.json, {{"a.mp4": {{"label": "FAKE"}}}}, nor a CSV of '
@@ -91,6 +91,19 @@ def missing_originals(entries: Mapping[str, Entry]) -> Counter[str]:
     return Counter(entries[name].original for name in fakes if name not in found)
 
 
+def unmatched(filenames: Sequence[str], entries: Mapping[str, Entry]) -> list[str]:
+    """A word on the videos that have no label, and one on the labels that have no video; none where all match."""
+    bare = [name for name in filenames if name not in entries]
+    rows = sorted(entries.keys() - set(filenames))
+    notes = [f"{len(bare)} of the {len(filenames)} videos have no label, {bare[0]!r} for one"] if bare else []
+    if rows:
+        notes.append(
+            f"{len(rows)} of the {len(entries)} rows of labels match no video, {rows[0]!r} for one: a filename there "
+            "is the path from the folder that is named"
+        )
+    return notes
+
+
 def _rows_of(filename: str, entries: Mapping[str, Entry], namesakes: Mapping[str, list[str]]) -> tuple[str, ...]:
     original = entries[filename].original
     folders = PurePosixPath(filename).parents
@@ -105,26 +118,30 @@ def _folder(filename: str) -> PurePosixPath:
     return PurePosixPath(filename).parent
 
 
-def _entry(item: Mapping[str, Any]) -> Entry:
-    label = LABELS[WORDS[str(item["label"]).strip().upper()]]
+def _entry(name: str, item: Mapping[str, Any]) -> Entry:
+    """What a row says. Raises InputError, which names the row, where its label is none."""
+    word = str(item["label"]).strip().upper()
+    if word not in WORDS:
+        raise InputError(f"the label of {name!r} is {item['label']!r}; REAL or FAKE, or 0 or 1, is needed")
+    label = LABELS[WORDS[word]]
     group = item.get("group") or item.get("identity_group")
     return Entry(label, str(item.get("original") or ""), str(item.get("split") or ""), str(group or ""))
 
 
-def _from_csv(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _from_csv(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     rows = csv.DictReader(io.StringIO(text, newline=""))
     if not {"filename", "label"} <= set(rows.fieldnames or ()):
-        raise InputError(f"{path}: its header is {rows.fieldnames}; columns 'filename' and 'label' are needed")
+        raise InputError(f"its header is {rows.fieldnames}; columns 'filename' and 'label' are needed")
     return ((row["filename"], row) for row in rows)
 
 
-def _once(pairs: Iterable[tuple[str, Mapping[str, Any]]], path: Path) -> dict[str, Entry]:
+def _once(pairs: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Entry]:
     """The entries; one that says two things of a video is refused."""
     entries: dict[str, Entry] = {}
     for name, item in pairs:
-        entry = _entry(item)
+        entry = _entry(name, item)
         if entries.setdefault(name, entry) != entry:
-            raise InputError(f"{path}: {name!r} stands there twice, in other words: remove one of the rows")
+            raise InputError(f"{name!r} stands there twice, in other words: remove one of the rows")
     return entries
 
 

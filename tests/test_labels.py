@@ -75,3 +75,9 @@ def test_a_video_is_one_thing(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("filename,label\na.mp4,REAL\nb.mp4,FAKE\na.mp4,FAKE\n")
     with pytest.raises(InputError, match=r"'a\.mp4' stands there twice, in other words: remove one"):
         read_entries(tmp_path / "labels.csv")
+
+
+def test_a_label_that_is_none_names_its_row(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("filename,label\na.mp4,REAL\nb.mp4,MAYBE\n")
+    with pytest.raises(InputError, match=r"labels\.csv: the label of 'b\.mp4' is 'MAYBE'; REAL or FAKE, or 0 or 1"):
+        read_entries(tmp_path / "labels.csv")

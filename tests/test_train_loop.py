@@ -17,9 +17,10 @@ pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip
 import torch
 
 from dfx.clip_cache import CachedClips, packed
+from dfx.errors import InputError
 from dfx.torch import train_loop
 from dfx.torch.draws import Example
-from dfx.torch.train_loop import FineTuning, Plan, WholeFiles, fit
+from dfx.torch.train_loop import FineTuning, Plan, WholeFiles, fit, refuse_fewer
 
 pytestmark = [
     pytest.mark.torch,
@@ -191,3 +192,14 @@ def test_a_run_keeps_its_checkpoints_so(
     monkeypatch.setattr("tempfile.mkstemp", lambda *_, **__: pytest.fail("another disk, maybe"))
     fit(Mean(), examples[:16], examples[16:], replace(PLAN, epochs=1), tmp_path)  # type: ignore[arg-type]
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_run_does_not_go_back(run: Run, tmp_path: Path) -> None:
+    """It ends with as many epochs as it has had, also where it was killed within another one."""
+    refuse_fewer(tmp_path, 1)
+    run(tmp_path, ("training", 2, 3))
+    with pytest.raises(InputError, match=r"epochs is 1; .* has had 2 already: --epochs 2 ends it with the best"):
+        refuse_fewer(tmp_path, 1)
+    refuse_fewer(tmp_path, 2)
+    rest, _ = run(tmp_path, plan=replace(PLAN, epochs=2))
+    assert rest.steps == []

@@ -56,12 +56,13 @@ def split(cases: Sequence[Case], seed: int) -> NDArray[np.bool_]:
 
 
 def _dealt(cases: Sequence[Case], seed: int) -> NDArray[np.bool_]:
-    fake, groups = np.array([case.fake for case in cases]), components(cases)
-    smallest = min((len(set(groups[fake == side].tolist())) for side in (False, True)), default=0)
-    if smallest < 2:
+    fake, groups = np.array([case.fake for case in cases], np.bool_), components(cases)
+    real, made = (len(set(groups[fake == side].tolist())) for side in (False, True))
+    if min(real, made) < 2:
         raise InputError(
-            f"{len(cases)} videos with faces, and only {smallest} unconnected groups of people with REAL or with FAKE "
-            "ones; at least 2 of each are needed, so that some can be held out"
+            f"of {len(cases)} videos, {int((~fake).sum())} are REAL, of {real} unconnected groups of people, and "
+            f"{int(fake.sum())} are FAKE, of {made}; at least 2 groups of each are needed, so that some can be held "
+            "out: label more videos, or see to the columns group and original"
         )
     most = min(HELD_OUT, int(fake.sum()), int((~fake).sum()), len(np.unique(groups)))
     for parts in range(most, 1, -1):  # with a few large groups, a fifth may come out without one of the classes
@@ -83,8 +84,16 @@ def check(cases: Sequence[Case], held: NDArray[np.bool_]) -> None:
             "that share it on one side in the labels' column split, or leave the column out and name another --out"
         )
     fake = np.array([case.fake for case in cases])
-    if not all(0 < fake[side].sum() < side.sum() for side in (held, ~held)):
-        raise InputError("REAL and FAKE videos are needed on both sides of the split")
+    sides = {"held out": fake[held], "to train on": fake[~held]}
+    if lacking := [f"no {word} one {name}" for name, own in sides.items() for word in _lacking(own)]:
+        raise InputError(
+            f"REAL and FAKE videos are needed on both sides of the split, and there is {' and '.join(lacking)}: label "
+            "more videos, or see to the labels' column split"
+        )
+
+
+def _lacking(fake: NDArray[np.bool_]) -> list[str]:
+    return [word for word, there in (("REAL", not fake.all()), ("FAKE", fake.any())) if not there]
 
 
 def leaks(keys: Mapping[str, Iterable[str]], side: Mapping[str, str]) -> list[str]:

@@ -1,16 +1,31 @@
-"""What a training begins with: the weights of a file of dfx, or none."""
+"""What a training begins with: the weights of a file of dfx, or none; and the videos that its folder is bound to."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
-from dfx.errors import MissingInputError, ModelError
+from dfx.clip_cache import same_bytes
+from dfx.errors import InputError, MissingInputError, ModelError, OutputError
+from dfx.extract import save
+from dfx.find import Found
+from dfx.journal import state_of
+from dfx.labels import Entry
 from dfx.torch.clipnet import DESIGNS, TIGHT, ClipNet, FrameNet, design_of
+
+STATE = 2  # values of what is known of a video that are its file's, the last ones: size and time of change
+RELABELLED = "with another label, original, split or group"
+Known = Mapping[str, Sequence[Any]]  # of each labelled video: what its `Entry` says, and its file's state
 
 
 def begin(start: Path | None, design: str) -> ClipNet:
@@ -26,7 +41,9 @@ def begin(start: Path | None, design: str) -> ClipNet:
     try:
         state = _weights(start)
         net = ClipNet.from_frames(FrameNet.load(start)) if "head.weight" in state else _clip_net(state)
-    except (ValueError, RuntimeError, KeyError, AttributeError) as error:
+    except (UnpicklingError, EOFError, DecodeError) as error:  # whose texts are of torch's switches, or empty
+        raise ModelError(f"{start}: not the weights of a network of dfx, nor any that can be read") from error
+    except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise ModelError(f"{start}: not the weights of a network of dfx ({error})") from error
     if net.cut != TIGHT:
         raise ModelError(f"{start}: made for crops of {net.cut.size} pixels; training here cuts those of {TIGHT.size}")
@@ -70,3 +87,60 @@ def fingerprint_of(path: Path | None) -> str | None:
     if path is not None and not path.is_file():
         raise MissingInputError(f"no file at {path}: --start takes shipped, nothing, or a file of weights")
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+
+
+def known_of(found: Sequence[Found], entries: Mapping[str, Entry]) -> dict[str, list[Any]]:
+    """What a run notes of each labelled video, by its name."""
+    labelled = {item.filename: item.path for item in found if item.filename in entries and item.path is not None}
+    return {name: [*astuple(entries[name]), *state_of(path)] for name, path in labelled.items()}
+
+
+def refuse_other(out: Path, asked: Mapping[str, Any]) -> None:
+    """Raises InputError where the run in OUT, if there is one, was asked for something else.
+
+    Until it is split there are clips only, which follow from the videos and from `windows`.
+    """
+    noted = out / "run.json"
+    before = json.loads(noted.read_text()) if noted.exists() else asked
+    only_cut = (out / "data.json").exists() and not (out / "split.json").exists()
+    names = ["windows"] if only_cut else list(asked)
+    odd = [f"{name} {before.get(name)!r}" for name in names if before.get(name) != asked[name]]
+    if odd:
+        raise InputError(f"{out} holds a run with {', '.join(odd)}: give that again, or name another --out")
+
+
+def bind(out: Path, asked: Mapping[str, Any], known: Known, paths: Mapping[str, Path]) -> None:
+    """Notes in OUT what is asked for and of which videos; the clips of those that changed since the last note go.
+
+    A run that an older dfx began has noted no videos, and goes on.
+
+    Raises:
+        InputError: something changed and the split is made, so that what was trained on is no longer what is there.
+        OutputError: OUT cannot be written.
+    """
+    noted = out / "data.json"
+    odd = _changes(json.loads(noted.read_text()), known, paths, out / "clips") if noted.exists() else {}
+    if odd and (out / "split.json").exists():
+        words = "; ".join(f"{len(names)} {what}, {names[0]!r} for one" for what, names in odd.items())
+        raise InputError(f"{out} holds a run on other videos or labels: {words}; undo that, or name another --out")
+    for name in (name for what, names in odd.items() if what != RELABELLED for name in names):
+        (out / "clips" / f"{name}.npz").unlink(missing_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {out} ({error.strerror}); name one that can be written") from error
+    save(noted, json.dumps(known).encode())
+    save(out / "run.json", json.dumps(asked, indent=1).encode())
+
+
+def _changes(before: Known, now: Known, paths: Mapping[str, Path], clips: Path) -> dict[str, list[str]]:
+    """What changed since the last note, in words, each with the videos; a file that was only touched did not."""
+    both = sorted(before.keys() & now.keys())
+    touched = [name for name in both if before[name][-STATE:] != now[name][-STATE:]]
+    found = {
+        "added": sorted(now.keys() - before.keys()),
+        "gone": sorted(before.keys() - now.keys()),
+        RELABELLED: [name for name in both if before[name][:-STATE] != now[name][:-STATE]],
+        "replaced by other files": [name for name in touched if not same_bytes(paths[name], clips / f"{name}.npz")],
+    }
+    return {what: names for what, names in found.items() if names}

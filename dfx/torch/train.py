@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,28 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dfx.arguments import finite, whole
 from dfx.clip_cache import CachedClips
 from dfx.contain import contained
 from dfx.device import lanes_of, missing
-from dfx.errors import DeviceError, InputError, OutputError
+from dfx.errors import DeviceError, InputError
 from dfx.extract import save
 from dfx.find import Found, find
-from dfx.labels import Entry, entries_beside, missing_originals, originals_of, read_entries
+from dfx.labels import Entry, entries_beside, missing_originals, originals_of, read_entries, unmatched
 from dfx.ops import cuda
 from dfx.process import default_workers
-from dfx.settings import HOST, Limits
-from dfx.torch.clipnet import ClipNet
+from dfx.settings import HOST, MOST_WINDOWS, Limits
+from dfx.torch.clipnet import DESIGNS, ClipNet
 from dfx.torch.draws import Example
 from dfx.torch.eval_classifier import Figures
 from dfx.torch.export_classifier import export_classifier
 from dfx.torch.split import Case, check, components, split
-from dfx.torch.start import begin, fingerprint_of
+from dfx.torch.start import begin, bind, fingerprint_of, known_of, refuse_other
 from dfx.torch.train_card import about, card, counts, in_words, measured, say, write_skipped, write_validation
-from dfx.torch.train_loop import Plan, fit, load_best, scores
+from dfx.torch.train_loop import Plan, fit, load_best, refuse_fewer, scores
 
+MOST_SEED = 2**32 - 1  # that Lightning takes
+MOST_MINUTES = 1e9  # nineteen centuries; a timedelta holds a thousand times as many
 RATES = {True: 1e-4, False: 1e-3}  # of a network that was trained before, and of one from nothing
 Bool = NDArray[np.bool_]
 
@@ -60,6 +63,31 @@ class Options:
     h264: float = 0.3
     cut: str = "auto"
 
+    def __post_init__(self) -> None:
+        share, time = "a share from 0 to 1", f"a finite number of minutes above 0 and to {MOST_MINUTES:g}"
+        values = {
+            "epochs": whole("epochs", self.epochs, 1),
+            "minutes": finite("minutes", self.minutes, time, lambda minutes: 0 < minutes <= MOST_MINUTES),
+            "patience": whole("patience", self.patience, 1),
+            "batch": whole("batch", self.batch, 1),
+            "windows": whole("windows", self.windows, 1, MOST_WINDOWS, " (the most frames of a video)"),
+            "seed": whole("seed", self.seed, 0, MOST_SEED),
+            "workers": None if self.workers is None else whole("workers", self.workers, 1),
+            "loaders": whole("loaders", self.loaders, 0),
+            "pseudo": finite("pseudo", self.pseudo, share, lambda part: 0 <= part <= 1),
+            "h264": finite("h264", self.h264, share, lambda part: 0 <= part <= 1),
+            "design": _word("design", self.design, DESIGNS),
+            "cut": _word("cut", self.cut, ("auto", "cpu")),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def _word(name: str, value: str, allowed: Collection[str]) -> str:
+    if value not in allowed:
+        raise InputError(f"{name} is {value!r}; {' or '.join(allowed)} is needed")
+    return value
+
 
 def train(folders: Sequence[Path], labels: Path | None, out: Path, options: Options) -> Figures:
     """Writes OUT/model.onnx, card.md and validation.csv; on an unfinished OUT it goes on where that one stopped.
@@ -74,10 +102,7 @@ def train(folders: Sequence[Path], labels: Path | None, out: Path, options: Opti
         RuntimeError: the ONNX file does not do what the network does.
     """
     options = replace(options, device=device_of(options.device))
-    _same(out, _asked(folders, labels, options))
-    found = find(list(folders))
-    entries = labelled(found, labels)
-    net = begin(options.start, options.design)
+    found, entries, net = _accepted(folders, labels, out, options)
     clips, skipped = cached([item for item in found if item.filename in entries], out / "clips", options)
     write_skipped(skipped, out)
     cases, held = _split(cases_of(entries, clips), options.seed, out / "split.json")
@@ -90,6 +115,22 @@ def train(folders: Sequence[Path], labels: Path | None, out: Path, options: Opti
     save(out / "card.md", card(sides, (components(cases), held), skipped, epochs, options, result).encode())
     say(f"{in_words(result.figures)}\nThe model is in {out / 'model.onnx'}; {out / 'card.md'} says what it is")
     return result.figures
+
+
+def _accepted(
+    folders: Sequence[Path], labels: Path | None, out: Path, options: Options
+) -> tuple[list[Found], dict[str, Entry], ClipNet]:
+    """The videos, what is known of them, and the network to train; OUT is bound to these once nothing is refused."""
+    asked = _asked(folders, labels, options)
+    refuse_other(out, asked)
+    refuse_fewer(out, options.epochs)
+    found = find(list(folders))
+    entries = labelled(found, labels)
+    net = begin(options.start, options.design)
+    if not (out / "split.json").exists():
+        split(cases_of(entries), options.seed)
+    bind(out, asked, known_of(found, entries), {item.filename: item.path for item in found if item.path is not None})
+    return found, entries, net
 
 
 def device_of(wanted: str) -> str:
@@ -128,13 +169,7 @@ def cached(found: Sequence[Found], folder: Path, options: Options) -> tuple[dict
 
 
 def cutters(options: Options) -> list[tuple[int, int | None]]:
-    """Where videos are cut, one after the other, each with its number of processes: a GPU, if one serves, and the CPU.
-
-    Raises:
-        InputError: `cut` is another word.
-    """
-    if options.cut not in {"auto", "cpu"}:
-        raise InputError(f"cut is {options.cut!r}; auto or cpu is needed")
+    """Where videos are cut, one after the other, each with its processes: a GPU, if one serves, and the CPU."""
     cpu = [(HOST, options.workers)]
     if options.cut == "cpu" or options.device == "cpu":
         return cpu
@@ -156,15 +191,14 @@ def _cut(left: Sequence[tuple[str, Path, Path]], asked: dict[str, Any], workers:
 
 
 def labelled(found: Sequence[Found], labels: Path | None) -> dict[str, Entry]:
-    """What is known of each video that has a label."""
+    """What is known of each video that has a label; what is left out for want of one, or of a video, is said."""
     entries, notes = (read_entries(labels), list[str]()) if labels else entries_beside(found)
+    known = {item.filename: entries[item.filename] for item in found if item.filename in entries}
+    notes += unmatched([item.filename for item in found], entries)
+    if not known:
+        raise InputError("; ".join(["a metadata.json must lie beside the videos, or --labels name a CSV", *notes]))
     for note in notes:
         say(note)
-    known = {item.filename: entries[item.filename] for item in found if item.filename in entries}
-    if not known:
-        raise InputError(
-            f"none of the {len(found)} videos has a label: a metadata.json must lie beside them, or --labels name a CSV"
-        )
     if lone := missing_originals(known):
         say(
             f"{len(lone)} originals, {next(iter(lone))!r} for one, are none of the labelled videos: the {lone.total()} "
@@ -173,19 +207,21 @@ def labelled(found: Sequence[Found], labels: Path | None) -> dict[str, Entry]:
     return known
 
 
-def cases_of(entries: Mapping[str, Entry], clips: Mapping[str, CachedClips]) -> list[Case]:
-    """The videos that have clips, sorted by name, each with what it shares with others.
+def cases_of(entries: Mapping[str, Entry], clips: Mapping[str, CachedClips] | None = None) -> list[Case]:
+    """The videos that have clips, sorted by name, each with what it shares with others; before any are cut, all videos.
 
     entries: of all labelled videos, so that fakes of an original that shows no face stay together too.
     """
     originals = originals_of(entries)
-    return [_case(name, entries[name], originals.get(name, ()), clips[name]) for name in sorted(clips)]
+    digests = dict.fromkeys(entries, "") if clips is None else {name: own.digest for name, own in clips.items()}
+    return [_case(name, entries[name], originals.get(name, ()), digests[name]) for name in sorted(digests)]
 
 
-def _case(name: str, entry: Entry, originals: Sequence[str], clips: CachedClips) -> Case:
-    """A video with what it shares with others: its name or its original's, its people, its very bytes."""
-    keys = {f"sha256 {clips.digest}", *(f"video {one}" for one in (name, *originals))}
+def _case(name: str, entry: Entry, originals: Sequence[str], digest: str) -> Case:
+    """A video with what it shares with others: its name or its original's, its people, and its bytes, if known."""
+    keys = {f"video {one}" for one in (name, *originals)}
     keys |= {f"group {entry.group}"} if entry.group else set()
+    keys |= {f"sha256 {digest}"} if digest else set()
     return Case(name, entry.label == "FAKE", frozenset(keys), entry.split)
 
 
@@ -244,19 +280,3 @@ def _asked(folders: Sequence[Path], labels: Path | None, options: Options) -> di
             for name in ("design", "patience", "batch", "windows", "seed", "pseudo", "h264")
         },
     }
-
-
-def _same(out: Path, asked: dict[str, Any]) -> None:
-    """Notes what is asked for in OUT/run.json, or raises InputError where that run was asked for something else."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {out} ({error.strerror}); name one that can be written") from error
-    noted = out / "run.json"
-    if not noted.exists():
-        save(noted, json.dumps(asked, indent=1).encode())
-        return
-    before = json.loads(noted.read_text())
-    odd = [f"{name} {before.get(name)!r}" for name in asked if before.get(name) != asked[name]]
-    if odd:
-        raise InputError(f"{out} holds a run with {', '.join(odd)}: give that again, or name another --out")

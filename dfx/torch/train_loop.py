@@ -25,6 +25,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from dfx.clip_cache import CachedClips
+from dfx.errors import InputError
 from dfx.extract import save
 from dfx.torch.augment import Dice, augment
 from dfx.torch.clip_data import VideoClips
@@ -180,6 +181,20 @@ def fit(net: ClipNet, train: Sequence[Example], held: Sequence[Example], plan: P
         trainer.fit(FineTuning(net, train, held, plan), ckpt_path=last if last.exists() else None, weights_only=True)
     load_best(net, out)
     return int(trainer.current_epoch)
+
+
+def refuse_fewer(out: Path, epochs: int) -> None:
+    """Raises InputError where OUT has had more epochs than are asked for: a run cannot go back."""
+    last = out / "checkpoints" / "last.ckpt"
+    if not last.exists():
+        return
+    loops = torch.load(last, weights_only=True, map_location="cpu")["loops"]
+    had = loops["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if had > epochs:
+        raise InputError(
+            f"epochs is {epochs}; {out} has had {had} already: --epochs {had} ends it with the best of them, more go "
+            "on, and another --out begins anew"
+        )
 
 
 def load_best(net: ClipNet, out: Path) -> None:
