@@ -21,6 +21,7 @@ from whole_job import machine
 
 import dfx
 from dfx.demo import SAMPLES
+from dfx.errors import InputError
 from dfx.score import read_labels
 from dfx.settings import MODELS, Settings
 
@@ -28,17 +29,20 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "export"))  # its scripts imp
 
 import check
 import to_onnx
+from one_line import OneLine
 
 PRECISIONS = ("fp32", "fp16", "int8")
 COUNT = 64  # inputs that ranges are taken from and logits compared on, at most
 
 
-@click.command()
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
 def main(folder: Path, out: Path | None) -> None:
     """Print AUC, log loss and the change in logits of each precision on the videos of FOLDER (with a labels.csv)."""
     videos = [folder / name for name in sorted(read_labels(folder / "labels.csv")) if (folder / name).exists()]
+    if not videos:
+        raise InputError(f"no video that {folder / 'labels.csv'} names is in {folder}; name the folder that has them")
     with tempfile.TemporaryDirectory() as work:
         files = {precision: written(precision, Path(work)) for precision in PRECISIONS}
         checked = check.check(list(files.values()), SAMPLES, COUNT)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -17,7 +19,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from dfx.errors import DependencyError, InputError, MissingInputError, OutputError
+from dfx.errors import DependencyError, DfxError, InputError, MissingInputError, OutputError
 from dfx.find import sha256_of
 from dfx.table import Row, Tabular
 
@@ -100,26 +102,53 @@ def bundle(
         out: the folder, which must be empty or new.
         wheel: dfx's own wheel; built from the checkout that dfx runs from, where none is given.
         engines: a folder of engines to carry along; they count towards the limit.
-        python: the version on the machine without internet, for Linux on x86_64.
+        python: the version on the machine without internet, as "3.12", for Linux on x86_64.
         limit: bytes of the whole folder; sizes are asked of the index, and nothing is downloaded where they are more.
 
+    Where anything is raised, the folder is as it was before.
+
     Raises:
-        InputError: an unknown target, a folder that is not empty, or more bytes than the limit.
+        InputError: an unknown target, a folder that is not empty, a version, a wheel or engines that are none, or more
+        bytes than the limit.
         MissingInputError: no such wheel or folder. DependencyError: pip, nbformat, a Python or a package is missing.
         OutputError: the folder cannot be written.
     """
     kind, folder = _target(target), _empty(Path(out))
+    _check_python(python)
+    given = None if wheel is None else _own(Path(wheel), python)
+    more = 0 if engines is None else _size(_apart(Path(engines), folder))
     notebook = _notebook(target, kind)
     with TemporaryDirectory() as work:
-        own = _existing(Path(wheel)) if wheel is not None else build_wheel(python, Path(work))
+        own = given or build_wheel(python, Path(work))
         packages = resolve(own, kind.extra, python, Path(work))
-        check_size(packages, _size(Path(engines)) if engines is not None else 0, limit)
-        try:
+        check_size(packages, more, limit)
+        with _filled(folder):
             _download(own, packages, python, folder)
             _add(folder, notebook, engines)
-        except OSError as error:
+            return _manifest(folder, target, python, packages)
+
+
+@contextmanager
+def _filled(folder: Path) -> Iterator[None]:
+    """A folder to write to, which is as it was before where anything is raised, an interruption too."""
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        _clear(folder, new)
+        if isinstance(error, OSError) and not isinstance(error, DfxError):
             raise OutputError(f"{folder}: the bundle could not be written ({error}); choose another --out") from error
-    return _manifest(folder, target, python, packages)
+        raise
+
+
+def _clear(folder: Path, new: bool) -> None:
+    """Removes what is in a folder, and a new one itself; what cannot be removed stays."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+        if new:
+            folder.rmdir()
 
 
 def resolve(wheel: Path, extra: str, python: str, work: Path) -> tuple[Package, ...]:
@@ -188,6 +217,32 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
+def _check_python(python: str) -> None:
+    if not isinstance(python, str) or not re.fullmatch(r"3\.\d{1,2}(\.\d{1,2})?", python, re.ASCII):
+        raise InputError(f"--python is {python!r}; a version such as 3.12 is needed")
+
+
+def _own(path: Path, python: str) -> Path:
+    """dfx's wheel; raises where it is another file, or is for another Python or another system."""
+    name = re.fullmatch(r"dfx-[^-]+(-\d[^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl", _existing(path).name)
+    if name is None or not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is no wheel of dfx; name a file such as dfx-1.0-cp312-cp312-linux_x86_64.whl")
+    _, tag, binary, platform = name.groups()
+    fits = binary == "abi3" or {f"cp{''.join(python.split('.')[:2])}", "py3"} & set(tag.split("."))
+    if not fits or not re.search(r"linux.*_x86_64|any", platform):
+        raise InputError(f"{path} is for {tag} on {platform}; a wheel for Python {python} on Linux x86_64 is needed")
+    return path
+
+
+def _apart(engines: Path, folder: Path) -> Path:
+    """The folder of engines; raises where it is none, or the bundle would lie in it."""
+    if not _existing(engines).is_dir():
+        raise InputError(f"--engines is {engines}, which is a file; a folder of engines is needed")
+    if folder.resolve().is_relative_to(engines.resolve()):
+        raise InputError(f"{folder} lies in {engines}, which it would hold; name a folder elsewhere")
+    return engines
+
+
 def _existing(path: Path) -> Path:
     if not path.exists():
         raise MissingInputError(f"no file or folder at {path}: name one that exists")
@@ -231,7 +286,7 @@ def _size_of(url: str) -> int:
 def _download(own: Path, packages: Sequence[Package], python: str, folder: Path) -> None:
     """Fetches the wheels, each of which must have the hash that was resolved, and takes the licences out of them."""
     wheels = folder / "wheels"
-    wheels.mkdir(parents=True)
+    wheels.mkdir()
     shutil.copy(own, wheels)
     others = [package for package in packages if package.filename != own.name]
     pins = folder / "requirements.txt"

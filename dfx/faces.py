@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dfx import ops
+from dfx.arguments import check_kind, whole
 from dfx.comparison import Comparison, Look, Looked, Seen, Shown
 from dfx.contain import Message, contained
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detectors import FaceDetector, choose, open_detectors
-from dfx.errors import InputError
 from dfx.find import Found, find
 from dfx.frames import indices_of, plan_of
 from dfx.outputs import Forms, check_output
@@ -65,9 +65,9 @@ def faces(
     Raises:
         MissingInputError, InputError, DependencyError, ModelError: before any video is opened.
     """
-    if pictures is not None and pictures < 1:
-        raise InputError(f"pictures is {pictures}; at least 1 is needed")
-    detectors = detectors.split(",") if isinstance(detectors, str) else list(detectors)
+    pictures = None if pictures is None else whole("pictures", pictures, 1)
+    check_kind("limits", limits, Limits | None, "a dfx.Limits, as dfx.Limits(seconds=60),")
+    detectors = _listed(detectors)
     names = tuple(one.name for one in choose(detectors))
     found = find(source, follow_symlinks=follow_symlinks)
     jobs = [{"path": str(item.path)} for item in found]
@@ -79,6 +79,16 @@ def faces(
             shown = sorted([*shown, *_ranked(place, answers[place], answer)], key=lambda one: one[:3])[:SHOWN]
             progressed.update()
     return Comparison(names, tuple(answers[n] for n in range(len(found))), tuple(one[3] for one in shown))
+
+
+def _listed(detectors: str | Sequence[str]) -> list[str]:
+    """The names, of which one text may hold several."""
+    needed = "a name or a list of names, as 'retinaface,haar',"
+    check_kind("detectors", detectors, Iterable, needed)
+    names = detectors.split(",") if isinstance(detectors, str) else list(detectors)
+    for name in names:
+        check_kind("a name in detectors", name, str, needed)
+    return names
 
 
 class FacesChore:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfx.arguments import check_kind, finite, whole
 from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import InputError
 from dfx.extract import Extracted, extract, save
@@ -22,6 +23,7 @@ from dfx.track import join
 from dfx.values import Pixels, Plan, Track, VideoInfo, Window
 
 COUNT = 10  # pictures of a video, unless told
+TIMES = "finite seconds from 0 on, as [0, 2.5],"
 SECONDS = 600.0  # that one video may take: all its pictures, not a prediction's few
 
 
@@ -66,7 +68,8 @@ def frames(
     Raises:
         MissingInputError, InputError, OutputError, DependencyError: before any video is opened.
     """
-    given = {"count": count, "every": every, "times": None if times is None else list(times), "plan": plan or None}
+    check_kind("limits", limits, Limits | None, "a dfx.Limits, as dfx.Limits(seconds=60),")
+    given = {"count": count, "every": every, "times": _listed(times), "plan": plan or None}
     chosen = {name: value for name, value in given.items() if value is not None} or {"count": COUNT}
     _check(chosen, faces, kind)
     plain = {way: np.asarray(value).tolist() for way, value in chosen.items()}  # for a message
@@ -77,16 +80,25 @@ def frames(
     )
 
 
+def _listed(times: Sequence[float] | None) -> list[float] | None:
+    if times is None:
+        return None
+    check_kind("times", times, Iterable, TIMES)
+    return list(times)
+
+
 def _check(chosen: dict[str, Any], faces: bool, kind: str) -> None:
     if len(chosen) > 1:
         raise InputError(f"{' and '.join(chosen)} were given; one way to choose the pictures is needed")
     ((way, value),) = chosen.items()
-    if way == "count" and not (value >= 1 and value % 1 == 0):
-        raise InputError(f"count is {value}; a whole number of at least 1 is needed")
-    if way == "every" and not (value > 0 and np.isfinite(value)):
-        raise InputError(f"every is {value}; a finite number of seconds above 0 is needed")
-    if way == "times" and not all(time >= 0 and np.isfinite(time) for time in value):
-        raise InputError(f"times is {value}; finite seconds from 0 on are needed")
+    if way == "count":
+        whole("count", value, 1)
+    if way == "every":
+        finite("every", value, "a finite number of seconds above 0", lambda seconds: seconds > 0)
+    if way == "times":
+        for time in value:
+            finite("times", time, TIMES, lambda seconds: seconds >= 0, shown=value)
+    check_kind("the format", kind, str, "png or jpg")
     if kind not in FORMATS or (faces and kind != "png"):
         raise InputError(f"the format is {kind!r}; png is needed, or jpg for whole pictures")
 

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from numbers import Integral
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
+from dfx.arguments import check_kind, whole
 from dfx.cards import START_SECONDS, Card, Projection, Work, card_named, project
 from dfx.clocked import ClockedPipeline
 from dfx.device import choose
@@ -201,8 +203,12 @@ def rehearse(
     Raises:
         InputError: fewer than five videos, an unknown card, and what `predict_dir` raises.
     """
-    if videos < 1:
-        raise InputError(f"videos is {videos}; at least 1 is needed")
+    videos = whole("videos", videos, 1)
+    check_kind("sample", sample, Integral, f"a whole number of at least {FEWEST}")
+    check_kind("card", card, str | None, "a text, as 't4',")
+    check_kind("device", device, str, "a text, as 'auto', 'cpu' or 'cuda:0',")
+    check_kind("settings", settings, Settings | None, "a dfx.Settings, as dfx.Settings(windows=2),")
+    workers = None if workers is None else whole("workers", workers, 1)
     if sample < FEWEST:
         raise InputError(f"sample is {sample}; a bound needs at least {FEWEST} videos")
     settings, seconds = settings or Settings(), seconds_of(budget)
@@ -218,7 +224,7 @@ def rehearse(
     runs = [run(paths) for _ in range(RUNS)]
     safe, scored = _openable(paths, runs[0][0])
     clocked = ClockedPipeline(settings)
-    whole = clocked.measure(safe, settings.windows, progress)
+    measured = clocked.measure(safe, settings.windows, progress)
     found = Rehearsal(
         videos=videos,
         budget=seconds,
@@ -230,11 +236,11 @@ def rehearse(
         startup=startup,
         costs=tuple(np.mean([[row.seconds for row in rows] for rows, _ in runs], axis=0).tolist()),
         overhead=max(overhead(rows, wall - startup, lanes) for rows, wall in runs),
-        stages=tuple(whole.stages.items()),
+        stages=tuple(measured.stages.items()),
         steps=_steps(clocked, scored[:LADDER_SAMPLE], settings.windows, progress),
         reasons=tuple(Counter(str(row.reason) for row in runs[0][0]).most_common()),
     )
-    return found if wanted is None else projected(found, whole.work(core_flops()), wanted)
+    return found if wanted is None else projected(found, measured.work(core_flops()), wanted)
 
 
 def projected(found: Rehearsal, work: Work, card: Card) -> Rehearsal:

@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 
 import click
+from one_line import OneLine
 
 from dfx.device import choose
-from dfx.errors import DependencyError, DeviceError, DfxError, ModelError
+from dfx.errors import DependencyError, DeviceError, ModelError
 from dfx.infer import nvinfer
 from dfx.infer.build import build, cast_first, load, shapes_of, store
 from dfx.infer.contract import Shapes
@@ -31,7 +32,7 @@ from dfx.settings import Settings
 SHIPPED = (Settings().detector, *Settings().models)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("models", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--standalone", is_flag=True, help="Also write a .engine file, through Polygraphy.")
@@ -43,15 +44,12 @@ def main(models: tuple[Path, ...], out: Path, standalone: bool, again: bool) -> 
     Example:
         python export/build_engines.py --out engines
     """
-    try:
-        choose("tensorrt:0")
-        for model in models or SHIPPED:
-            _report(model, out, again)
-            if standalone:
-                path = build_standalone(model, out).path
-                click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    except (DfxError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    choose("tensorrt:0")
+    for model in models or SHIPPED:
+        _report(model, out, again)
+        if standalone:
+            path = build_standalone(model, out).path
+            click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 def _report(model: Path, folder: Path, again: bool) -> None:

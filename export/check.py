@@ -4,7 +4,8 @@ Example:
     python export/check.py dfx/models/classifier.onnx classifier.fp16.onnx classifier.int8.onnx
 
 The first file is the measure, on ONNX Runtime's CPU provider. Inputs are the faces or pictures of the clips that ship.
-Tolerances are those of agreement.py. Exits with 1 where one is broken, or a provider that is here cannot run a file.
+Tolerances are those of agreement.py. Exits with 1 where one is broken, and with 2 where a file cannot be read or a
+provider that is here cannot run it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from pathlib import Path
 
 import click
 import numpy as np
-import onnx
 import onnxruntime
+import to_onnx
 from agreement import TOLERANCES, Array, inputs, logits
+from one_line import OneLine
 from rich.console import Console
 from rich.table import Table
-from to_onnx import task_of
 
 from dfx.demo import SAMPLES
+from dfx.errors import InputError, ModelError
+from dfx.infer.build import load
+from dfx.infer.session import create, read_model
 
 PROVIDERS = ("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 Run = Callable[[Array], Sequence[Array]]
@@ -47,12 +51,12 @@ class Result:
         return self.apart <= TOLERANCES[self.precision]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("models", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
 @click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), help="The .pt that the models come from.")
 @click.option("--like", help="Published weights whose pixels a ResNet-50 RetinaFace of your own was trained on.")
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, help="Clips to compare on.")
-@click.option("--count", default=32, show_default=True, help="Inputs, at most.")
+@click.option("--count", type=click.IntRange(min=1), default=32, show_default=True, help="Inputs, at most.")
 def main(models: tuple[Path, ...], checkpoint: Path | None, like: str | None, videos: Path, count: int) -> None:
     """Compare MODELS, ONNX files of one network, with the first of them.
 
@@ -69,10 +73,11 @@ def check(
     models: Sequence[Path], videos: Path, count: int, checkpoint: Path | None = None, like: str | None = None
 ) -> list[Result]:
     """Every form of the model on every provider that this ONNX Runtime has, compared with the first on the CPU."""
-    task = task_of(onnx.load(str(models[0])))
+    kinds = {path: precision_of(path) for path in models}
+    task = common_task(models)
     examples = inputs(models[0], task, [videos], count)
     wanted = [logits(task, outputs) for outputs in map(runner(models[0], PROVIDERS[0]), examples)]
-    forms = [(path.name, name, precision_of(path), runner(path, name)) for path in models for name in here()]
+    forms = [(path.name, name, kinds[path], runner(path, name)) for path in models for name in here()]
     if checkpoint is not None:
         forms.insert(0, (checkpoint.name, "torch", "fp32", torch_runner(checkpoint, like)))
     return [measure(form, name, kind, task, run, examples, wanted) for form, name, kind, run in forms]
@@ -84,26 +89,32 @@ def here() -> list[str]:
 
 
 def precision_of(path: Path) -> str:
-    """Told by the graph: INT8 where values are quantised, FP16 where constants or casts are."""
-    graph = onnx.load(str(path)).graph
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
-        return "int8"
-    half = any(constant.data_type == onnx.TensorProto.FLOAT16 for constant in graph.initializer)
-    return "fp16" if half else "fp32"
+    """That of an ONNX file; raises ModelError where it is none."""
+    return to_onnx.precision_of(load(path))
+
+
+def common_task(models: Sequence[Path]) -> str:
+    """The task of all of them; raises InputError where they differ."""
+    tasks = {path: to_onnx.task_of(load(path)) for path in models}
+    first = tasks[models[0]]
+    for path, task in tasks.items():
+        if task != first:
+            raise InputError(f"{path} is for {task}, {models[0]} for {first}; files of one network are needed")
+    return first
 
 
 def runner(path: Path, provider: str) -> Run:
     """Runs the file on one provider and one thread, as dfx does; that it falls back to the CPU is an error."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if provider != PROVIDERS[0]:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    if provider not in session.get_providers():
-        raise RuntimeError(f"{path}: {provider} could not be loaded; dfx doctor says what is missing")
+    session = create(read_model(path), path, (provider, {}))
     name = session.get_inputs()[0].name
-    return lambda array: list(session.run(None, {name: array}))
+
+    def run(array: Array) -> Sequence[Array]:
+        try:
+            return list(session.run(None, {name: array}))
+        except Exception as error:  # ONNX Runtime's own exceptions share no public base
+            raise ModelError(f"{path}: {provider} cannot run it on {array.dtype} {array.shape}: {error}") from error
+
+    return run
 
 
 def torch_runner(checkpoint: Path, like: str | None) -> Run:

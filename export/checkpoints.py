@@ -163,7 +163,18 @@ def known(source: Path) -> str:
 def read(source: Path) -> State:
     """The tensors of a file that torch wrote, or of the one file in a zip."""
     archive = zipfile.ZipFile(source) if zipfile.is_zipfile(source) else None
-    if archive is None or len(archive.namelist()) > 1:  # torch's own files since 1.6 are archives of many parts
-        return dict(torch.load(source, map_location="cpu", weights_only=True))
-    content = io.BytesIO(archive.read(archive.namelist()[0]))
-    return dict(torch.load(content, map_location="cpu", weights_only=True))
+    if archive is None or len(archive.namelist()) != 1:  # torch's own files since 1.6 are archives of many parts
+        return unpickled(source, source)
+    return unpickled(io.BytesIO(archive.read(archive.namelist()[0])), source)
+
+
+def unpickled(file: Path | io.BytesIO, source: Path) -> State:
+    """What torch wrote to a file, by name. Raises ValueError, naming the source, where that is something else."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are no pickle raise whatever they happen to spell
+        said = str(error).rpartition("WeightsUnpickler error: ")[2].strip().split("\n")[0][:200] or "it is cut short"
+        raise ValueError(f"{source}: no weights that torch can read ({said}); name a file that torch wrote") from error
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise ValueError(f"{source} holds a {type(state).__name__}; a dict of tensors by name is needed")
+    return state

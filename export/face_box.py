@@ -15,11 +15,14 @@ from pathlib import Path
 import click
 import numpy as np
 from numpy.typing import NDArray
+from one_line import OneLine
 from tqdm import tqdm
 
+from dfx.errors import InputError, VideoError
 from dfx.find import find
 from dfx.pipeline import Pipeline
 from dfx.settings import Settings
+from dfx.streams import note
 from dfx.values import Track
 
 Points = NDArray[np.float64]
@@ -29,7 +32,7 @@ IN_BOX = ((-0.172, -0.122), (0.172, -0.122), (0.0, 0.09), (-0.15, 0.251), (0.15,
 faces in 150 videos, with a spread of 0.056 from face to face."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("videos", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
 def main(videos: tuple[Path, ...]) -> None:
     """Print where the landmarks lie in the boxes of VIDEOS, and how much that varies from face to face.
@@ -40,9 +43,21 @@ def main(videos: tuple[Path, ...]) -> None:
     """
     pipeline = Pipeline(Settings(windows=1))
     paths = [item.path for item in find(list(videos)) if item.path is not None]
-    points = np.stack([place for path in tqdm(paths) for place in places(pipeline.tracks(path))])
+    found = [place for path in tqdm(paths) for place in places(tracks(pipeline, path))]
+    if not found:
+        raise InputError(f"no face in {len(paths)} videos; name videos with faces")
+    points = np.stack(found)
     click.echo(f"{len(points)} faces; spread {points.std(axis=0).mean():.3f} of the box's longer side")
     click.echo(json.dumps([[round(float(x), 3) for x in point] for point in symmetric(points)]))
+
+
+def tracks(pipeline: Pipeline, path: Path) -> list[Track]:
+    """The faces of a video; none, and a line that says why, where it cannot be read."""
+    try:
+        return pipeline.tracks(path)
+    except VideoError as error:
+        note(f"{path} is left out: {error}")
+        return []
 
 
 def places(tracks: list[Track]) -> Iterator[Points]:

@@ -13,20 +13,29 @@ logit each, [N] or [N, 1], or the logits of two classes, [N, 2]. A clip's logit 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
+from checkpoints import unpickled
 from face_box import template
+from one_line import ONNX, OneLine
 from torch import Tensor, nn
 
-from dfx.torch.contract import export
+from dfx.arguments import finite
+from dfx.errors import DependencyError, InputError
+from dfx.infer.contract import TEMPLATE
+from dfx.outputs import check_output
+from dfx.torch.contract import export, metadata_of
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of R, G, B in 0..1
+FUNCTION = "give MODULE:FUNCTION, a function without arguments"
 SCALAR = np.float64(0).__reduce__()[0]
 HARMLESS: list[Any] = [  # what checkpoints hold beside tensors: a best loss that NumPy computed, 1 or 2
     (SCALAR, "numpy.core.multiarray.scalar"),
@@ -37,7 +46,7 @@ HARMLESS: list[Any] = [  # what checkpoints hold beside tensors: a best loss tha
 ]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("network")
 @click.option("--weights", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="ONNX file to write.")
@@ -76,6 +85,8 @@ def main(
             --weights final_111_DeepFakeClassifier_tf_efficientnet_b7_ns_0_36 \\
             --size 380 --margin 0.333 --licence MIT --training-data "DFDC training set" --out winner.onnx
     """
+    check_output(out, ONNX, [weights])
+    check_numbers(mean, std, calibration)
     contract = {
         "task": "deepfake-clip",
         "name": out.stem,
@@ -83,19 +94,41 @@ def main(
         "clip_length": frames,
         "clip_stride": stride,
         "crop_size": size,
-        "crop_template": json.loads(points) if points else template(margin),
+        "crop_template": points_of(points) if points is not None else template(wider(margin)),
         "calibration": dict(zip(("scale", "bias"), calibration, strict=True)),
     }
+    metadata_of(contract, out)  # says what is wrong before any work
     examples = [torch.randint(0, 256, (count, frames, 3, size, size), dtype=torch.uint8) for count in (2, 1, 3)]
-    try:
-        net = build(network)
-        net.load_state_dict(read(weights))
-        clips = Clips(net, mean, std, fake).eval()
-        clips(examples[0])  # says what is wrong before the exporter does
-    except (RuntimeError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+    net = build(network)
+    net.load_state_dict(read(weights))
+    clips = Clips(net, mean, std, fake).eval()
+    clips(examples[0])  # says what is wrong before the exporter does
     export(clips, out, examples, {0: "count"}, ["logits"], contract)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+
+
+def check_numbers(mean: Sequence[float], std: Sequence[float], calibration: Sequence[float]) -> None:
+    """Raises InputError for numbers with which every score would be the same, or none."""
+    for value in mean:
+        finite("--mean", value, "a finite number each for R, G and B", lambda _: True, shown=mean)
+    for value in std:
+        finite("--std", value, "a finite number above 0 each for R, G and B", lambda value: value > 0, shown=std)
+    scale, bias = calibration
+    finite("--calibration", scale, "a finite scale other than 0", lambda value: value != 0, shown=calibration)
+    finite("--calibration", bias, "a finite bias", lambda _: True, shown=calibration)
+
+
+def wider(margin: float) -> float:
+    """The margin; raises InputError where it leaves nothing of the box."""
+    return finite("--margin", margin, "a finite number above -0.5", lambda value: value > -0.5)
+
+
+def points_of(text: str) -> Any:
+    """The points of a template, as JSON; raises InputError where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--template is {text!r}; {TEMPLATE} as JSON is needed") from error
 
 
 class Clips(nn.Module):
@@ -123,6 +156,8 @@ class Clips(nn.Module):
         """
         frames, *shape = clips.shape[1:]
         found: Tensor = self.net((clips.reshape(-1, *shape).float() - self.mean) / self.std)
+        if not isinstance(found, Tensor):
+            raise ValueError(f"the network returns a {type(found).__name__}; a tensor of logits is needed")
         if found.dim() not in (1, 2) or (found.dim() == 2 and found.shape[1] > 2):
             raise ValueError(f"the network returns {list(found.shape)}; [N], [N, 1] or [N, 2] is needed")
         single = found.dim() == 1 or found.shape[1] == 1
@@ -134,24 +169,40 @@ def build(network: str) -> nn.Module:
     """What the function MODULE:FUNCTION returns.
 
     Raises:
-        ValueError: no such module or function, or it returns something else.
+        ValueError: no such module or function, or it returns something else. DependencyError: a package is missing.
     """
     sys.path.append(str(Path.cwd()))
-    module, _, function = network.partition(":")
+    module, _, name = network.partition(":")
     try:
-        net = getattr(importlib.import_module(module), function)()
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"{network}: {error}; give MODULE:FUNCTION, a function without arguments") from error
+        net = function_of(module, name)()
+    except ImportError as error:
+        if f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(f"{network}: {error}; {FUNCTION}") from error
+        raise DependencyError(f"{network}: {error}; install what it needs (timm is in 'dfx[timm]')") from error
     if not isinstance(net, nn.Module):
         raise ValueError(f"{network} returned a {type(net).__name__}; an nn.Module is needed")
     return net
 
 
+def function_of(module: str, name: str) -> Callable[[], Any]:
+    """A function that takes nothing; raises ValueError or ImportError where there is none."""
+    if not module:
+        raise ValueError(f"the network's module is ''; {FUNCTION}")
+    try:
+        function: Callable[[], Any] = getattr(importlib.import_module(module), name)
+        inspect.signature(function).bind()
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"{module}:{name}: {error}; {FUNCTION}") from error
+    return function
+
+
 def read(weights: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, in FP32: of its `state_dict`, if it has one, without DataParallel's prefix."""
     with torch.serialization.safe_globals(HARMLESS):
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = unpickled(weights, weights)
     tensors = state.get("state_dict", state)
+    if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise ValueError(f"{weights} holds {sorted(state)[:3]}; tensors by name, or a state_dict of them, are needed")
     return {
         name.removeprefix("module."): value.float() if value.is_floating_point() else value
         for name, value in tensors.items()

@@ -19,6 +19,7 @@ import av
 import click
 import numpy as np
 from numpy.typing import NDArray
+from one_line import OneLine
 from skimage import data
 from skimage.transform import AffineTransform, warp
 
@@ -27,8 +28,8 @@ FRAMES, RATE, HEIGHT, WIDTH = 75, 25, 360, 480
 FACE_CENTRE, FACE_RADII = (222.0, 118.0), (47.0, 62.0)  # x, y pixels of the astronaut picture, read off by eye
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), default="dfx/samples", show_default=True)
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="dfx/samples", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, seed: int) -> None:
     """Write real.mp4, manipulated.mp4 and no_face.mp4 to the folder --out.

@@ -24,23 +24,33 @@ import numpy as np
 import onnx
 import onnxruntime
 from agreement import TOLERANCES, Array, inputs, logits
+from one_line import ONNX, OneLine
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from dfx.demo import SAMPLES
-from dfx.infer.session import list_hash
+from dfx.errors import ModelError
+from dfx.infer.build import load
+from dfx.infer.session import OnnxSession, create, list_hash
+from dfx.outputs import check_output
 
 LARGEST = 65504 / 2  # a tensor that comes nearer to FP16's end than by a factor of two stays in FP32
 QUANTISED = ["Conv", "Gemm", "MatMul"]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="ONNX file to write.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
 @click.option("--calibrate", type=click.Path(path_type=Path), default=SAMPLES, help="Videos for ranges; the samples.")
-@click.option("--count", default=64, show_default=True, help="Inputs that ranges are taken from, at most.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Inputs that ranges are taken from, at most.",
+)
 @click.option("--keep", multiple=True, help="Name of a node to keep in FP32; may be given many times.")
 @click.option("--model-version", default="1", show_default=True, help="What the contract of a checkpoint's file says.")
 @click.option("--like", help="Published weights whose pixels a ResNet-50 RetinaFace of your own was trained on.")
@@ -62,16 +72,14 @@ def main(
         python export/to_onnx.py dfx/models/classifier.onnx --precision fp16 --out classifier.fp16.onnx
         python export/to_onnx.py facexlib --out detector.resnet50.onnx
     """
-    try:
-        with tempfile.TemporaryDirectory() as work:
-            plain = in_fp32(source, Path(work), model_version, like)
-            model = onnx.load(str(plain))
-            if precision != "fp32":
-                examples = inputs(plain, task_of(model), [calibrate], count)
-                model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
-                click.echo(f"kept in FP32: {', '.join(kept)}")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+    check_output(out, ONNX, [source, calibrate])
+    with tempfile.TemporaryDirectory() as work:
+        plain = in_fp32(source, Path(work), model_version, like)
+        model = loaded(plain)
+        if precision != "fp32":
+            examples = inputs(plain, task_of(model), [calibrate], count)
+            model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
+            click.echo(f"kept in FP32: {', '.join(kept)}")
     onnx.save(model, str(out))
     list_hash(out)
     click.echo(f"{out}: {precision}, {out.stat().st_size / 1e6:.2f} MB")
@@ -90,6 +98,28 @@ def in_fp32(source: str, work: Path, version: str, like: str | None) -> Path:
     out = work / "fp32.onnx"
     checkpoints.to_fp32(checkpoints.find(source), out, version, like)
     return out
+
+
+def loaded(path: Path) -> onnx.ModelProto:
+    """The model of an ONNX file in FP32 that ONNX Runtime loads, with a task of dfx's.
+
+    Raises:
+        ModelError, MissingInputError: there is no such file, or it is another. ValueError: as `task_of`.
+    """
+    model = load(path)
+    task_of(model)
+    if (found := precision_of(model)) != "fp32":
+        raise ModelError(f"{path} is in {found}; a file in fp32 is needed: name the one that it was made of")
+    create(model.SerializeToString(), path, OnnxSession.provider)
+    return model
+
+
+def precision_of(model: onnx.ModelProto) -> str:
+    """Told by the graph: INT8 where values are quantised, FP16 where constants or casts are."""
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return "int8"
+    half = any(constant.data_type == onnx.TensorProto.FLOAT16 for constant in model.graph.initializer)
+    return "fp16" if half else "fp32"
 
 
 def task_of(model: onnx.ModelProto) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import zipfile
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 import dfx.bundle
 from dfx.bundle import Package, _licences, bundle, check_size, resolve
 from dfx.cli import main
-from dfx.errors import DependencyError, InputError, MissingInputError
+from dfx.errors import DependencyError, InputError, MissingInputError, OutputError
 
 
 @pytest.fixture
@@ -90,6 +91,90 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is not empty"):
         bundle("kaggle-cpu", tmp_path)
+
+
+@pytest.mark.parametrize("python", ["abc", "3", "2.7x", "", "3.12;"])
+def test_a_version_that_is_none_is_named(python: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--python is '{python}'; a version such as 3.12 is needed"):
+        bundle("kaggle-cpu", tmp_path / "bundle", python=python)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("foo.txt", "is no wheel of dfx; name a file such as dfx-"),
+        ("numpy-2.0-py3-none-any.whl", "is no wheel of dfx"),
+        ("dfx-9.0-py3-none-any.whl.txt", "is no wheel of dfx"),
+        ("dfx-9.0-cp311-cp311-linux_x86_64.whl", "is for cp311 on linux_x86_64; a wheel for Python 3.12 on Linux"),
+        ("dfx-9.0-cp312-cp312-macosx_14_0_x86_64.whl", "a wheel for Python 3.12 on Linux x86_64 is needed"),
+    ],
+)
+def test_a_wheel_of_something_else_is_named(
+    name: str, words: str, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dfx.bundle, "resolve", lambda *_: pytest.fail("it asked the index"))
+    file = own.rename(tmp_path / name)
+    with pytest.raises(InputError, match=words):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=file)
+
+
+def test_a_wheel_that_is_no_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dfx-9.0-py3-none-any.whl").write_text("garbage")
+    with pytest.raises(InputError, match="is no wheel of dfx"):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=tmp_path / "dfx-9.0-py3-none-any.whl")
+
+
+@pytest.mark.parametrize(
+    "name", ["dfx-9.0-py3-none-any.whl", "dfx-9.0-cp312-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"]
+)
+def test_a_wheel_of_dfx_for_that_python_is_taken(name: str, own: Path, tmp_path: Path) -> None:
+    assert dfx.bundle._own(own.rename(tmp_path / name), "3.12.4") == tmp_path / name
+
+
+def test_engines_are_looked_at_before_any_work(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dfx.bundle, "resolve", lambda *_: pytest.fail("it asked the index"))
+    with pytest.raises(InputError, match="which is a file; a folder of engines is needed"):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=own, engines=own)
+    with pytest.raises(MissingInputError, match="no file or folder at"):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=own, engines=tmp_path / "none")
+    with pytest.raises(InputError, match="name a folder elsewhere"):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=own, engines=tmp_path)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.usefixtures("index")
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize(
+    ("what", "raised"), [(KeyboardInterrupt, KeyboardInterrupt), (DependencyError("x"), DependencyError)]
+)
+def test_what_was_broken_off_is_made_by_the_same_command(
+    new: bool, what: BaseException, raised: type[BaseException], own: Path, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise what
+
+    out = tmp_path / "bundle"
+    if not new:
+        out.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dfx.bundle, "_add", broken)
+        with pytest.raises(raised):
+            bundle("kaggle-cpu", out, wheel=own)
+    assert out.exists() is not new
+    assert new or not any(out.iterdir())
+    assert bundle("kaggle-cpu", out, wheel=own).size > 0
+
+
+@pytest.mark.usefixtures("index")
+def test_a_full_disk_is_said(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(dfx.bundle, "_add", full)
+    with pytest.raises(OutputError, match=r"could not be written .*No space left.*choose another --out"):
+        bundle("kaggle-cpu", tmp_path / "bundle", wheel=own)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_an_old_pip_is_named(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

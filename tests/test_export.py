@@ -152,9 +152,81 @@ def test_a_nan_holds_no_tolerance() -> None:
     assert agreement.TOLERANCES["fp32"] < agreement.TOLERANCES["fp16"] < agreement.TOLERANCES["int8"]
 
 
+@pytest.fixture
+def home(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with what is easily named by mistake."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v.mp4").write_bytes((samples / "real.mp4").read_bytes())
+    (tmp_path / "m.onnx").write_bytes((MODELS / "classifier.onnx").read_bytes())
+    (tmp_path / "garbage.onnx").write_text("a shopping list")
+    (tmp_path / "nothing").mkdir()
+    half = onnx.load("m.onnx")
+    half.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float16), "half"))
+    onnx.save(half, "half.onnx")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["m.onnx", "--out", "v.mp4"], "v.mp4 ends in '.mp4'; .onnx is needed"),
+        (["m.onnx", "--out", "m.onnx"], "m.onnx would take the place of m.onnx"),
+        (["m.onnx", "--out", "garbage.onnx"], "garbage.onnx is there already"),
+        (["m.onnx", "--out", "nodir/x.onnx"], "cannot write nodir/x.onnx"),
+        (["garbage.onnx", "--out", "x.onnx"], "garbage.onnx: not an ONNX model"),
+        (["none.onnx", "--out", "x.onnx"], "no model at none.onnx"),
+        (["half.onnx", "--precision", "fp16", "--out", "x.onnx"], "half.onnx is in fp16; a file in fp32 is needed"),
+        (["half.onnx", "--out", "x.onnx"], "half.onnx is in fp16; a file in fp32 is needed"),
+        (["m.onnx", "--count", "-1", "--out", "x.onnx"], "-1 is not in the range x>=1"),
+        (["m.onnx", "--precision", "fp16", "--calibrate", "nothing", "--out", "x.onnx"], "no video in nothing"),
+    ],
+)
+def test_a_mistake_costs_no_file_and_one_line(home: Path, words: list[str], message: str) -> None:
+    before = {path.name: path.read_bytes() for path in home.iterdir() if path.is_file()}
+    _refused(to_onnx.main, words, message)
+    assert {path.name: path.read_bytes() for path in home.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("home")
+def test_an_older_file_of_its_own_is_written_anew() -> None:
+    _run(Path("m.onnx"), Path("half.onnx"))
+    assert check.precision_of(Path("half.onnx")) == "fp32"
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["garbage.onnx"], "garbage.onnx: not an ONNX model"),
+        (["m.onnx", "garbage.onnx"], "garbage.onnx: not an ONNX model"),
+        (["m.onnx", str(MODELS / "detector.onnx")], "is for face-detector, m.onnx for deepfake-clip"),
+        (["m.onnx", "--videos", "nothing"], "no video in nothing"),
+        (["m.onnx", "--count", "0"], "0 is not in the range x>=1"),
+        (["m.onnx", "--count", "1", "--checkpoint", "garbage.onnx"], "no weights that torch can read"),
+    ],
+)
+def test_a_mistake_is_no_broken_tolerance(words: list[str], message: str) -> None:
+    _refused(check.main, words, message)
+
+
+def test_the_samples_are_made_in_a_folder(home: Path) -> None:
+    pytest.importorskip("skimage")
+    import make_samples
+
+    _refused(make_samples.main, ["--out", "v.mp4"], "'v.mp4' is a file")
+    assert "Example:" in CliRunner().invoke(make_samples.main, ["-h"]).output
+
+
 @pytest.mark.parametrize("script", [check.main, to_onnx.main])
 def test_help_has_an_example(script: Any) -> None:
     assert "Example:\n" in CliRunner().invoke(script, ["--help"]).output
+
+
+def _refused(script: Any, words: list[str], message: str) -> None:
+    """One line of dfx's own, and its exit status."""
+    done = CliRunner().invoke(script, words)
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit), done.output
+    assert message in done.stderr.splitlines()[-1]
 
 
 def _run(source: Path, out: Path, *words: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from models import TEMPLATE, brightness_classifier
 from tolerances import SINGLE_PRECISION
 
 from dfx.classify import Classifier
+from dfx.cli import main
 from dfx.detect import Detector
 from dfx.errors import InputError, MissingInputError, ModelError
 from dfx.infer.session import fingerprint
@@ -43,12 +47,27 @@ def test_clips_of_another_shape_are_refused(tmp_path: Path) -> None:
         ({"colour": "BGR"}, "dfx gives 'RGB BT.601'"),
         ({"crop_template": "[1, 2]"}, "'dfx.crop_template' holds '\\[1, 2\\]'"),
         ({"crop_size": "0"}, "'dfx.crop_size' holds '0'"),
-        ({"calibration": "{}"}, "'dfx.calibration' holds '{}'"),
+        ({"crop_template": json.dumps([[0.5, 0.5]] * 5)}, "five finite points .* not all in one place is needed"),
+        ({"crop_template": json.dumps([[math.nan, 0.5], *TEMPLATE[1:]])}, "'dfx.crop_template' holds '.*NaN"),
+        ({"crop_template": json.dumps([[1e300, 0.5], *TEMPLATE[1:]])}, "'dfx.crop_template' holds"),
+        ({"crop_template": json.dumps([[1, 2, 3, 4, 5], [1, 2, 3, 4, 6]])}, "'dfx.crop_template' holds"),
+        ({"clip_length": "0"}, "'dfx.clip_length' holds '0'; a whole number of at least 1 is needed"),
+        ({"calibration": "{}"}, "'dfx.calibration' holds '{}'; a finite scale and bias, by these names, is needed"),
+        ({"calibration": '{"scale": NaN, "bias": 0}'}, "'dfx.calibration' holds"),
+        ({"calibration": '{"scale": 1, "bias": Infinity}'}, "'dfx.calibration' holds"),
     ],
 )
 def test_a_contract_that_is_wrong_is_named(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Classifier(brightness_classifier(tmp_path / "m.onnx", **changes))
+
+
+def test_predict_refuses_such_a_file_before_the_run(tmp_path: Path, samples: Path) -> None:
+    model = brightness_classifier(tmp_path / "m.onnx", calibration='{"scale": NaN, "bias": 0.0}')
+    words = ["predict", str(samples / "real.mp4"), "--model", str(model), "--out", str(tmp_path / "s.csv"), "--quiet"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2, done.output
+    assert "'dfx.calibration' holds" in done.stderr
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

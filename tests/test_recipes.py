@@ -130,7 +130,7 @@ def test_own_weights_need_the_form_of_their_pixels(large: Path) -> None:
     with pytest.raises(ValueError, match="choose one of facexlib, retinaface-pytorch"):
         checkpoints.net_of(large, "other")
     done = CliRunner().invoke(to_onnx.main, [str(large), "--out", "m.onnx"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "none of the published files" in done.output
 
 
@@ -164,7 +164,7 @@ def test_weights_in_a_zip_are_read(tmp_path: Path) -> None:
 
 def test_a_source_that_is_nothing_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(to_onnx.main, [str(tmp_path / "none.pt"), "--out", str(tmp_path / "m.onnx")])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "facexlib, retinaface-pytorch" in done.output
 
 
@@ -185,6 +185,9 @@ def three():
 
 def number():
     return 1
+
+def needy():
+    import a_package_that_is_not_here
 """
 
 
@@ -249,8 +252,88 @@ def test_what_is_no_such_network_is_said(function: str, message: str, theirs: Pa
         _weights(theirs, function, "others.pt")
     words = [f"somebodys:{function}", *map(str, _files(theirs, "others.pt")), "--out", "none.onnx"]
     done = CliRunner().invoke(from_frames.main, words)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert message in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--calibration", "nan", "0"], "--calibration is (nan, 0.0); a finite scale other than 0 is needed"),
+        (["--calibration", "0", "0"], "--calibration is (0.0, 0.0); a finite scale other than 0 is needed"),
+        (["--calibration", "1", "inf"], "a finite bias is needed"),
+        (["--margin", "nan"], "--margin is nan; a finite number above -0.5 is needed"),
+        (["--margin", "-0.5"], "--margin is -0.5; a finite number above -0.5 is needed"),
+        (["--margin", "1e9"], "that are not all in one place is needed"),
+        (["--template", "abc"], "--template is 'abc'; a list of five finite points [x, y]"),
+        (["--template", "[[0, 0], [1, 1]]"], "'dfx.crop_template' holds '[[0, 0], [1, 1]]'; a list of five"),
+        (["--template", str([[0.5, 0.5]] * 5)], "that are not all in one place is needed"),
+        (["--std", "0.2", "0", "0.2"], "--std is (0.2, 0.0, 0.2); a finite number above 0 each"),
+        (["--mean", "nan", "0", "0"], "a finite number each for R, G and B is needed"),
+        (["--out", "bad.pt"], "bad.pt ends in '.pt'; .onnx is needed"),
+        (["--out", "nodir/bad.onnx"], "cannot write nodir/bad.onnx"),
+        (["--out", "text.onnx"], "text.onnx is there already"),
+        (["--weights", "weights.onnx", "--out", "weights.onnx"], "would take the place of weights.onnx"),
+    ],
+)
+def test_what_makes_no_model_is_refused_before_any_work(
+    words: list[str], message: str, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (theirs / "text.onnx").write_text("a shopping list")
+    (theirs / "weights.onnx").write_bytes((theirs / "weights.pt").read_bytes())
+    monkeypatch.setattr(from_frames, "build", lambda _: pytest.fail("it began to work"))
+    given = ["somebodys:two", *map(str, _files(theirs)), "--out", "bad.onnx", *words]
+    _refused(from_frames.main, given, message)
+    assert not (theirs / "bad.onnx").exists()
+    assert (theirs / "text.onnx").read_text() == "a shopping list"
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("somebodys:count_of", "MODULE:FUNCTION"),
+        ("somebodys:nn", "give MODULE:FUNCTION, a function without arguments"),
+        ("math:hypot2", "MODULE:FUNCTION"),
+        ("copy:copy", "missing a required argument: 'x'; give MODULE:FUNCTION, a function without arguments"),
+        (":two", "module is ''"),
+        ("somebody.networks:two", "No module named 'somebody'; give MODULE:FUNCTION"),
+        ("somebodys:needy", "No module named 'a_package_that_is_not_here'; install what it needs"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_said(network: str, message: str, theirs: Path) -> None:
+    _refused(from_frames.main, [network, *map(str, _files(theirs)), "--out", "none.onnx"], message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty.pt: no weights that torch can read"),
+        (b"garbage", "empty.pt: no weights that torch can read"),
+        ([torch.ones(2)], "holds a list; a dict of tensors by name is needed"),
+        ({"epoch": 3, "model": {}}, "holds ['epoch', 'model']; tensors by name, or a state_dict of them, are needed"),
+    ],
+)
+def test_weights_that_are_none_are_said(content: Any, message: str, theirs: Path) -> None:
+    if isinstance(content, bytes):
+        (theirs / "empty.pt").write_bytes(content)
+    else:
+        torch.save(content, theirs / "empty.pt")
+    _refused(from_frames.main, ["somebodys:two", *map(str, _files(theirs, "empty.pt")), "--out", "none.onnx"], message)
+    if not isinstance(content, dict):
+        _refused(to_onnx.main, [str(theirs / "empty.pt"), "--out", "none.onnx"], message)
+
+
+def test_a_broken_video_costs_the_others_nothing(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes((samples / "real.mp4").read_bytes()[:3000])
+    done = CliRunner().invoke(face_box.main, [str(samples / "real.mp4"), str(tmp_path / "broken.mp4")])
+    assert done.exit_code == 0, done.output
+    assert "broken.mp4 is left out: " in done.stderr
+    assert "1 faces" in done.stdout
+    _refused(face_box.main, [str(tmp_path / "broken.mp4")], "no face in 1 videos; name videos with faces")
+
+
+def test_a_folder_without_videos_is_said(tmp_path: Path) -> None:
+    _refused(face_box.main, [str(tmp_path)], "no video in")
 
 
 def test_the_template_is_that_of_the_box_with_its_margin() -> None:
@@ -297,6 +380,13 @@ def _by_hand(net: torch.nn.Module, clips: torch.Tensor, fake: int) -> torch.Tens
         single = found[:, 0] if found.shape[1] == 1 else found[:, 1] - found[:, 0]
         scores.append((single if fake else -single).mean())
     return torch.stack(scores)
+
+
+def _refused(script: Any, words: list[str], message: str) -> None:
+    """One line of dfx's own, and its exit status."""
+    done = CliRunner().invoke(script, words)
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit), done.output
+    assert message in done.stderr.splitlines()[-1]
 
 
 def _run(script: Any, *words: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,8 @@ from dfx.values import Float
 VERSION = "1"
 COLOUR = "RGB BT.601"
 PICTURES = 4  # a run of the detector on a GPU, made up by the last one: a window of the default plan has three
+TEMPLATE = "a list of five finite points [x, y] that are not all in one place"
+WHOLE = "a whole number of at least 1"
 Shapes = Mapping[str, tuple[int, ...]]
 """Inputs by name: what a session on a GPU is fed, always the same, so that cuDNN's choice of kernels (a second for
 every new shape), TensorRT's optimisation profile and CUDA graphs hold for all of it. The CPU takes any."""
@@ -71,7 +74,7 @@ class DetectorContract:
             variances=reader.convert("variances", _pair),
             long_side=reader.convert("long_side", int),
             score_threshold=reader.convert("score_threshold", float),
-            score_votes=reader.convert("score_votes", _positive, "1"),
+            score_votes=reader.convert("score_votes", _positive, "1", WHOLE),
         )
 
 
@@ -118,13 +121,11 @@ class ClassifierContract:
         return cls(
             name=reader.text("name"),
             version=reader.text("version"),
-            clip_length=reader.convert("clip_length", _positive),
-            clip_stride=reader.convert("clip_stride", _positive),
-            crop_size=reader.convert("crop_size", _positive),
-            crop_template=reader.convert("crop_template", lambda value: np.float32(value).reshape(5, 2)),
-            calibration=reader.convert(
-                "calibration", lambda value: Calibration(float(value["scale"]), float(value["bias"]))
-            ),
+            clip_length=reader.convert("clip_length", _positive, needed=WHOLE),
+            clip_stride=reader.convert("clip_stride", _positive, needed=WHOLE),
+            crop_size=reader.convert("crop_size", _positive, needed=WHOLE),
+            crop_template=reader.convert("crop_template", _template, needed=TEMPLATE),
+            calibration=reader.convert("calibration", _calibration, needed="a finite scale and bias, by these names,"),
         )
 
 
@@ -161,14 +162,13 @@ class _Reader:
                 "README, 'Your own model', lists the keys"
             ) from None
 
-    def convert(self, key: str, parse: Any, otherwise: str | None = None) -> Any:
+    def convert(self, key: str, parse: Any, otherwise: str | None = None, needed: str = "another value") -> Any:
+        """needed: in words, what is allowed."""
         text = self.text(key, otherwise)
         try:
             return parse(json.loads(text))
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise ModelError(
-                f"{self.source}: its key 'dfx.{key}' holds {text[:80]!r}, which is no valid value"
-            ) from error
+            raise ModelError(f"{self.source}: its key 'dfx.{key}' holds {text[:80]!r}; {needed} is needed") from error
 
 
 def _positive(value: Any) -> int:
@@ -176,6 +176,23 @@ def _positive(value: Any) -> int:
     if number < 1:
         raise ValueError(number)
     return number
+
+
+def _template(value: Any) -> Float:
+    """The points float32 [5, 2]; what puts all of them in one place would shrink a face to nothing."""
+    with np.errstate(over="ignore"):  # what is beyond float32 is not finite
+        points = np.asarray(value, np.float32)
+    if points.shape != (5, 2) or not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
+        raise ValueError(value)
+    return points
+
+
+def _calibration(value: Any) -> Calibration:
+    """Its scale may be 0: training writes that where it found nothing to go by."""
+    scale, bias = float(value["scale"]), float(value["bias"])
+    if not (isfinite(scale) and isfinite(bias)):
+        raise ValueError(value)
+    return Calibration(scale, bias)
 
 
 def _pair(value: Any) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from dfx.infer.contract import COLOUR, VERSION, contract_of
 from dfx.infer.session import list_hash
 
 AGREEMENT = 2e-4
@@ -34,8 +35,10 @@ def export(
     contract: the `dfx.*` keys without their prefix; what is no text is stored as JSON.
 
     Raises:
+        ModelError: the contract is one that dfx would not read; nothing is written.
         RuntimeError: ONNX Runtime and torch differ by more than AGREEMENT.
     """
+    metadata = metadata_of(contract, path)
     net = net.eval()
     (name,) = {"face-detector": ["images"], "deepfake-clip": ["clips"]}[contract["task"]]
     axes = dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC)
@@ -54,14 +57,21 @@ def export(
     )
     model = onnx.load(str(path))
     del model.metadata_props[:]
-    text = {f"dfx.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in contract.items()}
-    onnx.helper.set_model_props(model, {"dfx.contract": "1", "dfx.colour": "RGB BT.601", **text})
+    onnx.helper.set_model_props(model, metadata)
     _fix_shapes(model)
     _forget_paths(model)
     onnx.save(model, str(path))
     for example in examples:
         _compare(net, path, name, example)
     list_hash(path)
+
+
+def metadata_of(contract: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """The `dfx.*` keys as a file holds them; raises ModelError where dfx could not read them."""
+    text = {f"dfx.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in contract.items()}
+    metadata = {"dfx.contract": VERSION, "dfx.colour": COLOUR, **text}
+    contract_of(metadata, str(path))
+    return metadata
 
 
 def _fix_shapes(model: onnx.ModelProto) -> None:
