@@ -166,7 +166,7 @@ def test_standalone_without_polygraphy_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     done = script(model, "--out", tmp_path, "--standalone")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "Error: standalone engines need Polygraphy and TensorRT" in done.output
     assert "dfx[export-trt]" in done.output
 
@@ -175,7 +175,7 @@ def test_errors_are_one_line(model: Path, tmp_path: Path, script: Any, written: 
     written.file = context(nodes=2)
     for words in ([model], [tmp_path / "nothing.onnx"]):
         done = script(*words, "--out", tmp_path / "engines")
-        assert done.exit_code == 1
+        assert done.exit_code == 2
         assert done.output.startswith("Error: ")
         assert done.output.count("\n") == 1
 
@@ -189,6 +189,6 @@ def test_without_a_gpu_the_script_ends_at_once(tmp_path: Path, monkeypatch: pyte
     if shutil.which("nvidia-smi"):
         pytest.skip("there is a GPU")
     done = CliRunner().invoke(build_engines.main, ["--out", str(tmp_path / "engines")])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.output.startswith("Error: tensorrt:0 cannot serve: ")
     assert not (tmp_path / "engines").exists()
