@@ -79,3 +79,11 @@ def test_a_header_that_is_cut_turns_nothing(tmp_path: Path) -> None:
         assert orientation(tmp_path / "cut.mkv") in {(0, False), (270, False)}
     (tmp_path / "cut.mkv").write_bytes(whole[:-50])
     assert orientation(tmp_path / "cut.mkv") == (270, False)
+
+
+def test_a_header_that_claims_a_number_as_long_as_the_file_is_not_read(tmp_path: Path) -> None:
+    """Its angle would be read into memory whole."""
+    whole = encode(tmp_path / "a.mkv", [picture()] * 3, rotation=90).read_bytes()
+    place = whole.index(b"\x76\x75")  # ProjectionPoseRoll, and then its size in a byte
+    (tmp_path / "long.mkv").write_bytes(whole[: place + 2] + b"\x1f\xff\xff\xf0" + whole[place + 3 :])
+    assert orientation(tmp_path / "long.mkv") == (0, False)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from dfx.values import Frames, Plan, VideoInfo
+from dfx.info import VideoInfo
+from dfx.values import Frames, Plan
 
 
 class Decoder(Protocol):

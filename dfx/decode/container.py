@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from dfx.errors import CorruptVideoError, MissingInputError, TooLargeVideoError, UnsupportedVideoError
-from dfx.values import PacketTable
+from dfx.info import PacketTable
 
 HEADERS: Final = "new_extradata"  # side data of the first packet that the codec's settings have changed for
 SKIM = 2000  # packets that are read past rather than sought past: reading one costs a thousandth of decoding it

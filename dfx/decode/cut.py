@@ -27,7 +27,8 @@ from av.video.stream import VideoStream
 from dfx.decode.bitstream import Shape, begins_anew, has_picture, hides_pictures, shapes
 from dfx.decode.container import HEADERS, INDEXED, SKIM, Reader, open_video
 from dfx.errors import CorruptVideoError, UnsupportedVideoError
-from dfx.values import Pixels, VideoInfo, Window
+from dfx.info import VideoInfo
+from dfx.values import Pixels, Window
 
 REPLAY = 500  # packets at most that are decoded for a window that does not begin anew: beyond, the CPU is as fast
 LARGEST = 2**31 - 1  # bytes; DALI counts what is left of a file in memory with an int

@@ -33,8 +33,9 @@ from dfx.errors import (
     TooLargeVideoError,
     UnsupportedVideoError,
 )
+from dfx.info import VideoInfo
 from dfx.settings import HOST
-from dfx.values import NO_OFFSET, Frames, Pixels, Plan, Surface, VideoInfo, Window
+from dfx.values import NO_OFFSET, Frames, Pixels, Plan, Surface, Window
 
 Piece = tuple[Window, Span]  # and the packets that it needs
 CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring: 64 frames of 1080p, 398 MB

@@ -57,7 +57,8 @@ def _length(head: bytes) -> int:
 
 
 def _real(file: BinaryIO, start: int, end: int) -> float:
+    kind = {4: ">f", 8: ">d"}.get(end - start)
+    if kind is None:  # not one that a writer meant, and maybe as long as the file
+        return 0.0
     file.seek(start)
-    data = file.read(end - start)
-    kinds = {4: ">f", 8: ">d"}
-    return float(struct.unpack(kinds[len(data)], data)[0]) if len(data) in kinds else 0.0
+    return float(struct.unpack(kind, file.read(end - start))[0])

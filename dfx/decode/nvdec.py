@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dfx.values import VideoInfo
+from dfx.info import VideoInfo
 
 HOST_CODECS = ("vp8", "vp9", "mjpeg")  # the rest is refused: "not supported by the CPU variant of this operator"
 EIGHT_BITS = ("yuv420p", "yuvj420p")

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from dfx.decode.container import INDEXED, UNANALYSED, Reader, mapped, open_video
 from dfx.decode.planes import planes_of
 from dfx.errors import CorruptVideoError, TooLargeVideoError
+from dfx.info import VideoInfo
 from dfx.ops import LARGEST_SIDE
-from dfx.values import Frames, Plan, Planes, VideoInfo, Window
+from dfx.values import Frames, Plan, Planes, Window
 
 REPLAY = 1000  # packets at most that are decoded again from the beginning, for a keyframe that turned out to be none
 REORDER = 16  # pictures at most that a codec's order of decoding is away from that of presentation: H.264's largest

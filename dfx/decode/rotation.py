@@ -11,7 +11,7 @@ from typing import BinaryIO
 from dfx.decode import matroska
 
 EBML = b"\x1a\x45\xdf\xa3"  # how a Matroska file begins
-LARGEST_HEADER = 64 * 2**20  # bytes of `moov` that are looked at
+LARGEST_HEADER = 64 * 2**20  # bytes of `moov`, or of a Matroska file, that are looked at
 
 
 def orientation(path: Path) -> tuple[int, bool]:
@@ -22,7 +22,7 @@ def orientation(path: Path) -> tuple[int, bool]:
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(4) == EBML:
-            return matroska.orientation(file, size)
+            return matroska.orientation(file, min(size, LARGEST_HEADER))
         for kind, start, end in boxes(file, 0, size):
             if kind == b"moov" and end - start <= LARGEST_HEADER:
                 return _of_movie(file, start, end)
