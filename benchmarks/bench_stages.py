@@ -26,6 +26,7 @@ from dfx.crop import crop_track
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
 from dfx.infer import Calibration, OnnxSession
+from dfx.info import VideoInfo
 from dfx.journal import Journal, state_of
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
@@ -35,7 +36,7 @@ from dfx.torch.contract import export
 from dfx.torch.export_detector import CONTRACT, Probabilities
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors
 from dfx.track import follow
-from dfx.values import ClipScore, Faces, Frames, Pixels, Plan, Prediction, Reason, Track, VideoInfo
+from dfx.values import ClipScore, Faces, Frames, Pixels, Plan, Prediction, Reason, Track
 
 pytestmark = [
     pytest.mark.timeout(900),  # exporting a network takes minutes on a busy machine

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from whole_job import challenge_clip, machine
 
+from dfx.info import VideoInfo
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
-from dfx.values import Plan, VideoInfo
+from dfx.values import Plan
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Sequence[Any], output_json: dict[str, Any]) -> None:

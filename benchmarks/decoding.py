@@ -39,10 +39,11 @@ from whole_job import challenge_clip, machine
 
 from dfx.decode.container import UNANALYSED, Reader, open_video
 from dfx.decode.pyav import PyAVDecoder
+from dfx.info import VideoInfo
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.process import environment
-from dfx.values import Plan, VideoInfo
+from dfx.values import Plan
 
 Pictures = Iterable[NDArray[np.uint8]]
 Way = Callable[[VideoInfo, Plan], Pictures]

@@ -46,13 +46,14 @@ from dfx.govern import Once
 from dfx.infer import ClassifierContract, DetectorContract, build, nvinfer, open_session
 from dfx.infer.contract import PICTURES, Contract, Shapes
 from dfx.infer.session import GRAPHS, as_graphs, read_model
+from dfx.info import VideoInfo
 from dfx.ops import cuda
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
 from dfx.pool import Pool
 from dfx.probe import probe
 from dfx.settings import Limits, Settings
-from dfx.values import Frames, Plan, Prediction, VideoInfo
+from dfx.values import Frames, Plan, Prediction
 
 LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libcudnn.so.9")
 NETWORKS: dict[str, tuple[Path, type[Contract]]] = {

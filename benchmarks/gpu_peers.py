@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from dfx.values import Plan, VideoInfo
+from dfx.info import VideoInfo
+from dfx.values import Plan
 
 VIDEOS = 16
 Read = Callable[[str, Sequence[int]], object]

@@ -22,11 +22,12 @@ import numpy as np
 from tqdm import tqdm
 from whole_job import machine
 
+from dfx.info import VideoInfo
 from dfx.pipeline import Pipeline
 from dfx.plan import Timeline, plan
 from dfx.results import Predictions
 from dfx.score import read_labels, score
-from dfx.values import Plan, Prediction, VideoInfo
+from dfx.values import Plan, Prediction
 
 Planner = Callable[[VideoInfo, int, int, int], Plan]
 RESAMPLES = 2000  # of the bootstrap

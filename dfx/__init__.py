@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dfx.extract import Extracted
     from dfx.faces import faces
     from dfx.frames import frames
+    from dfx.info import VideoInfo
     from dfx.inspect import Inspection, inspect
     from dfx.predict import find_faces, predict_dir, predict_video
     from dfx.probe import probe
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from dfx.results import FaceTracks, Predictions
     from dfx.score import Report, score
     from dfx.settings import Limits, Settings
-    from dfx.values import ClipScore, Prediction, Reason, Track, VideoInfo
+    from dfx.values import ClipScore, Prediction, Reason, Track
 
     __version__: str
 
@@ -65,7 +66,8 @@ _MODULES = {
     "results": ("FaceTracks", "Predictions"),
     "score": ("Report", "score"),
     "settings": ("Limits", "Settings"),
-    "values": ("ClipScore", "Prediction", "Reason", "Track", "VideoInfo"),
+    "info": ("VideoInfo",),
+    "values": ("ClipScore", "Prediction", "Reason", "Track"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

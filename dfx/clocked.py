@@ -12,10 +12,11 @@ from typing import Any
 from dfx.cards import Work
 from dfx.decode import Decoder
 from dfx.infer import ClassifierContract
+from dfx.info import VideoInfo
 from dfx.pipeline import Pipeline, Seen
 from dfx.settings import Settings
 from dfx.streams import bar
-from dfx.values import Followed, Frames, Plan, Prediction, VideoInfo
+from dfx.values import Followed, Frames, Plan, Prediction
 
 STAGES = ("probe", "decode", "detect", "track", "crop", "classify", "rest")
 

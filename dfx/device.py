@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfx.arguments import check_kind
 from dfx.errors import DeviceError, InputError
 from dfx.ops import cuda
 from dfx.settings import HOST
@@ -71,6 +72,7 @@ def choose(wanted: str) -> Choice:
     Raises:
         InputError: another word. DeviceError: a GPU was asked for and cannot serve.
     """
+    check_kind("device", wanted, str, "a text, as 'auto', 'cpu' or 'cuda:0',")
     if wanted == "cpu":
         return Choice((), "the CPU, as asked for")
     if wanted == "auto":

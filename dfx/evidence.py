@@ -15,12 +15,13 @@ from dfx.arguments import whole
 from dfx.device import Crew
 from dfx.errors import VideoError
 from dfx.infer.session import fingerprint
+from dfx.info import VideoInfo
 from dfx.picture import FACE, View, brightness, sharpness, strip, webp
 from dfx.pool import Worker
 from dfx.probe import probe
 from dfx.process import WorkerDied, default_workers
 from dfx.settings import Limits, Settings
-from dfx.values import ClipScore, Pixels, Prediction, Reason, Track, VideoInfo
+from dfx.values import ClipScore, Pixels, Prediction, Reason, Track
 
 if TYPE_CHECKING:
     from dfx.pipeline import Pipeline

@@ -16,9 +16,9 @@ from dfx.decode.container import AS_PLAYED, open_video
 from dfx.errors import VideoError
 from dfx.facts import Facts
 from dfx.find import sha256_of
+from dfx.info import VideoInfo
 from dfx.probe import info_of
 from dfx.settings import Limits
-from dfx.values import VideoInfo
 
 LONGEST_GOP = 250  # frames from one keyframe to the next, x264's default: a shorter clip has but one by right
 JITTER = 0.05  # of a frame: by so much may timestamps stray in a video of constant rate

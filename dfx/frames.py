@@ -14,13 +14,14 @@ from dfx.arguments import check_kind, finite, whole
 from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import InputError
 from dfx.extract import Extracted, extract, save
+from dfx.info import VideoInfo
 from dfx.pictures import FORMATS, encoded, from_crop, from_planes
 from dfx.pipeline import Pipeline
 from dfx.plan import Timeline
 from dfx.probe import probe
 from dfx.settings import Limits, Settings
 from dfx.track import join
-from dfx.values import Pixels, Plan, Track, VideoInfo, Window
+from dfx.values import Pixels, Plan, Track, Window
 
 COUNT = 10  # pictures of a video, unless told
 TIMES = "finite seconds from 0 on, as [0, 2.5],"

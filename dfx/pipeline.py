@@ -24,6 +24,7 @@ from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
 from dfx.errors import DeviceError, VideoError
 from dfx.infer import ClassifierContract
+from dfx.info import VideoInfo
 from dfx.ops.cuda import DeviceArray, Lane, compute_capability
 from dfx.picture import View, scene
 from dfx.plan import plan
@@ -31,19 +32,7 @@ from dfx.probe import probe
 from dfx.settings import HOST, Limits, Settings
 from dfx.sift import pictures, unsure
 from dfx.track import join, sift
-from dfx.values import (
-    ClipScore,
-    Dropped,
-    Followed,
-    Frames,
-    Pixels,
-    Plan,
-    Prediction,
-    Reason,
-    Track,
-    Verdict,
-    VideoInfo,
-)
+from dfx.values import ClipScore, Dropped, Followed, Frames, Pixels, Plan, Prediction, Reason, Track, Verdict
 
 if TYPE_CHECKING:
     from dfx.decode.dali import DALIDecoder

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dfx.values import PacketTable, Plan, VideoInfo, Window
+from dfx.info import PacketTable, VideoInfo
+from dfx.values import Plan, Window
 
 PREROLL = 48  # packets at most that a window away from a keyframe may cost beyond itself: 0.2 s of one core at 1080p
 

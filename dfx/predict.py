@@ -79,7 +79,7 @@ def predict_dir(
     """
     started = time.monotonic()
     settings, limits = settings or Settings(), limits or Limits()
-    _check_kinds(settings, limits, device)
+    _check_kinds(settings, limits)
     deadline = None if budget is None else started + _less_margin(min(seconds_of(budget), FOREVER))
     workers = None if workers is None else whole("workers", workers, 1)
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
@@ -106,10 +106,9 @@ def predict_dir(
     return replace(run.predictions(), device=choice.why)
 
 
-def _check_kinds(settings: Settings, limits: Limits, device: str) -> None:
+def _check_kinds(settings: Settings, limits: Limits) -> None:
     check_kind("settings", settings, Settings, "a dfx.Settings, as dfx.Settings(windows=2),")
     check_kind("limits", limits, Limits, "a dfx.Limits, as dfx.Limits(seconds=60),")
-    check_kind("device", device, str, "a text, as 'auto', 'cpu' or 'cuda:0',")
 
 
 def _check_out(out: Path, videos: Iterable[Path | None], sample: str | Path | None, settings: Settings) -> None:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from dfx.decode.container import open_video, packets_of
 from dfx.decode.rotation import orientation
 from dfx.errors import CorruptVideoError, TooLargeVideoError
+from dfx.info import AudioInfo, PacketTable, VideoInfo
 from dfx.ops import LARGEST_SIDE
 from dfx.settings import Limits
-from dfx.values import AudioInfo, PacketTable, VideoInfo
 
 MOST_PACKETS = 2_000_000  # nine hours at 60 frames a second
 REPEATED = 0.1  # share of the packets whose pts may be another's too: a writer's slip, not a clock that stands

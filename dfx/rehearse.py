@@ -206,7 +206,6 @@ def rehearse(
     videos = whole("videos", videos, 1)
     check_kind("sample", sample, Integral, f"a whole number of at least {FEWEST}")
     check_kind("card", card, str | None, "a text, as 't4',")
-    check_kind("device", device, str, "a text, as 'auto', 'cpu' or 'cuda:0',")
     check_kind("settings", settings, Settings | None, "a dfx.Settings, as dfx.Settings(windows=2),")
     workers = None if workers is None else whole("workers", workers, 1)
     if sample < FEWEST:

@@ -14,9 +14,10 @@ from clips import encode, numbered, read_number, uneven
 from dfx.decode.cut import cut, spans
 from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import UnsupportedVideoError
+from dfx.info import VideoInfo
 from dfx.plan import plan
 from dfx.probe import _presentation, probe
-from dfx.values import Plan, VideoInfo, Window
+from dfx.values import Plan, Window
 
 FRAMES = 6000  # of which more are between two windows than are read past rather than sought past
 OPTIONS = {"g": "250", "preset": "ultrafast", "threads": "1", "x264-params": "bframes=3:scenecut=0:b-adapt=0"}

@@ -17,9 +17,10 @@ from dfx.decode.bitstream import Bits, Shape, shapes
 from dfx.decode.cut import Cut, cut, spans
 from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import CorruptVideoError, MissingInputError, UnsupportedVideoError
+from dfx.info import PacketTable, VideoInfo
 from dfx.plan import plan
 from dfx.probe import probe
-from dfx.values import PacketTable, Plan, Planes, VideoInfo, Window
+from dfx.values import Plan, Planes, Window
 
 VP9 = {"codec": "libvpx-vp9", "cpu-used": "8", "deadline": "realtime"}
 X265 = {"codec": "libx265", "preset": "ultrafast"}

@@ -27,12 +27,13 @@ from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import InputError
 from dfx.find import Found
 from dfx.infer.session import OnnxSession
+from dfx.info import VideoInfo
 from dfx.ops import cuda
 from dfx.ops.cuda import Lane
 from dfx.settings import HOST, Limits
 from dfx.torch import train
 from dfx.torch.train import Options, cached, cutters
-from dfx.values import Frames, Plan, Surface, VideoInfo
+from dfx.values import Frames, Plan, Surface
 
 pytestmark = pytest.mark.torch
 

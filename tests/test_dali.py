@@ -35,10 +35,11 @@ from dfx.errors import (
     TooLargeVideoError,
     UnsupportedVideoError,
 )
+from dfx.info import PacketTable, VideoInfo
 from dfx.plan import plan
 from dfx.probe import probe
 from dfx.settings import HOST
-from dfx.values import Frames, PacketTable, Plan, Surface, VideoInfo, Window
+from dfx.values import Frames, Plan, Surface, Window
 
 pytestmark = pytest.mark.dali
 VP9 = {"codec": "libvpx-vp9", "cpu-used": "8", "deadline": "realtime"}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dfx.info import PacketTable
 from dfx.plan import PREROLL, plan_packets
-from dfx.values import PacketTable
 
 
 def table(frames: int, keyframes: list[int]) -> PacketTable:
