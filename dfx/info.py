@@ -14,7 +14,7 @@ from dfx.table import Row, Tabular
 
 NEARLY_SQUARE = 0.1  # of a pixel's side: faces differ by more
 WIDEST = 5  # times as wide as high; a wider pixel is a writer's slip
-USUAL = {"mirrored": False, "pixel_aspect": 1}  # facts that are told of where they are otherwise
+USUAL = {"mirrored": False, "pixel_aspect": 1, "interlaced": False}  # facts that are told of where they are otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class VideoInfo(Tabular):
 
     width, height: pixels of the coded picture, before rotation; rotation: degrees clockwise that make it upright (0,
     90, 180, 270); mirrored: whether it is to be turned over, top to bottom, before that; pixel_aspect: how much wider
-    than high a coded pixel is to be shown; rate: exact average frames a second; time_base: seconds a tick; duration:
-    seconds; frames: packets of the video stream; bit_rate: bit/s of the file; stream: index of the video stream in the
-    container.
+    than high a coded pixel is to be shown; interlaced: whether the even lines show a later moment than the odd ones, or
+    an earlier one; rate: exact average frames a second; time_base: seconds a tick; duration: seconds; frames: packets
+    of the video stream; bit_rate: bit/s of the file; stream: index of the video stream in the container.
     """
 
     path: Path
@@ -88,6 +88,7 @@ class VideoInfo(Tabular):
     packets: PacketTable = field(compare=False)
     mirrored: bool = False
     pixel_aspect: Fraction = Fraction(1)
+    interlaced: bool = False
 
     @property
     def stretch(self) -> float:

@@ -22,6 +22,7 @@ from dfx.settings import Limits
 MOST_PACKETS = 2_000_000  # nine hours at 60 frames a second
 REPEATED = 0.1  # share of the packets whose pts may be another's too: a writer's slip, not a clock that stands
 REORDERED = 16  # packets that a picture may come before, at most: max_num_reorder_frames of H.264, as of HEVC
+PROGRESSIVE = (0, 1)  # FFmpeg's AVFieldOrder: what is unknown, and what is; the rest are fields in several orders
 FALLBACK_RATE = Fraction(25)  # frames a second, where a container states none
 
 
@@ -61,6 +62,7 @@ def info_of(path: Path, container: InputContainer, stream: VideoStream, limits: 
         rotation=rotation,
         mirrored=mirrored,
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
+        interlaced=context.field_order not in PROGRESSIVE,
         rate=rate,
         time_base=time_base,
         duration=duration,

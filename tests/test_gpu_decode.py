@@ -87,7 +87,6 @@ def test_nothing_is_missing() -> None:
         ("open.mp4", {"bf": "3", "g": "30", "x264-params": "open-gop=1"}),
         ("refs.mp4", {"bf": "3", "refs": "8", **LONG}),
         ("baseline.mp4", {"profile": "baseline", "g": "60"}),
-        ("mbaff.mp4", {"x264-params": "interlaced=1", "g": "60"}),
         ("short.mp4", {"bf": "3", "g": "4"}),
         ("b.ts", {"bf": "3", "g": "30"}),
         ("plain.avi", {"bf": "0", "g": "30"}),

@@ -74,6 +74,8 @@ def _nvdec(info: VideoInfo, capability: tuple[int, int]) -> str | None:
         return "it is to be shown mirrored, which dfx does on the CPU"
     if info.stretch != 1:
         return f"its pixels are not square ({info.pixel_aspect}), and dfx stretches pictures on the CPU"
+    if info.interlaced:
+        return "it is interlaced, and dfx takes its fields apart on the CPU"
     engine = ENGINES.get(info.codec)
     if engine is None:
         return NOT_THROUGH_DALI.get(info.codec, f"NVDEC has no {info.codec}")

@@ -9,6 +9,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace
 
+from dfx.decode.fields import is_combed, one_field
 from dfx.values import Planes, Samples
 
 DEPTHS = {"": 8, "10le": 10, "12le": 12}
@@ -21,13 +22,18 @@ MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt
 
 
 def planes_of(frame: VideoFrame) -> Planes:
-    """The picture's planes, upright. Pictures that are turned, and formats that are not planar YUV, are copied."""
+    """The picture's planes, upright, of one moment: of an interlaced picture in which something moves, the upper field.
+
+    Views on FFmpeg's buffers; copies where a picture is turned, taken apart, or of a format that is not planar YUV.
+    """
     if frame.format.name not in PLANAR and frame.format.name not in GRAY and frame.format.name != "nv12":
         frame = _converted(frame)
     name = frame.format.name
     depth = PLANAR.get(name) or GRAY.get(name) or 8
-    mirrored = _mirrored(frame)
-    y, u, v = (_upright(plane, frame.rotation, mirrored) for plane in _split(frame, depth))
+    mirrored, parts = _mirrored(frame), _split(frame, depth)
+    if frame.interlaced_frame and is_combed(parts[0], depth):
+        parts = one_field(parts[0]), one_field(parts[1]), one_field(parts[2])
+    y, u, v = (_upright(plane, frame.rotation, mirrored) for plane in parts)
     matrix = MATRICES.get(int(frame.colorspace), "unknown")
     full = name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
     return Planes(y, u, v, depth, matrix, full)
