@@ -13,7 +13,6 @@ which other work on the machine lengthens less.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import statistics
@@ -22,11 +21,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import cycle, islice
 from pathlib import Path
 
 import click
-from whole_job import machine
+from figures import json_option, publish
+from whole_job import links_to
 
 import dfx
 from dfx.process import default_workers
@@ -48,13 +47,13 @@ with multiprocessing.get_context("fork").Pool(int(sys.argv[1])) as pool:
 @click.option("--count", default=400, show_default=True, help="Videos in a run.")
 @click.option("--runs", default=11, show_default=True)
 @click.option("--workers", default=default_workers(), show_default=True)
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 def main(videos: tuple[Path, ...], count: int, runs: int, workers: int, out: Path | None) -> None:
     """Print the ratios of an inspection's time to that of reading the packets: hashing off, on, and the command."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        links = [str(link) for link in linked(videos, count, work / "in")]
+        links = [str(link) for link in links_to(videos, count, work / "in")]
         bare = [sys.executable, "-P", "-c", BARE, str(workers), *links]
         command = [sys.executable, "-P", "-m", "dfx", "inspect", str(work / "in"), "--follow-symlinks"]
 
@@ -75,21 +74,8 @@ def main(videos: tuple[Path, ...], count: int, runs: int, workers: int, out: Pat
         "ratios": _ratios(rounds, WALL),
         "cpu_seconds": _medians(rounds, CPU),
         "cpu_ratio": _ratio(rounds, CPU),
-        "machine": machine(),
     }
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def linked(videos: tuple[Path, ...], count: int, folder: Path) -> list[Path]:
-    """As many links to the videos, in turn."""
-    folder.mkdir()
-    links = []
-    for number, video in enumerate(islice(cycle(videos), count)):
-        links.append(folder / f"{number:04}{video.suffix}")
-        links[-1].symlink_to(video.resolve())
-    return links
+    publish(figures, out)
 
 
 def run(command: list[str], folder: Path) -> None:

@@ -25,7 +25,7 @@ from dfx.classify import Ensemble
 from dfx.crop import crop_track
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
-from dfx.infer import Calibration, OnnxSession
+from dfx.infer import Calibration, DetectorContract, OnnxSession
 from dfx.info import VideoInfo
 from dfx.journal import Journal, state_of
 from dfx.pipeline import Pipeline
@@ -107,9 +107,8 @@ def detector_session(detector_net: torch.nn.Module, tmp_path_factory: pytest.Tem
     path = tmp_path_factory.mktemp("model") / "detector.onnx"
     examples = [torch.randint(0, 256, shape, dtype=torch.uint8) for shape in ((2, 3, 96, 160), (1, 3, 64, 64))]
     contract = CONTRACT | {"version": "1", "score_threshold": THRESHOLD}
-    names = ["scores", "boxes", "landmarks"]
-    export(detector_net, path, examples, {0: "count", 2: "height", 3: "width"}, names, contract)
-    return OnnxSession(path, inputs=("images",), outputs=tuple(names))
+    export(detector_net, path, examples, [0, 2, 3], contract)
+    return OnnxSession(path, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
 
 
 def _time(benchmark: BenchmarkFixture, work: Callable[[], Any], rounds: int = 15) -> Any:
@@ -156,7 +155,7 @@ def test_detector_network_in_torch(
     with torch.no_grad():
         theirs = _time(benchmark, lambda: detector_net(images))
     ours = detector_session.run({"images": canvases})
-    for name, value in zip(("scores", "boxes", "landmarks"), theirs, strict=True):
+    for name, value in zip(DetectorContract.outputs, theirs, strict=True):
         np.testing.assert_allclose(ours[name], value.numpy(), atol=AGREEMENT)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_job import challenge_clip, machine
+from figures import machine
+from whole_job import challenge_clip
 
 from dfx.info import VideoInfo
 from dfx.pipeline import Pipeline

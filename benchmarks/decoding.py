@@ -34,8 +34,9 @@ import click
 import numpy as np
 from av.codec.context import Flags
 from av.video.frame import VideoFrame
+from figures import json_option, publish
 from numpy.typing import NDArray
-from whole_job import challenge_clip, machine
+from whole_job import challenge_clip
 
 from dfx.decode.container import UNANALYSED, Reader, open_video
 from dfx.decode.pyav import PyAVDecoder
@@ -160,7 +161,7 @@ def _indices(chosen: Plan) -> list[int]:
 @click.argument("clip", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("--rounds", default=41, show_default=True)
 @click.option("--without", multiple=True, help="Ways to leave out.")
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 def main(clip: Path | None, rounds: int, without: tuple[str, ...], out: Path | None) -> None:
     """Print the CPU time of each way, and what the plan takes beside it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -182,11 +183,8 @@ def main(clip: Path | None, rounds: int, without: tuple[str, ...], out: Path | N
             name: round(statistics.median(turn["plan"] / turn[name] for turn in turns), 3) for name in peers
         },
         "skipped": skipped,
-        "machine": machine(),
     }
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    publish(figures, out)
 
 
 def _round(peers: dict[str, Peer]) -> dict[str, float]:

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,7 +33,8 @@ import gpu_peers
 import numpy as np
 from apart import Figures, apart
 from av.video.frame import PictureType
-from whole_job import HEIGHT, WIDTH, challenge_clip, machine
+from figures import machine, write
+from whole_job import HEIGHT, WIDTH, challenge_clip
 
 import dfx
 from dfx import ops
@@ -93,7 +95,7 @@ def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...], 
         for name in only or parts:
             figures[name] = apart(*parts[name], min(limit, max(0.0, deadline - time.monotonic())))
             click.echo(json.dumps({name: figures[name]}, indent=1))
-            out.write_text(json.dumps(figures, indent=2) + "\n")
+            write(figures, out)
     sys.exit(any("error" in part for part in figures.values()))
 
 
@@ -106,15 +108,14 @@ def facts() -> Figures:
         "choice": choose("cuda").why,
         "tensorrt": nvinfer.missing() or nvinfer.release(),
         "libraries": {name: _loads(name) for name in LIBRARIES},
-    } | {"machine": machine()}
+        "machine": machine(),
+    }
 
 
 def _loads(name: str) -> bool:
-    try:
-        ctypes.CDLL(name)
-    except OSError:
-        return False
-    return True
+    with suppress(OSError):
+        return bool(ctypes.CDLL(name))
+    return False
 
 
 def parity(videos: Path, work: Path) -> Figures:

@@ -12,13 +12,13 @@ with it in, small sets cost more a video, and that figure is printed too. It wan
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from pathlib import Path
 
 import click
-from whole_job import challenge_clip, machine, measure
+from figures import json_option, publish
+from whole_job import challenge_clip, links_to, measure
 
 from dfx.demo import SAMPLES
 from dfx.process import default_workers
@@ -31,27 +31,18 @@ TIME, MEMORY = 1.05, 1.10  # the largest over the smallest
 @click.option("--full-hd", is_flag=True, help="Ten-second clips of 1080p.")
 @click.option("--counts", type=int, multiple=True, default=COUNTS, show_default=True)
 @click.option("--runs", default=3, show_default=True)
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 def main(full_hd: bool, counts: tuple[int, ...], runs: int, out: Path | None) -> None:
     """Print seconds a video and peak memory for each size, and whether they are as flat as they should be."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         clip = challenge_clip(work / "made.mp4") if full_hd else SAMPLES / "real.mp4"
-        sets = {count: linked(clip, count, work / str(count)) for count in (default_workers(), *counts)}
+        sets = {count: work / str(count) for count in (default_workers(), *counts)}
+        for count, path in sets.items():
+            links_to([clip], count, path)
         measure(next(iter(sets.values())), work / "warm.csv")  # from here on libraries come from the disk's cache
         rounds = [{count: _checked(path, count) for count, path in sets.items()} for _ in range(runs)]
-    figures = {"clip": "1080p, ten seconds" if full_hd else SAMPLES.name + "/real.mp4", **summary(rounds), **facts()}
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def linked(clip: Path, count: int, folder: Path) -> Path:
-    """A folder of `count` links."""
-    folder.mkdir()
-    for number in range(count):
-        (folder / f"{number:04}.mp4").symlink_to(clip.resolve())
-    return folder
+    publish({"clip": "1080p, ten seconds" if full_hd else f"{SAMPLES.name}/real.mp4", **summary(rounds)}, out)
 
 
 def _checked(folder: Path, count: int) -> tuple[float, int]:
@@ -80,11 +71,6 @@ def summary(rounds: list[dict[int, tuple[float, int]]]) -> dict[str, object]:
         "time_within_5_percent": time <= TIME,
         "memory_within_10_percent": memory <= MEMORY,
     }
-
-
-def facts() -> dict[str, object]:
-    """The machine."""
-    return {"machine": machine()}
 
 
 if __name__ == "__main__":

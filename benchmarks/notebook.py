@@ -26,13 +26,15 @@ import click
 import cv2
 import numpy as np
 import torch
+from figures import json_option, publish
 from supervision import DFX, timed
 from torch import Tensor, nn
 from tqdm import tqdm
-from whole_job import linked, machine
+from whole_job import linked
 
 from dfx.torch.retinaface import RetinaFace, anchors
 
+OPTIONS = ["--device", "cpu", "--fresh", "--quiet", "--follow-symlinks"]
 LOOKS = 17
 SIDE = 224
 DETECTOR_SIDE = 640  # the longer side that dfx's detector is made for
@@ -45,7 +47,7 @@ STAGES = ((3, 128, 256), (4, 256, 512), (6, 512, 1024), (3, 1024, 2048))
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--copies", default=16, show_default=True, help="Times that each video is scored in a run.")
 @click.option("--runs", default=3, show_default=True)
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 @click.option("--alone", type=click.Path(path_type=Path), hidden=True, help="Score the videos the notebooks' way.")
 def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None, alone: Path | None) -> None:
     """Print seconds a video of both, and the ratio of their medians."""
@@ -56,28 +58,15 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None, alo
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         links = linked(videos, copies, work)
-        ours = [
-            *DFX,
-            "predict",
-            str(work / "in"),
-            "--out",
-            str(work / "dfx.csv"),
-            "--device",
-            "cpu",
-            "--fresh",
-            "--quiet",
-        ]
+        ours = [*DFX, "predict", str(work / "in"), "--out", str(work / "dfx.csv"), *OPTIONS]
         theirs = [sys.executable, str(Path(__file__).resolve()), *map(str, links), "--alone", str(work / "rows.json")]
         pairs = []
         for _ in tqdm(range(runs), "pairs of runs"):
-            pairs.append((timed([*ours, "--follow-symlinks"], work), timed(theirs, work)))
+            pairs.append((timed(ours, work), timed(theirs, work)))
             tqdm.write("{:.1f} s, beside {:.1f} s".format(*pairs[-1]), file=sys.stderr)
         assert len((work / "dfx.csv").read_text().splitlines()) == len(links) + 1, "dfx: a row a video, and a header"
         assert len(json.loads((work / "rows.json").read_text())) == len(links), "the notebook: a row a video"
-    figures = compared(pairs, len(links)) | {"load": round(load, 1)}
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    publish(compared(pairs, len(links)) | {"load": round(load, 1)}, out)
 
 
 def compared(pairs: list[tuple[float, float]], videos: int) -> dict[str, object]:
@@ -91,7 +80,6 @@ def compared(pairs: list[tuple[float, float]], videos: int) -> dict[str, object]
         "ratios": [round(pair[1] / pair[0], 2) for pair in pairs],
         "opencv": cv2.__version__,
         "torch": torch.__version__,
-        "machine": machine(),
     }
 
 

@@ -11,7 +11,6 @@ though some share people, so intervals are a little narrow.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable
@@ -19,8 +18,8 @@ from pathlib import Path
 
 import click
 import numpy as np
+from figures import json_option, publish
 from tqdm import tqdm
-from whole_job import machine
 
 from dfx.info import VideoInfo
 from dfx.pipeline import Pipeline
@@ -83,7 +82,7 @@ class Planned(Pipeline):
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--limit", type=int, help="Videos, drawn with a fixed seed; all unless told.")
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 def main(folder: Path, limit: int | None, out: Path | None) -> None:
     """Print AUC, log loss and price of each plan on the videos of FOLDER, which holds a labels.csv."""
     truth = read_labels(folder / "labels.csv")
@@ -97,11 +96,8 @@ def main(folder: Path, limit: int | None, out: Path | None) -> None:
         "of": len(truth),
         "plans": {plan: facts for plan, (_, facts) in found.items()},
         "log_loss_over_keyframes": {plan: apart(base, rows, truth) for plan, (rows, _) in found.items()},
-        "machine": machine(),
     }
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    publish(figures, out)
 
 
 def measured(planner: Planner, folder: Path, names: list[str], title: str) -> tuple[Predictions, dict[str, float]]:

@@ -11,13 +11,12 @@ there; AUC does not depend on them. The figures compare the forms; what the mode
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 import click
-from whole_job import machine
+from figures import json_option, publish
 
 import dfx
 from dfx.demo import SAMPLES
@@ -37,7 +36,7 @@ COUNT = 64  # inputs that ranges are taken from and logits compared on, at most
 
 @click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 def main(folder: Path, out: Path | None) -> None:
     """Print AUC, log loss and the change in logits of each precision on the videos of FOLDER (with a labels.csv)."""
     videos = [folder / name for name in sorted(read_labels(folder / "labels.csv")) if (folder / name).exists()]
@@ -50,10 +49,7 @@ def main(folder: Path, out: Path | None) -> None:
             precision: scored(path, videos, folder) | agreement(result)
             for (precision, path), result in zip(files.items(), checked, strict=True)
         }
-    figures = {"videos": len(videos), "forms": found, "machine": machine()}
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    publish({"videos": len(videos), "forms": found}, out)
 
 
 def written(precision: str, work: Path) -> Path:

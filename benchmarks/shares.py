@@ -9,7 +9,6 @@ work on the machine counts for little. Without videos it makes one in the challe
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from whole_job import challenge_clip, machine
+from figures import json_option, publish
+from whole_job import challenge_clip
 
 from dfx.clocked import ClockedPipeline
 from dfx.infer import Session
@@ -28,14 +28,12 @@ from dfx.settings import Settings
 @click.command()
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--runs", default=5, show_default=True)
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 def main(videos: tuple[Path, ...], runs: int, out: Path | None) -> None:
     """Print the seconds of each stage, of one core a video, and the whole beside what cannot be spared."""
     with tempfile.TemporaryDirectory() as folder:
         figures = measured(videos or [challenge_clip(Path(folder) / "made.mp4")], runs)
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    publish(figures, out)
 
 
 def measured(videos: Sequence[Path], runs: int) -> dict[str, Any]:
@@ -53,7 +51,6 @@ def measured(videos: Sequence[Path], runs: int) -> dict[str, Any]:
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "machine": machine(),
     }
 
 

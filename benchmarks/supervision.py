@@ -9,7 +9,6 @@ loads the models and scores all videos.
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,8 @@ import time
 from pathlib import Path
 
 import click
-from whole_job import linked, machine
+from figures import json_option, publish
+from whole_job import linked
 
 DFX = [sys.executable, "-P", "-m", "dfx"]
 OPTIONS = ["--fresh", "--quiet", "--workers", "1", "--follow-symlinks"]
@@ -32,7 +32,7 @@ BARE = (
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--copies", default=4, show_default=True, help="Times that each video is scored in a run.")
 @click.option("--runs", default=7, show_default=True)
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None) -> None:
     """Print the median ratio of the time with supervision to the time without."""
     with tempfile.TemporaryDirectory() as folder:
@@ -48,11 +48,8 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, out: Path | None) -> 
         "bare_seconds_a_video": round(statistics.median(pair[1] for pair in pairs) / len(links), 4),
         "ratio": round(statistics.median(ratios), 4),
         "ratios": [round(ratio, 4) for ratio in ratios],
-        "machine": machine(),
     }
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    publish(figures, out)
 
 
 def timed(command: list[str], folder: Path) -> float:

@@ -10,24 +10,21 @@ in a real run.
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
-from importlib.metadata import version
+from itertools import cycle, islice
 from pathlib import Path
 
 import av
 import click
-import onnxruntime
 import psutil
 from av.video.frame import PictureType
+from figures import json_option, publish
 
 from dfx.demo import SAMPLES
 from dfx.process import default_workers
@@ -41,7 +38,7 @@ LOOK = 0.25  # seconds between looks at memory
 @click.option("--copies", default=4, show_default=True, help="Times that each video is scored in a run.")
 @click.option("--runs", default=3, show_default=True)
 @click.option("--model", "models", type=click.Path(path_type=Path, exists=True), multiple=True, help="As of predict.")
-@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data.")
+@json_option
 def main(videos: tuple[Path, ...], copies: int, runs: int, models: tuple[Path, ...], out: Path | None) -> None:
     """Print seconds a video and the peak memory of all processes together."""
     with tempfile.TemporaryDirectory() as folder:
@@ -55,21 +52,23 @@ def main(videos: tuple[Path, ...], copies: int, runs: int, models: tuple[Path, .
         "seconds_a_video": round(statistics.median(seconds), 4),
         "seconds_a_video_of_each_run": [round(value, 4) for value in seconds],
         "peak_memory_mib": round(max(peak for _, peak in results) / 2**20),
-        "machine": machine(),
     }
-    click.echo(json.dumps(figures, indent=2))
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    publish(figures, out)
 
 
 def linked(videos: Sequence[Path], copies: int, work: Path) -> list[Path]:
-    """Fills the folder work/in with `copies` links to each video, of other names; without videos, to one made here."""
-    sources = [path.resolve() for path in videos] or [challenge_clip(work / "made.mp4")]
-    (work / "in").mkdir()
-    links = [work / "in" / f"{copy:03}_{path.name}" for copy in range(copies) for path in sources]
-    for link, path in zip(links, sources * copies, strict=True):
-        link.symlink_to(path)
+    """Fills the folder work/in with `copies` links to each video; without videos, to one made here."""
+    sources = videos or [challenge_clip(work / "made.mp4")]
+    return links_to(sources, copies * len(sources), work / "in")
+
+
+def links_to(videos: Sequence[Path], count: int, folder: Path) -> list[Path]:
+    """Makes a folder of `count` links to the videos, in turn, each with a name of its own."""
+    folder.mkdir()
+    links = []
+    for number, video in enumerate(islice(cycle(videos), count)):
+        links.append(folder / f"{number:04}{video.suffix}")
+        links[-1].symlink_to(video.resolve())
     return links
 
 
@@ -121,16 +120,6 @@ def challenge_clip(path: Path) -> Path:
             container.mux(stream.encode(shots[index]))
         container.mux(stream.encode(None))
     return path
-
-
-def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
-    names = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout.splitlines()
-    model = next(
-        (line.split(":", 1)[1].strip() for line in names if line.startswith("Model name")), platform.processor()
-    )
-    packages = {name: version(name) for name in ("dfx", "av", "numpy")} | {"onnxruntime": onnxruntime.__version__}
-    return {"cpu": model, "cores": default_workers(), "python": platform.python_version(), **packages}
 
 
 if __name__ == "__main__":
