@@ -35,6 +35,11 @@ def check_output(path: str | Path, forms: Forms, inputs: Iterable[str | Path] = 
     if form is None:
         raise InputError(f"{place} ends in {place.suffix!r}; {'one of ' * (len(forms) > 1)}{' '.join(forms)} is needed")
     check_place(place)
+    check_ours(place, form)
+
+
+def check_ours(place: Path, form: bytes) -> None:
+    """Raises OutputError where a file is in the place that does not begin as those of dfx do, by `form`."""
     if not _like_ours(place, form):
         raise OutputError(f"{place} is there already, and not as dfx writes it: name another file, or remove it first")
 

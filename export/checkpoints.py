@@ -15,7 +15,7 @@ from torch import nn
 
 from dfx.find import sha256_of
 from dfx.infer import Calibration
-from dfx.torch.clipnet import ClipNet, design_of
+from dfx.torch.clipnet import ClipNet, with_weights
 from dfx.torch.export_classifier import export_classifier
 from dfx.torch.export_detector import Probabilities, export_detector
 from dfx.torch.retinaface import RetinaFace
@@ -123,9 +123,7 @@ def net_of(source: Path, like: str | None = None) -> nn.Module:
     state = read(source)
     names = {name.removeprefix("module.") for name in state}
     if {"net", "scale", "bias"} <= names:
-        clips = ClipNet(design_of(state["net"]))
-        clips.load_state_dict(state["net"])
-        return clips.eval()
+        return with_weights(ClipNet, state["net"]).eval()
     if "body.layer4.0.conv1.weight" in names:
         large = RetinaFaceResNet50()
         large.load_published(state, publication(source, like).form)

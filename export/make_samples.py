@@ -10,9 +10,10 @@ whose mask lags behind the camera. `no_face.mp4` is a rocket on its pad. Needs s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -23,8 +24,13 @@ from one_line import OneLine
 from skimage import data
 from skimage.transform import AffineTransform, warp
 
+from dfx.outputs import check_ours
+
 Picture = NDArray[np.floating[Any]]
 FRAMES, RATE, HEIGHT, WIDTH = 75, 25, 360, 480
+CRF = 20  # x264's rate factor: as a phone or an upload would look
+OURS = rb".{4}ftypisom.*x264 - core .* threads=1 .* rc=crf .* crf=%d\.0 " % CRF
+"""How a file of `encode` begins, as a regular expression: MP4, and what x264 says of itself."""
 FACE_CENTRE, FACE_RADII = (222.0, 118.0), (47.0, 62.0)  # x, y pixels of the astronaut picture, read off by eye
 
 
@@ -32,7 +38,9 @@ FACE_CENTRE, FACE_RADII = (222.0, 118.0), (47.0, 62.0)  # x, y pixels of the ast
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="dfx/samples", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, seed: int) -> None:
-    """Write real.mp4, manipulated.mp4 and no_face.mp4 to the folder --out.
+    """Write real.mp4, manipulated.mp4 and no_face.mp4 to the folder --out, each whole or not at all.
+
+    Files of these names there are replaced if they begin as this script writes them, and else refused before any work.
 
     \b
     Example:
@@ -44,8 +52,13 @@ def main(out: Path, seed: int) -> None:
         "manipulated": lambda frame: camera(self_blended(person, frame), frame, (256, 190), seed),
         "no_face": lambda frame: camera(rocket, frame, (320, 213), seed),
     }
-    for name, shot in shots.items():
-        encode(out / f"{name}.mp4", (shot(frame) for frame in range(FRAMES)))
+    for name in shots:
+        check_ours(out / f"{name}.mp4", OURS)
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out) as work:
+        made = [encode(Path(work, f"{name}.mp4"), map(shot, range(FRAMES))) for name, shot in shots.items()]
+        for clip in made:
+            clip.replace(out / clip.name)
 
 
 def camera(picture: Picture, frame: int, centre: tuple[float, float], seed: int) -> Picture:
@@ -81,16 +94,16 @@ def _ellipse(shape: tuple[int, ...], centre: tuple[float, float], radii: tuple[f
     return np.asarray(np.clip((1.08 - distance) / 0.16, 0, 1))
 
 
-def encode(path: Path, pictures: Iterator[Picture]) -> None:
-    """Writes H.264 at a fixed quality, as a phone or an upload would look (CRF 20)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def encode(path: Path, pictures: Iterable[Picture]) -> Path:
+    """Writes H.264 at a fixed quality: pictures float [HEIGHT, WIDTH, 3] in 0..1 as MP4. Returns the path."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(RATE), options={"crf": "20", "threads": "1"})
+        stream = container.add_stream("libx264", rate=Fraction(RATE), options={"crf": str(CRF), "threads": "1"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for picture in pictures:
             pixels = np.round(picture * 255).astype(np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
+    return path
 
 
 if __name__ == "__main__":

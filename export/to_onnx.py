@@ -34,6 +34,7 @@ from dfx.errors import ModelError
 from dfx.infer.build import load
 from dfx.infer.session import OnnxSession, create, list_hash
 from dfx.outputs import check_output
+from dfx.table import write_bytes
 
 LARGEST = 65504 / 2  # a tensor that comes nearer to FP16's end than by a factor of two stays in FP32
 QUANTISED = ["Conv", "Gemm", "MatMul"]
@@ -80,7 +81,7 @@ def main(
             examples = inputs(plain, task_of(model), [calibrate], count)
             model, kept = (to_fp16 if precision == "fp16" else to_int8)(model, examples, keep)
             click.echo(f"kept in FP32: {', '.join(kept)}")
-    onnx.save(model, str(out))
+    write_bytes(out, model.SerializeToString())
     list_hash(out)
     click.echo(f"{out}: {precision}, {out.stat().st_size / 1e6:.2f} MB")
 

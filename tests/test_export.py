@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from disks import full_disk
+from models import CONTRACT
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -21,6 +25,7 @@ import to_onnx
 
 from dfx.classify import Classifier
 from dfx.detect import Detector
+from dfx.errors import OutputError
 from dfx.settings import MODELS
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # torch's exporter and its like warn a lot
@@ -209,12 +214,79 @@ def test_a_mistake_is_no_broken_tolerance(words: list[str], message: str) -> Non
     _refused(check.main, words, message)
 
 
-def test_the_samples_are_made_in_a_folder(home: Path) -> None:
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_full_disk_costs_no_older_file_and_leaves_no_half_one(home: Path) -> None:
+    before = _contents(home)
+    for out in ("half.onnx", "new.onnx"):
+        with full_disk(2**20):
+            _refused(to_onnx.main, ["m.onnx", "--out", out], f"cannot write {out} (File too large)")
+        assert _contents(home) == before
+
+
+def test_a_form_that_differs_from_torch_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from dfx.torch import contract
+
+    class Brightness(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, clips: Any) -> Any:
+            return clips.float().mean(dim=(1, 2, 3, 4))
+
+    def export() -> None:
+        clips = [torch.zeros((count, 2, 3, 8, 8), dtype=torch.uint8) for count in (2, 1)]
+        contract.export(Brightness(), tmp_path / "m.onnx", clips, [0], keys)
+
+    keys = {name.removeprefix("dfx."): value for name, value in CONTRACT.items() if name != "dfx.contract"}
+    export()
+    before = _contents(tmp_path)
+    assert Classifier(tmp_path / "m.onnx").contract.name == "brightness"
+    keys["name"] = "another"
+    with full_disk(500), pytest.raises(OutputError, match=r"cannot write .*m\.onnx \(File too large\)"):
+        export()
+    assert _contents(tmp_path) == before
+    monkeypatch.setattr(contract, "AGREEMENT", -1.0)
+    with pytest.raises(RuntimeError, match=r"m\.onnx: ONNX Runtime differs from torch by 0"):
+        export()
+    assert _contents(tmp_path) == before
+
+
+@pytest.fixture
+def make_samples(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, for clips of five frames."""
     pytest.importorskip("skimage")
     import make_samples
 
+    monkeypatch.setattr(make_samples, "FRAMES", 5)
+    return make_samples
+
+
+def test_the_samples_are_made_in_a_folder(home: Path, make_samples: ModuleType) -> None:
     _refused(make_samples.main, ["--out", "v.mp4"], "'v.mp4' is a file")
     assert "Example:" in CliRunner().invoke(make_samples.main, ["-h"]).output
+    for _ in range(2):  # the second time in place of its own
+        done = CliRunner().invoke(make_samples.main, ["--out", "new/made"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert _contents(home / "new" / "made").keys() == {"real.mp4", "manipulated.mp4", "no_face.mp4"}
+
+
+@pytest.mark.parametrize("content", [b"\0\0\0\x20ftypisom, of a user's own", b"a shopping list"])
+def test_samples_take_no_strangers_place(tmp_path: Path, make_samples: ModuleType, content: bytes) -> None:
+    (tmp_path / "no_face.mp4").write_bytes(content)
+    _refused(make_samples.main, ["--out", str(tmp_path)], "no_face.mp4 is there already, and not as dfx writes it")
+    assert _contents(tmp_path) == {"no_face.mp4": content}
+
+
+def test_the_shipped_samples_are_its_own_and_outlive_a_full_disk(
+    tmp_path: Path, make_samples: ModuleType, samples: Path
+) -> None:
+    shutil.copytree(samples, tmp_path, dirs_exist_ok=True)
+    before = _contents(tmp_path)
+    with full_disk(2**14):
+        _refused(make_samples.main, ["--out", str(tmp_path)], "File too large")
+    assert _contents(tmp_path) == before
+    assert len(list(tmp_path.iterdir())) == len(before), "no folder of its work is left"
 
 
 @pytest.mark.parametrize("script", [check.main, to_onnx.main])

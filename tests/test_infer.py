@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from dfx.classify import Classifier
 from dfx.cli import main
 from dfx.detect import Detector
 from dfx.errors import InputError, MissingInputError, ModelError
-from dfx.infer.session import fingerprint
+from dfx.infer import DetectorContract, OnnxSession
+from dfx.infer.session import fingerprint, list_hash
 from dfx.settings import Settings
 
 
@@ -51,15 +53,56 @@ def test_clips_of_another_shape_are_refused(tmp_path: Path) -> None:
         ({"crop_template": json.dumps([[math.nan, 0.5], *TEMPLATE[1:]])}, "'dfx.crop_template' holds '.*NaN"),
         ({"crop_template": json.dumps([[1e300, 0.5], *TEMPLATE[1:]])}, "'dfx.crop_template' holds"),
         ({"crop_template": json.dumps([[1, 2, 3, 4, 5], [1, 2, 3, 4, 6]])}, "'dfx.crop_template' holds"),
-        ({"clip_length": "0"}, "'dfx.clip_length' holds '0'; a whole number of at least 1 is needed"),
-        ({"calibration": "{}"}, "'dfx.calibration' holds '{}'; a finite scale and bias, by these names, is needed"),
+        ({"clip_length": "0"}, "'dfx.clip_length' holds '0'; a whole number from 1 to 16384 is needed: export"),
+        ({"clip_length": "16.5"}, "'dfx.clip_length' holds '16.5'"),
+        ({"clip_stride": "-4"}, "'dfx.clip_stride' holds '-4'; a whole number from 1 to 16384 is needed"),
+        ({"crop_size": "16385"}, "'dfx.crop_size' holds '16385'"),
+        ({"clip_length": "[" * 100_000}, r"'dfx.clip_length' holds '\[+'"),
+        ({"calibration": "{}"}, "'dfx.calibration' holds '{}'; a finite scale and bias, by these names, each from"),
         ({"calibration": '{"scale": NaN, "bias": 0}'}, "'dfx.calibration' holds"),
         ({"calibration": '{"scale": 1, "bias": Infinity}'}, "'dfx.calibration' holds"),
+        ({"calibration": '{"scale": 1e308, "bias": 0}'}, r"'dfx.calibration' holds .* from -1e\+06 to 1e\+06"),
     ],
 )
 def test_a_contract_that_is_wrong_is_named(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Classifier(brightness_classifier(tmp_path / "m.onnx", **changes))
+
+
+@pytest.fixture(scope="module")
+def metadata() -> dict[str, str]:
+    """What the shipped detector says of itself."""
+    session = OnnxSession(Settings().detector, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
+    return dict(session.metadata)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "needed"),
+    [
+        ("score_threshold", "NaN", "a number between 0 and 1, neither of them itself,"),
+        ("score_threshold", "2", "a number between 0 and 1, neither of them itself,"),
+        ("score_threshold", '"nan"', "a number between 0 and 1, neither of them itself,"),
+        ("variances", "[0, 0.2]", "a list of two finite numbers above 0"),
+        ("variances", "[0.1, NaN]", "a list of two finite numbers above 0"),
+        ("variances", "[0.1, 0.2, 0.3]", "a list of two finite numbers above 0"),
+        ("strides", "[8, -16, 32]", "a list of whole numbers that divide 32"),
+        ("strides", "[8, 16.5, 32]", "a list of whole numbers that divide 32"),
+        ("strides", "[8, 16, 64]", "a list of whole numbers that divide 32"),
+        ("strides", "[]", "a list of whole numbers that divide 32"),
+        ("min_sizes", "[[16, 32], [64, 128]]", "a list of 3 lists, one a stride, of whole numbers from 1 to 16384"),
+        ("min_sizes", "[[16, 32], [64, 128], [0]]", "a list of 3 lists, one a stride, of whole numbers from 1 to"),
+        ("min_sizes", "[[16, 32], [64, 128], []]", "a list of 3 lists, one a stride, of whole numbers from 1 to"),
+        ("long_side", "-640", "a whole number from 1 to 16384"),
+        ("long_side", "1e9", "a whole number from 1 to 16384"),
+        ("score_votes", "0", "a whole number from 1 to 16384"),
+    ],
+)
+def test_a_detector_whose_numbers_mean_nothing_is_refused(
+    metadata: dict[str, str], key: str, value: str, needed: str
+) -> None:
+    with pytest.raises(ModelError, match=re.escape(f"mine.onnx: its key 'dfx.{key}' holds {value!r}; {needed}")) as one:
+        DetectorContract.read(metadata | {f"dfx.{key}": value}, "mine.onnx")
+    assert str(one.value).endswith(" is needed: export the model again with that, or name another one")
 
 
 def test_predict_refuses_such_a_file_before_the_run(tmp_path: Path, samples: Path) -> None:
@@ -111,3 +154,12 @@ def test_the_shipped_models_fulfil_their_contracts() -> None:
     assert detector.strides == (8, 16, 32)
     assert (classifier.clip_length - 1) * classifier.clip_stride + 1 <= 16, "a window is about half a second"
     assert settings.models[0].stat().st_size <= 20e6
+
+
+def test_the_hash_of_a_model_whose_name_has_a_blank_is_listed_once(tmp_path: Path) -> None:
+    model, sums = brightness_classifier(tmp_path / "my model.onnx"), tmp_path / "SHA256SUMS"
+    sums.write_text(f"{'0' * 64}  my model.onnx\n{'1' * 64} *other.onnx\n")
+    with pytest.raises(ModelError, match="damaged"):
+        fingerprint(model)
+    list_hash(model)
+    assert sums.read_text().splitlines() == [f"{fingerprint(model)}  my model.onnx", f"{'1' * 64}  other.onnx"]

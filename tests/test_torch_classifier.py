@@ -16,9 +16,11 @@ pytest.importorskip("torch", reason="torch is not installed (pip install 'dfx[tr
 import cv2
 import torch
 from click.testing import CliRunner
+from disks import full_disk
 from tolerances import EXPORT
 
 from dfx.classify import Classifier
+from dfx.errors import OutputError
 from dfx.infer import Calibration
 from dfx.settings import MODELS
 from dfx.torch import clip_data, clipnet, eval_classifier, eval_measures, train_classifier
@@ -40,7 +42,10 @@ from dfx.torch.clipnet import (
 from dfx.torch.crop_store import CropStore, Shard, stored_size
 from dfx.torch.dfdc_crops import Crops
 from dfx.torch.export_classifier import export_classifier
+from dfx.torch.loop import Training
+from dfx.torch.pack_crops import ENTRY_BYTES, Item
 from dfx.torch.pack_crops import main as pack_crops
+from dfx.torch.parts import dealt
 from dfx.torch.pseudo_fakes import self_blended, swapped
 from dfx.torch.subgroups import false_alarms, wilson
 from dfx.torch.train_backbone import Feed
@@ -137,6 +142,15 @@ def test_a_shard_is_small_and_comes_back_whole(shards: Path) -> None:
     assert shard.pictures(TIGHT, 32).shape == (len(shard.jpegs), 32, 32, 3)
 
 
+@pytest.mark.parametrize(
+    ("weights", "parts"),
+    [([], [[]]), ([9], [[9]]), ([9, 1], [[9], [1]]), ([1, 9, 1, 1], [[1], [9], [1, 1]]), ([2, 2, 2], [[2, 2], [2]])],
+)
+def test_no_part_is_empty_where_there_is_anything(weights: list[int], parts: list[list[int]]) -> None:
+    items = [Item(b" " * weight, "", fake=False) for weight in weights]
+    assert [[len(item.jpeg) for item in part] for part in dealt(items, 4 + 2 * ENTRY_BYTES)] == parts
+
+
 def test_no_original_is_trained_on_and_measured_on(store: CropStore) -> None:
     assert not set(store.held_out.group) & set(store._group)
     assert len(store.held_out.pictures) == 8
@@ -198,6 +212,28 @@ def test_training_goes_by_the_clock_and_goes_on(shards: Path, tmp_path: Path) ->
     again = CliRunner().invoke(train_backbone, [*common, "--minutes", "0"], catch_exceptions=False)
     assert f"step {state['step']} " in again.output
     FrameNet.load(tmp_path / "backbone.pt")
+
+
+def test_a_full_disk_costs_no_weights_and_leaves_no_half_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def contents() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    run = Training(FrameNet(), 1, 0.1, tmp_path / "checkpoint.pt")
+    run.save()
+    run.write(tmp_path / "backbone.pt")
+    (tmp_path / "classifier.pt").write_bytes(b"of another run")
+    before = contents()
+    monkeypatch.setattr(train_classifier, "seen", lambda *_: ([], {}))
+    monkeypatch.setattr(train_classifier, "calibrate", lambda *_: Calibration())
+    words = [str(tmp_path / "backbone.pt"), "--videos", str(tmp_path), "--out", str(tmp_path)]
+    with full_disk(2**16):
+        for work in (run.save, lambda: run.write(tmp_path / "backbone.pt")):
+            with pytest.raises((OutputError, RuntimeError)):  # torch's own, where it is told of the disk
+                work()
+        assert CliRunner().invoke(train_classifier.main, words).exception
+    assert contents() == before
+    assert CliRunner().invoke(train_classifier.main, words, catch_exceptions=False).exit_code == 0
+    assert set(torch.load(tmp_path / "classifier.pt", weights_only=True)) == {"net", "scale", "bias"}
 
 
 @pytest.mark.parametrize("design", DESIGNS.values())

@@ -24,8 +24,8 @@ from dfx.torch.detector_loss import step_loss, targets  # noqa: E402
 from dfx.torch.detector_measures import SMALLEST, precision  # noqa: E402
 from dfx.torch.detector_start import unfold  # noqa: E402
 from dfx.torch.export_detector import Probabilities  # noqa: E402
-from dfx.torch.labelled import MASKED_TARGET, Labelled, decoded  # noqa: E402
-from dfx.torch.pack_detector import crop, jpeg, validation  # noqa: E402
+from dfx.torch.labelled import MASKED_TARGET, Labelled, decoded, jpeg  # noqa: E402
+from dfx.torch.pack_detector import QUALITY, crop, validation  # noqa: E402
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors, encode, inside, match  # noqa: E402
 from dfx.torch.train_detector import find, photograph  # noqa: E402
 from dfx.torch.train_detector import main as train_detector  # noqa: E402
@@ -235,9 +235,10 @@ def items() -> list[store.Item]:
     target = np.array([1.0, MASKED_TARGET], np.float32)
     seen = Labelled("photo é.jpg", smooth, boxes, marks, target)
     head = Labelled("head", smooth[:184, :184], boxes[:1], marks[:1], target[:1])
-    half = jpeg(smooth[::2, ::2].copy())
-    kinds = [store.Item("picture", seen, jpeg(smooth), 2), store.Item("picture", seen, half)]
-    return [*kinds, store.Item("portrait", head, jpeg(head.pixels)), crop(head), store.Item("validation", seen, half)]
+    half = jpeg(smooth[::2, ::2], QUALITY)
+    kinds = [store.Item("picture", seen, jpeg(smooth, QUALITY), 2), store.Item("picture", seen, half)]
+    portrait = store.Item("portrait", head, jpeg(head.pixels, QUALITY))
+    return [*kinds, portrait, crop(head), store.Item("validation", seen, half)]
 
 
 def test_what_is_packed_is_read_in_however_many_parts(tmp_path: Path) -> None:

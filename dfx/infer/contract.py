@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Self
 
 import numpy as np
 
+from dfx.arguments import finite, whole
 from dfx.errors import ModelError
+from dfx.ops.checks import LARGEST_SIDE
+from dfx.ops.geometry import CANVAS_STEP
 from dfx.values import Float
 
 VERSION = "1"
 COLOUR = "RGB BT.601"
 PICTURES = 4  # a run of the detector on a GPU, made up by the last one: a window of the default plan has three
 TEMPLATE = "a list of five finite points [x, y] that are not all in one place"
-WHOLE = "a whole number of at least 1"
+STEEPEST = 1e6  # of a calibration: what is beyond it could overflow where several classifiers are averaged
 Shapes = Mapping[str, tuple[int, ...]]
 """Inputs by name: what a session on a GPU is fed, always the same, so that cuDNN's choice of kernels (a second for
 every new shape), TensorRT's optimisation profile and CUDA graphs hold for all of it. The CPU takes any."""
@@ -69,12 +71,12 @@ class DetectorContract:
         return cls(
             name=reader.text("name"),
             version=reader.text("version"),
-            strides=reader.convert("strides", lambda value: tuple(int(x) for x in value)),
-            min_sizes=reader.convert("min_sizes", lambda value: tuple(tuple(int(y) for y in x) for x in value)),
-            variances=reader.convert("variances", _pair),
-            long_side=reader.convert("long_side", int),
-            score_threshold=reader.convert("score_threshold", float),
-            score_votes=reader.convert("score_votes", _positive, "1", WHOLE),
+            strides=(strides := reader.value("strides", _STRIDES)),
+            min_sizes=reader.value("min_sizes", _sizes_of(len(strides))),
+            variances=reader.value("variances", _VARIANCES),
+            long_side=reader.value("long_side", _COUNT),
+            score_threshold=reader.value("score_threshold", _SHARE),
+            score_votes=reader.value("score_votes", _COUNT, "1"),
         )
 
 
@@ -121,11 +123,11 @@ class ClassifierContract:
         return cls(
             name=reader.text("name"),
             version=reader.text("version"),
-            clip_length=reader.convert("clip_length", _positive, needed=WHOLE),
-            clip_stride=reader.convert("clip_stride", _positive, needed=WHOLE),
-            crop_size=reader.convert("crop_size", _positive, needed=WHOLE),
-            crop_template=reader.convert("crop_template", _template, needed=TEMPLATE),
-            calibration=reader.convert("calibration", _calibration, needed="a finite scale and bias, by these names,"),
+            clip_length=reader.value("clip_length", _COUNT),
+            clip_stride=reader.value("clip_stride", _COUNT),
+            crop_size=reader.value("crop_size", _COUNT),
+            crop_template=reader.value("crop_template", _TEMPLATE),
+            calibration=reader.value("calibration", _CALIBRATION),
         )
 
 
@@ -162,20 +164,54 @@ class _Reader:
                 "README, 'Your own model', lists the keys"
             ) from None
 
-    def convert(self, key: str, parse: Any, otherwise: str | None = None, needed: str = "another value") -> Any:
-        """needed: in words, what is allowed."""
+    def value(self, key: str, kind: _Kind, otherwise: str | None = None) -> Any:
         text = self.text(key, otherwise)
         try:
-            return parse(json.loads(text))
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise ModelError(f"{self.source}: its key 'dfx.{key}' holds {text[:80]!r}; {needed} is needed") from error
+            return kind.read(json.loads(text))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise ModelError(
+                f"{self.source}: its key 'dfx.{key}' holds {text[:80]!r}; {kind.needed} is needed: export the model "
+                "again with that, or name another one"
+            ) from error
 
 
-def _positive(value: Any) -> int:
-    number = int(value)
-    if number < 1:
-        raise ValueError(number)
-    return number
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a key may hold, in words, and how it is read of its JSON; that raises where it is something else."""
+
+    needed: str
+    read: Callable[[Any], Any]
+
+
+def _count(value: Any) -> int:
+    return whole("it", value, 1, LARGEST_SIDE)
+
+
+def _stride(value: Any) -> int:
+    """Of another one, cells would be cut at the edge of a canvas, and a part of it would have other anchors."""
+    if CANVAS_STEP % _count(value):
+        raise ValueError(value)
+    return int(value)
+
+
+def _several(read: Callable[[Any], Any], values: Any, count: int | None = None) -> tuple[Any, ...]:
+    """A list of so many values, or of one at least."""
+    found = tuple(map(read, values))
+    if not found or len(found) != (count or len(found)):
+        raise ValueError(values)
+    return found
+
+
+def _sizes_of(strides: int) -> _Kind:
+    return _Kind(
+        f"a list of {strides} lists, one a stride, of whole numbers from 1 to {LARGEST_SIDE} (pixels)",
+        lambda value: _several(lambda sides: _several(_count, sides), value, strides),
+    )
+
+
+def _number(allowed: Callable[[float], bool]) -> Callable[[Any], float]:
+    """Finite, and allowed."""
+    return lambda value: finite("it", value, "another number", allowed)
 
 
 def _template(value: Any) -> Float:
@@ -189,12 +225,15 @@ def _template(value: Any) -> Float:
 
 def _calibration(value: Any) -> Calibration:
     """Its scale may be 0: training writes that where it found nothing to go by."""
-    scale, bias = float(value["scale"]), float(value["bias"])
-    if not (isfinite(scale) and isfinite(bias)):
-        raise ValueError(value)
-    return Calibration(scale, bias)
+    read = _number(lambda number: abs(number) <= STEEPEST)
+    return Calibration(read(value["scale"]), read(value["bias"]))
 
 
-def _pair(value: Any) -> tuple[float, float]:
-    first, second = value
-    return float(first), float(second)
+_COUNT = _Kind(f"a whole number from 1 to {LARGEST_SIDE}", _count)
+_SHARE = _Kind("a number between 0 and 1, neither of them itself,", _number(lambda number: 0 < number < 1))
+_STRIDES = _Kind(f"a list of whole numbers that divide {CANVAS_STEP}", lambda value: _several(_stride, value))
+_VARIANCES = _Kind(
+    "a list of two finite numbers above 0", lambda value: _several(_number(lambda number: number > 0), value, 2)
+)
+_TEMPLATE = _Kind(TEMPLATE, _template)
+_CALIBRATION = _Kind(f"a finite scale and bias, by these names, each from -{STEEPEST:g} to {STEEPEST:g},", _calibration)

@@ -79,19 +79,10 @@ class VideoClips:
 
 
 def read_labels(folder: Path) -> list[Labelled]:
-    """Reads labels.csv; deals the folds.
-
-    All videos of a group of people are in the fold of the family that made most of its fakes, so that an original is on
-    its swap's side and nobody is on both. People who are in no fake are dealt to the folds in turn.
-    """
+    """Reads labels.csv; deals the folds."""
     with (folder / "labels.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    made: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        made[row["identity_group"]].update([_family(row["generator"])] if row["label"] == "FAKE" else [])
-    untouched = sorted(group for group, families in made.items() if not families)
-    folds = {group: FOLDS[i % len(FOLDS)] for i, group in enumerate(untouched)}
-    folds |= {group: families.most_common(1)[0][0] for group, families in made.items() if families}
+    folds = _folds(rows)
     return [
         Labelled(
             filename=row["filename"],
@@ -105,6 +96,17 @@ def read_labels(folder: Path) -> list[Labelled]:
         )
         for row, scene in zip(rows, _scenes(rows), strict=True)
     ]
+
+
+def _folds(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    """The fold of each group of people: of the family that made most of its fakes, so that an original is on its swap's
+    side and nobody is on both. People who are in no fake are dealt to the folds in turn."""
+    made: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        made[row["identity_group"]].update([_family(row["generator"])] if row["label"] == "FAKE" else [])
+    untouched = sorted(group for group, families in made.items() if not families)
+    folds = {group: FOLDS[i % len(FOLDS)] for i, group in enumerate(untouched)}
+    return folds | {group: families.most_common(1)[0][0] for group, families in made.items() if families}
 
 
 def _scenes(rows: Sequence[dict[str, str]]) -> list[str]:

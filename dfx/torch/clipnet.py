@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ CLIP_LENGTH = 4  # frames: eight over the same half second score no better, see 
 CLIP_STRIDE = 4  # frames of the video from one to the next: x264 refers to few of those between, and they are skipped
 CROP_TEMPLATE = ((0.302, 0.281), (0.698, 0.281), (0.5, 0.516), (0.334, 0.712), (0.666, 0.712))
 """Where the five landmarks lie in a crop, in units of its side: their mean in the DFDC crops (`crop_template.py`)."""
+Net = TypeVar("Net", bound="FrameNet | ClipNet")
 Stage = tuple[int, int, int, int, int]  # side of the kernel, stride, expansion, channels, blocks
 
 
@@ -143,6 +144,17 @@ def design_of(state: Mapping[str, Tensor]) -> Design:
     raise ValueError(f"no design of the backbone has {blocks} blocks")
 
 
+def with_weights(kind: type[Net], state: Mapping[str, Tensor]) -> Net:
+    """A FrameNet or ClipNet with these weights, of whichever design they are.
+
+    Raises:
+        ValueError: as `design_of`. RuntimeError: a name that is missing or left over, or another shape.
+    """
+    net = kind(design_of(state))
+    net.load_state_dict(state)
+    return net
+
+
 class FrameNet(nn.Module):
     """A backbone and one linear layer: what is trained on single frames, and the single-frame baseline.
 
@@ -159,10 +171,7 @@ class FrameNet(nn.Module):
     @classmethod
     def load(cls, path: Path) -> Self:
         """The network in a backbone.pt, of whichever design it is."""
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        net = cls(design_of(state))
-        net.load_state_dict(state)
-        return net
+        return with_weights(cls, torch.load(path, weights_only=True, map_location="cpu"))
 
     def forward(self, x: Tensor) -> Tensor:
         """uint8 [N, 3, S, S] -> logits float [N], positive for fake."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dfx.infer.contract import COLOUR, VERSION, contract_of
 from dfx.infer.session import list_hash
+from dfx.table import write_bytes
 
 AGREEMENT = 2e-4
 """Largest difference allowed between torch and ONNX Runtime, in logits and deltas, for values up to one; relative to
@@ -25,45 +26,48 @@ def export(
     net: nn.Module,
     path: Path,
     examples: Sequence[Tensor],
-    dynamic: dict[int, str],
-    outputs: Sequence[str],
-    contract: dict[str, Any],
+    dynamic: Collection[int],
+    contract: Mapping[str, Any],
 ) -> None:
-    """Writes one ONNX file and compares it with torch on every example.
+    """Compares a network with its ONNX form on every example, and writes that, whole or not at all.
 
-    examples: inputs uint8, of several sizes; dynamic: axes of the input that may have any size, by name;
+    examples: inputs uint8, of several sizes; dynamic: axes of the input that may have any size;
     contract: the `dfx.*` keys without their prefix; what is no text is stored as JSON.
 
-    Raises:
-        ModelError: the contract is one that dfx would not read; nothing is written.
+    Raises, and leaves what stands at the path:
+        ModelError: the contract is one that dfx would not read. OutputError: the file cannot be written.
         RuntimeError: ONNX Runtime and torch differ by more than AGREEMENT.
     """
     metadata = metadata_of(contract, path)
-    net = net.eval()
-    (name,) = {"face-detector": ["images"], "deepfake-clip": ["clips"]}[contract["task"]]
-    axes = dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC)
-    torch.onnx.export(
+    content = _converted(net.eval(), examples[0], dynamic, metadata)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for example in examples:
+        _compare(net, session, example, path.name)
+    write_bytes(path, content)
+    list_hash(path)
+
+
+def _converted(net: nn.Module, example: Tensor, dynamic: Collection[int], metadata: Mapping[str, str]) -> bytes:
+    """The network as an ONNX file, with the names of inputs and outputs that the contract has."""
+    contract = contract_of(metadata, "the network")
+    program = torch.onnx.export(
         net,
-        (examples[0],),
-        str(path),
-        input_names=[name],
-        output_names=list(outputs),
-        dynamic_shapes=(axes,),
+        (example,),
+        input_names=contract.inputs,
+        output_names=contract.outputs,
+        dynamic_shapes=(dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC),),
         opset_version=18,
         dynamo=True,
-        external_data=False,
         optimize=True,
         verbose=False,
     )
-    model = onnx.load(str(path))
+    assert program is not None, "the exporter by torch.export gives one"
+    model = program.model_proto
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, metadata)
+    onnx.helper.set_model_props(model, dict(metadata))
     _fix_shapes(model)
     _forget_paths(model)
-    onnx.save(model, str(path))
-    for example in examples:
-        _compare(net, path, name, example)
-    list_hash(path)
+    return bytes(model.SerializeToString())
 
 
 def metadata_of(contract: Mapping[str, Any], path: Path) -> dict[str, str]:
@@ -120,13 +124,10 @@ def _forget_paths(model: onnx.ModelProto) -> None:
 
 
 @torch.no_grad()
-def _compare(net: nn.Module, path: Path, name: str, example: Tensor) -> None:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    theirs = session.run(None, {name: example.numpy()})
+def _compare(net: nn.Module, session: onnxruntime.InferenceSession, example: Tensor, name: str) -> None:
+    theirs = session.run(None, {session.get_inputs()[0].name: example.numpy()})
     ours = net(example)
     for mine, other in zip(ours if isinstance(ours, tuple) else (ours,), theirs, strict=True):
         worst = float(np.abs(mine.numpy() - other).max() / max(1.0, mine.abs().max()))
         if not worst <= AGREEMENT:
-            raise RuntimeError(
-                f"{path.name}: ONNX Runtime differs from torch by {worst:.2g}; {AGREEMENT:.0e} is allowed"
-            )
+            raise RuntimeError(f"{name}: ONNX Runtime differs from torch by {worst:.2g}; {AGREEMENT:.0e} is allowed")

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from dfx.torch.augment import Dice
 from dfx.torch.clipnet import TIGHT, Cut
+from dfx.torch.parts import write_arrays
 
 FINER = 1.2  # pictures are stored a little larger than a crop, so that shifts and turns have something to show
 STEP = 16  # pixels: sides are multiples of it, for the blocks of a codec
@@ -49,13 +50,9 @@ class Shard:
     video: NDArray[np.int64]
 
     def write(self, path: Path) -> None:
-        """Writes one uncompressed .npz, atomically."""
-        ends = np.cumsum([len(jpeg) for jpeg in self.jpegs])
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            data = np.frombuffer(b"".join(self.jpegs), np.uint8)
-            np.savez(file, data=data, ends=ends, **{name: getattr(self, name) for name in COLUMNS})
-        partial.replace(path)
+        """Writes one uncompressed .npz, whole or not at all. Raises OutputError."""
+        data, ends = np.frombuffer(b"".join(self.jpegs), np.uint8), np.cumsum([len(jpeg) for jpeg in self.jpegs])
+        write_arrays(path, data=data, ends=ends, **{name: getattr(self, name) for name in COLUMNS})
 
     @classmethod
     def read(cls, path: Path) -> Shard:

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dfx.torch.boxes import floats, overlaps
@@ -20,6 +21,10 @@ from dfx.torch.teachers import Teacher
 from dfx.values import Faces, Float
 
 CROP_SIDE = 184  # pixels of the DFDC's crops, among the other pictures
+SURE = 0.5  # score from which on a teacher's word counts
+NEW, SAME, THERE = 0.3, 0.4, 0.5
+"""IoU of two boxes: below the first a face is none that a human saw; from the second on two teachers mean the same
+one; above the third a teacher's landmarks are those of a human's box."""
 LONG_SIDE = 640  # pixels of a picture's longer side, as in evaluation and inference
 
 
@@ -92,38 +97,38 @@ def label(
 
     A face that all teachers see is a face; one that only some see is left out of the loss.
     """
-    target = targets(classes)
-    boxes, marks = boxes.reshape(-1, 4), marks.reshape(-1, 5, 2).copy()
+    boxes = boxes.reshape(-1, 4)
     seen = [teacher.detect(pixels, threshold=0.3) for teacher in teachers]
-    first = seen[0]
-    if len(boxes) and len(first):
-        shared = overlaps(boxes, first.boxes)
-        lacking = np.isnan(marks).any(axis=(1, 2)) & (shared.max(axis=1) > 0.5)
-        marks[lacking] = first.landmarks[shared.argmax(axis=1)[lacking]]
-    extra = [_extra(found, boxes) for found in seen]
-    agreed = np.ones(len(extra[0][0]), bool)
-    for other, _, scores in extra[1:]:
-        shared = overlaps(extra[0][0], other) * (scores > 0.5)
-        agreed &= shared.max(axis=1, initial=0) > 0.4
-    agreed &= extra[0][2] > 0.5
-    doubtful = [other[overlaps(other, extra[0][0]).max(axis=1, initial=0) < 0.4] for other, _, _ in extra[1:]]
-    new_boxes = np.concatenate([extra[0][0], *doubtful])
-    new_marks = np.full((len(new_boxes), 5, 2), np.nan, np.float32)
-    new_marks[: len(agreed)][agreed] = extra[0][1][agreed]
-    new_target = np.full(len(new_boxes), np.nan, np.float32)
-    new_target[: len(agreed)][agreed] = 1.0
+    marks = _completed(boxes, marks.reshape(-1, 5, 2), seen[0])
+    first, *others = (found[~_beside(found.boxes, boxes, NEW)] for found in seen)
+    agreed = first.scores > SURE
+    for other in others:
+        agreed &= _beside(first.boxes, other.boxes[other.scores > SURE], SAME)
+    doubtful = [other.boxes[~_beside(other.boxes, first.boxes, SAME)] for other in others]
+    unknown = sum(map(len, doubtful))
+    more_marks = np.where(agreed[:, None, None], first.landmarks, np.nan), np.full((unknown, 5, 2), np.nan)
+    more_targets = np.where(agreed, 1.0, np.nan), np.full(unknown, np.nan)
     return Labelled(
         name,
         pixels,
-        np.concatenate([boxes, new_boxes]).astype(np.float32),
-        np.concatenate([marks, new_marks]).astype(np.float32),
-        np.concatenate([target, new_target]),
+        floats(np.concatenate([boxes, first.boxes, *doubtful])),
+        floats(np.concatenate([marks, *more_marks])),
+        floats(np.concatenate([targets(classes), *more_targets])),
     )
 
 
-def _extra(found: Faces, boxes: Float) -> tuple[Float, Float, Float]:
-    new = overlaps(found.boxes, boxes).max(axis=1, initial=0) < 0.3
-    return found.boxes[new], found.landmarks[new], found.scores[new]
+def _completed(boxes: Float, marks: Float, found: Faces) -> Float:
+    """The landmarks [K, 5, 2] of boxes [K, 4]; where some are unknown, those of the face that is found there."""
+    if not len(boxes) or not len(found):
+        return marks
+    shared = overlaps(boxes, found.boxes)
+    lacking = np.isnan(marks).any(axis=(1, 2)) & (shared.max(axis=1) > THERE)
+    return floats(np.where(lacking[:, None, None], found.landmarks[shared.argmax(axis=1)], marks))
+
+
+def _beside(boxes: Float, others: Float, overlap: float) -> NDArray[np.bool_]:
+    """Whether each of the boxes [A, 4] has one of the others [B, 4] in its place, from an IoU of so much: bool [A]."""
+    return np.asarray(overlaps(boxes, others).max(axis=1, initial=0) >= overlap)
 
 
 def portraits(folder: Path) -> Iterator[Labelled]:

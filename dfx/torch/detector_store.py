@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dfx.errors import InputError
 from dfx.torch.labelled import Labelled, decoded, stretched
+from dfx.torch.parts import dealt, write_arrays
 
 KINDS = ("picture", "portrait", "crop", "validation")
 ENTRY_BYTES = 256  # more than an entry takes beside its file and its faces
@@ -66,23 +67,11 @@ class Packed:
 def write(folder: Path, items: Sequence[Item], size: int) -> list[Path]:
     """Writes the items to folder/part_0_of_N.npz and so on, each of at most `size` bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    dealt = list(_dealt(items, size))
-    paths = [folder / f"part_{number}_of_{len(dealt)}.npz" for number in range(len(dealt))]
-    for path, part in zip(paths, dealt, strict=True):
+    parts = list(dealt(items, size))
+    paths = [folder / f"part_{number}_of_{len(parts)}.npz" for number in range(len(parts))]
+    for path, part in zip(paths, parts, strict=True):
         _write(path, part)
     return paths
-
-
-def _dealt(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
-    part: list[Item] = []
-    weight = 0
-    for item in items:
-        if part and weight + item.weight > size:
-            yield part
-            part, weight = [], 0
-        part.append(item)
-        weight += item.weight
-    yield part
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -97,22 +86,19 @@ def _parts(folder: Path) -> list[Path]:
 
 def _write(path: Path, items: Sequence[Item]) -> None:
     labels = [item.labelled for item in items]
-    arrays: dict[str, Any] = {
-        "data": np.frombuffer(b"".join(item.file for item in items), np.uint8),
-        "bytes": np.array([len(item.file) for item in items]),
-        "kind": np.array([KINDS.index(item.kind) for item in items]),
-        "repeats": np.array([item.repeats for item in items]),
-        "size": np.array([label.pixels.shape[1::-1] for label in labels]),
-        "name": np.array([label.name.encode() for label in labels]),
-        "faces": np.array([len(label.boxes) for label in labels]),
-        "boxes": np.concatenate([label.boxes for label in labels]),
-        "marks": np.concatenate([label.marks for label in labels]),
-        "target": np.concatenate([label.target for label in labels]),
-    }
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    partial.replace(path)
+    write_arrays(
+        path,
+        data=np.frombuffer(b"".join(item.file for item in items), np.uint8),
+        bytes=np.array([len(item.file) for item in items]),
+        kind=np.array([KINDS.index(item.kind) for item in items]),
+        repeats=np.array([item.repeats for item in items]),
+        size=np.array([label.pixels.shape[1::-1] for label in labels]),
+        name=np.array([label.name.encode() for label in labels]),
+        faces=np.array([len(label.boxes) for label in labels]),
+        boxes=np.concatenate([label.boxes for label in labels]),
+        marks=np.concatenate([label.marks for label in labels]),
+        target=np.concatenate([label.target for label in labels]),
+    )
 
 
 def _read(path: Path) -> list[tuple[str, int, Labelled]]:

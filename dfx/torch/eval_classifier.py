@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,21 @@ from sklearn.utils.class_weight import compute_sample_weight
 from dfx.torch.clip_data import FOLDS, Sample
 from dfx.torch.clipnet import TemporalHead
 from dfx.torch.subgroups import false_alarms
-from dfx.torch.train_classifier import Heads, calibrate, fit_head, labels, logits_of, seen, unseen_logits, video_logits
+from dfx.torch.train_classifier import (
+    Float,
+    Heads,
+    Method,
+    calibrate,
+    fit_head,
+    labels,
+    left_out,
+    logits_of,
+    probabilities_of,
+    seen,
+    unseen_logits,
+    video_logits,
+)
 
-Float = NDArray[np.float64]
-Method = Callable[[Sequence[Sample], Sequence[Sample]], Float]
 BINS = 10  # of the expected calibration error
 DRAWS = 2000  # of the bootstrap
 OVER_TIME = "frames and time"
@@ -69,34 +80,19 @@ def methods(heads: Heads) -> dict[str, Method]:
 
 
 def _calibrated(heads: Heads, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
-    calibration = calibrate(logits_of(heads, train), labels(train))
-    return _sigmoid(calibration.scale * logits_of(heads, test) + calibration.bias)
+    return probabilities_of(logits_of(heads, test), calibrate(logits_of(heads, train), labels(train)))
 
 
 def _temporal(head: TemporalHead, seed: int, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
     """Calibrated on training videos that an inner round of folds left out, since a fitted head flatters its own."""
     calibration = calibrate(unseen_logits(head, train, seed), labels(train))
-    return _sigmoid(calibration.scale * video_logits(fit_head(head, train, seed), test) + calibration.bias)
+    return probabilities_of(video_logits(fit_head(head, train, seed), test), calibration)
 
 
 def _one_frame(data: Sequence[Sample]) -> list[Sample]:
     """The same videos, standing still: twice the middle frame, since the head wants a step to look at."""
     middles = (sample.features[:, [sample.features.shape[1] // 2] * 2] for sample in data)
     return [Sample(sample.video, sample.clips, middle) for sample, middle in zip(data, middles, strict=True)]
-
-
-def _sigmoid(x: Float) -> Float:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def left_out(method: Method, data: Sequence[Sample]) -> Float:
-    """Every video's probability, fitted and calibrated without its fold: float [N]."""
-    probabilities = np.zeros(len(data))
-    folds = np.array([sample.video.fold for sample in data])
-    for fold in sorted(set(folds)):
-        train, test = (np.flatnonzero(side).tolist() for side in (folds != fold, folds == fold))
-        probabilities[test] = method([data[i] for i in train], [data[i] for i in test])
-    return probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +126,23 @@ def calibration_error(probabilities: Float, fake: NDArray[np.bool_], weights: Fl
 
 
 def interval(probabilities: Float, data: Sequence[Sample], seed: int = 0) -> tuple[float, float]:
-    """The central 95 % of AUC over bootstrap draws of groups of people: videos of one group are not independent."""
-    rng = np.random.default_rng(seed)
-    groups = np.unique([sample.video.group for sample in data], return_inverse=True)[1]
-    members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
-    fake, drawn = labels(data), []
-    for _ in range(DRAWS):
-        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if 0 < fake[rows].sum() < len(rows):
-            drawn.append(roc_auc_score(fake[rows], probabilities[rows]))
+    """The central 95 % of AUC over bootstrap draws of the videos."""
+    fake = labels(data)
+    drawn = [roc_auc_score(fake[rows], probabilities[rows]) for rows in resamples(data, DRAWS, seed)]
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)
+
+
+def resamples(data: Sequence[Sample], draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The rows of the videos in bootstrap draws (Efron, 1979) of whole groups of people: videos of one group are not
+    independent. A draw without one of the classes is left out."""
+    rng, fake = np.random.default_rng(seed), labels(data)
+    groups = np.unique([sample.video.group for sample in data], return_inverse=True)[1]
+    members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
+    for _ in range(draws):
+        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        if 0 < fake[rows].sum() < len(rows):
+            yield rows
 
 
 def ranked(probabilities: Float, data: Sequence[Sample]) -> tuple[float, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,8 +13,8 @@ from rich.table import Table
 from dfx.detect import Detector
 from dfx.torch.boxes import overlaps
 from dfx.torch.detector_data import photographs, video_frames
-from dfx.torch.detector_measures import CLASSES, LOWEST, OVERLAP, SMALLEST, precision
-from dfx.torch.labelled import Picture
+from dfx.torch.detector_measures import CLASSES, LOWEST, OVERLAP, SMALLEST, Photograph, precision
+from dfx.torch.labelled import Picture, padded
 from dfx.torch.teachers import Teacher
 from dfx.values import Faces
 
@@ -44,20 +44,10 @@ def main(model: Path, data: Path, split: str, videos: bool, smallest: float) -> 
         for name in ("yunet_n_dynamic", "yunet_s_dynamic", "scrfd_500m_bnkps")
     ]
     detectors: dict[str, Detect] = {model.stem: ours.find, **{teacher.name: teacher.detect for teacher in teachers}}
-    pictures = list(photographs(data / "detection", split))
-    found = {name: [detect(pixels) for _, pixels, *_ in pictures] for name, detect in detectors.items()}
-    table = Table("detector", *(f"{kind} {figure}" for kind in CLASSES for figure in ("AP", "recall")))
-    for name, results in found.items():
-        cells = []
-        for kinds in CLASSES.values():
-            figures = precision(pictures, results, kinds, ours.contract.score_threshold, smallest)
-            cells += [f"{100 * figure:.2f}" for figure in figures]
-        table.add_row(name, *cells)
+    pictures, threshold = list(photographs(data / "detection", split)), ours.contract.score_threshold
     console = Console(width=120)
-    console.print(
-        f"{len(pictures)} pictures ({split}); AP at IoU 0.5, recall at a score of {ours.contract.score_threshold:g}"
-    )
-    console.print(table)
+    console.print(f"{len(pictures)} pictures ({split}); AP at IoU {OVERLAP:g}, recall at a score of {threshold:g}")
+    console.print(on_photographs(detectors, pictures, threshold, smallest))
     if videos:
         console.print(on_videos(ours, teachers, list(video_frames(data / "videos", 3))))
 
@@ -67,10 +57,19 @@ class Ours(Detector):
 
     def find(self, pixels: Picture, threshold: float = LOWEST) -> Faces:
         """Finds faces in an RGB picture uint8 [H, W, 3] of at most 640 pixels a side."""
-        height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
-        canvas = np.zeros((1, 3, height, width), np.uint8)
-        canvas[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)
-        return self.run(canvas, threshold)[0]
+        return self.run(np.ascontiguousarray(padded(pixels).transpose(2, 0, 1))[None], threshold)[0]
+
+
+def on_photographs(
+    detectors: Mapping[str, Detect], pictures: Sequence[Photograph], threshold: float, smallest: float
+) -> Table:
+    """On photographs: average precision, and recall at the threshold, of each class of faces, in percent."""
+    table = Table("detector", *(f"{kind} {figure}" for kind in CLASSES for figure in ("AP", "recall")))
+    for name, detect in detectors.items():
+        found = [detect(pixels) for _, pixels, *_ in pictures]
+        figures = (precision(pictures, found, kinds, threshold, smallest) for kinds in CLASSES.values())
+        table.add_row(name, *(f"{100 * figure:.2f}" for pair in figures for figure in pair))
+    return table
 
 
 def on_videos(ours: Ours, teachers: Sequence[Teacher], frames: Sequence[tuple[str, Picture]]) -> Table:

@@ -20,10 +20,9 @@ from scipy.stats import rankdata
 
 from dfx.torch.clip_data import Sample, samples
 from dfx.torch.clipnet import FrameNet
-from dfx.torch.eval_classifier import figures, ranked
-from dfx.torch.train_classifier import calibrate, labels
+from dfx.torch.eval_classifier import figures, ranked, resamples
+from dfx.torch.train_classifier import Float, calibrate, labels, sigmoid
 
-Float = NDArray[np.float64]
 Votes = Sequence[Float]  # of each video the frames' logits, [K, T]
 Measure = Callable[[Sample, Float], float]  # a video and its votes -> its logit before calibration
 DRAWS = 1000  # of the bootstrap
@@ -118,7 +117,7 @@ def left_out(measure: Measure, data: Sequence[Sample], votes: Votes) -> Float:
 
 
 def _cells(logits: Float, base: Float, data: Sequence[Sample]) -> list[str]:
-    probabilities, fake = 1 / (1 + np.exp(-logits)), labels(data)
+    probabilities, fake = sigmoid(logits), labels(data)
     whole, (right, pairs) = figures(probabilities, fake), ranked(probabilities, data)
     cells = [f"{whole.auc:.3f}", f"{whole.log_loss:.3f}", f"{(probabilities[~fake] > 0.5).mean():.2f}"]
     changes = ["", ""] if logits is base else [_interval(drawn) for drawn in changes_of(logits, base, data).T]
@@ -127,17 +126,13 @@ def _cells(logits: Float, base: Float, data: Sequence[Sample]) -> list[str]:
 
 def changes_of(logits: Float, base: Float, data: Sequence[Sample], seed: int = 0) -> Float:
     """What AUC and log loss gain over `base` in each bootstrap draw of groups of people: float [draws, 2]."""
-    rng, fake = np.random.default_rng(seed), labels(data)
-    groups = np.unique([sample.video.group for sample in data], return_inverse=True)[1]
-    members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
+    fake = labels(data)
     losses = [np.logaddexp(0, np.where(fake, -each, each)) for each in (logits, base)]
     drawn = []
-    for _ in range(DRAWS):
-        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if 0 < fake[rows].sum() < len(rows):
-            aucs = [_auc(fake[rows], each[rows]) for each in (logits, base)]
-            change = (losses[0] - losses[1])[rows]
-            drawn.append((aucs[0] - aucs[1], (change[fake[rows]].mean() + change[~fake[rows]].mean()) / 2))
+    for rows in resamples(data, DRAWS, seed):
+        aucs = [_auc(fake[rows], each[rows]) for each in (logits, base)]
+        change = (losses[0] - losses[1])[rows]
+        drawn.append((aucs[0] - aucs[1], (change[fake[rows]].mean() + change[~fake[rows]].mean()) / 2))
     return np.array(drawn)
 
 

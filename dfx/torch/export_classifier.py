@@ -10,7 +10,7 @@ import click
 import torch
 
 from dfx.infer.contract import Calibration
-from dfx.torch.clipnet import ClipNet, Cut, design_of
+from dfx.torch.clipnet import ClipNet, Cut, with_weights
 from dfx.torch.contract import export
 
 CONTRACT = {
@@ -33,9 +33,8 @@ def main(weights: Path, out: Path, model_version: str) -> None:
         python -m dfx.torch.export_classifier runs/classifier/classifier.pt
     """
     state = torch.load(weights, weights_only=True, map_location="cpu")
-    net = ClipNet(design_of(state["net"]))
-    net.load_state_dict(state["net"])
-    export_classifier(net, out, Calibration(state["scale"], state["bias"]), model_version)
+    calibration = Calibration(state["scale"], state["bias"])
+    export_classifier(with_weights(ClipNet, state["net"]), out, calibration, model_version)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
@@ -53,7 +52,7 @@ def export_classifier(
     examples = [torch.randint(0, 256, (count, *shape), dtype=torch.uint8) for count in (2, 1, 3)]
     scale = {"scale": calibration.scale, "bias": calibration.bias}
     contract = CONTRACT | cut_of(net.cut) | dict(about or {}) | {"version": version, "calibration": scale}
-    export(net, out, examples, {0: "count"}, ["logits"], contract)
+    export(net, out, examples, [0], contract)
 
 
 def cut_of(cut: Cut) -> dict[str, Any]:

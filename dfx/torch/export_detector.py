@@ -76,8 +76,7 @@ def export_detector(
     shapes = [(2, 3, 96, 160), (1, 3, 384, 640), (3, 3, 64, 64)]
     examples = [torch.randint(0, 256, shape, dtype=torch.uint8) for shape in shapes]
     contract = CONTRACT | dict(about or {}) | {"version": version, "score_threshold": threshold}
-    axes = {0: "count", 2: "height", 3: "width"}
-    export(Probabilities(net), out, examples, axes, ["scores", "boxes", "landmarks"], contract)
+    export(Probabilities(net), out, examples, [0, 2, 3], contract)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A picture with its faces, as the detector's training has it."""
+"""A picture with its faces, as the detector's training has it; pictures from and to files, at other sizes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dfx.values import Float
 
 Picture = NDArray[np.uint8]
 cv2.setNumThreads(0)  # its pool of threads would not survive the fork of a loader
+CELL = 32  # pixels, the coarsest stride of all the detectors here
 MASKED_TARGET = 0.6  # a masked face is to score less than a bare one: dfx looks for faces that it can judge
 
 
@@ -33,6 +34,20 @@ class Labelled:
 def decoded(file: bytes) -> Picture:
     """The picture in an image file's bytes, RGB."""
     return np.asarray(cv2.cvtColor(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+
+
+def jpeg(pixels: Picture, quality: int, *options: int) -> bytes:
+    """An RGB picture's JPEG, colour at half the size unless OpenCV's options say otherwise."""
+    bgr = np.ascontiguousarray(pixels[..., ::-1])
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality, *options])[1].tobytes()
+
+
+def padded(pixels: Picture) -> Picture:
+    """The picture at the top left of a black one whose sides are multiples of CELL: uint8 [H', W', 3]."""
+    height, width = (-(-side // CELL) * CELL for side in pixels.shape[:2])
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return canvas
 
 
 def stretched(pixels: Picture, width: int, height: int) -> Picture:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from dfx.table import replacement
+
 Net = TypeVar("Net", bound=nn.Module)
 DECAY = 0.998  # of the running average of weights, a step
 PARTS = ("net", "average", "optimiser")
@@ -63,13 +65,10 @@ class Training(Generic[Net]):
                 mine.copy_(other)
 
     def save(self) -> None:
-        """Writes the checkpoint, atomically."""
-        partial = self._checkpoint.with_suffix(".partial")
-        torch.save({name: getattr(self, name).state_dict() for name in PARTS} | self._place(), partial)
-        partial.replace(self._checkpoint)
-
-    def _place(self) -> dict[str, int]:
-        return {"step": self.step, "tick": self.tick}
+        """Writes the checkpoint, whole or not at all. Raises OutputError."""
+        place = {"step": self.step, "tick": self.tick}
+        with replacement(self._checkpoint) as file:
+            torch.save({name: getattr(self, name).state_dict() for name in PARTS} | place, file.buffer)
 
     def _restore(self, state: dict[str, Any]) -> None:
         for name in PARTS:
@@ -77,16 +76,15 @@ class Training(Generic[Net]):
         self.step, self.schedule.last_epoch = state["step"], state["tick"]  # of this run's cycle: it may be longer
 
     def write(self, path: Path) -> None:
-        """Writes the running average of the weights, atomically, unless they have become no numbers.
+        """Writes the running average of the weights, whole or not at all, unless they have become no numbers.
 
-        Raises:
-            FloatingPointError: the training has come apart; what was written before stays.
+        Raises, and what was written before stays:
+            FloatingPointError: the training has come apart. OutputError: the file cannot be written.
         """
         if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
             raise FloatingPointError(f"weights are not finite at step {self.step}: try a lower rate")
-        partial = path.with_suffix(".partial")
-        torch.save(self.average.state_dict(), partial)
-        partial.replace(path)
+        with replacement(path) as file:
+            torch.save(self.average.state_dict(), file.buffer)
 
 
 class Clock:

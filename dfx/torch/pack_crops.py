@@ -19,6 +19,8 @@ from dfx.torch.crop_store import Shard
 from dfx.torch.detector_data import portraits
 from dfx.torch.dfdc_crops import Crops, Entry
 from dfx.torch.h264 import Coding, recoded_still
+from dfx.torch.labelled import decoded, jpeg
+from dfx.torch.parts import dealt
 
 SIDE = 224  # pixels, as the DFDC crops have it
 QUALITY = 85  # of the JPEGs that are made here: the photographs are enlarged, and have nothing finer to keep
@@ -46,6 +48,11 @@ class Item:
     def group(self) -> int:
         """A number that pictures of the same original share."""
         return number_of(self.name)
+
+    @property
+    def weight(self) -> int:
+        """Bytes in a shard, at most."""
+        return len(self.jpeg) + ENTRY_BYTES
 
 
 def number_of(name: str) -> int:
@@ -119,11 +126,8 @@ def through(item: Item, coding: Coding | None) -> Item:
     """The picture as x264 leaves it."""
     if coding is None:
         return item
-    picture = cv2.imdecode(np.frombuffer(item.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert picture is not None, "the crops are JPEGs, or were made as such"
-    coded = recoded_still(picture.transpose(2, 0, 1), coding).transpose(1, 2, 0)
-    jpeg = cv2.imencode(".jpg", np.ascontiguousarray(coded[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, RECODED_QUALITY])[1]
-    return replace(item, jpeg=jpeg.tobytes())
+    coded = recoded_still(decoded(item.jpeg).transpose(2, 0, 1), coding).transpose(1, 2, 0)
+    return replace(item, jpeg=jpeg(coded, RECODED_QUALITY))
 
 
 def photographs(folder: Path, cut: Cut = TIGHT, side: int = SIDE) -> Iterator[Item]:
@@ -132,29 +136,15 @@ def photographs(folder: Path, cut: Cut = TIGHT, side: int = SIDE) -> Iterator[It
         matrix = similarity(face.marks, cut.template, side)[0]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         crop = cv2.warpAffine(face.pixels, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        jpeg = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-        yield Item(jpeg.tobytes(), face.name, fake=False, around=cut.around)
+        yield Item(jpeg(np.asarray(crop, np.uint8), QUALITY), face.name, fake=False, around=cut.around)
 
 
 def write(items: Iterable[Item], out: Path, stem: str, size: int, most: int) -> None:
     """Writes OUT/STEM_0.npz and so on, of at most `size` bytes each, `most` of them at most."""
-    for number, shard in zip(range(most), _shards(items, size), strict=False):
+    for number, part in zip(range(most), dealt(items, size), strict=False):
         path = out / f"{stem}_{number}.npz"
-        shard.write(path)
-        click.echo(f"{path}: {len(shard.jpegs)} pictures, {path.stat().st_size / 2**20:.1f} MiB")
-
-
-def _shards(items: Iterable[Item], size: int) -> Iterator[Shard]:
-    """Deals pictures into shards of at most `size` bytes, in their order."""
-    part: list[Item] = []
-    weight = 0
-    for item in items:
-        if weight + len(item.jpeg) + ENTRY_BYTES > size:
-            yield _shard(part)
-            part, weight = [], 0
-        part.append(item)
-        weight += len(item.jpeg) + ENTRY_BYTES
-    yield _shard(part)
+        _shard(part).write(path)
+        click.echo(f"{path}: {len(part)} pictures, {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def _shard(items: list[Item]) -> Shard:

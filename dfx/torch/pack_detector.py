@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import cv2
 import numpy as np
 
 from dfx.torch.boxes import floats
 from dfx.torch.detector_data import dfdc_faces, label, photographs, portraits, targets, video_frames
 from dfx.torch.detector_store import Item, write
 from dfx.torch.dfdc_crops import Crops
-from dfx.torch.labelled import Labelled, Picture, stretched
+from dfx.torch.labelled import Labelled, jpeg, stretched
 from dfx.torch.teachers import Teacher
 
 TEACHERS = ("yunet_n_dynamic.onnx", "scrfd_500m_bnkps.onnx")
@@ -55,7 +54,7 @@ def pictures(data: Path, teachers: list[Teacher]) -> Iterator[Item]:
         yield Item("picture", photo, _photograph(folder, name), MASKED if name.startswith("mask") else BARE)
     nobody, unmarked = floats(np.zeros((0, 4))), floats(np.zeros((0, 5, 2)))
     for name, pixels in video_frames(data / "videos", FRAMES):
-        yield Item("picture", label(name, pixels, teachers, nobody, [], unmarked), jpeg(pixels))
+        yield Item("picture", label(name, pixels, teachers, nobody, [], unmarked), jpeg(pixels, QUALITY))
 
 
 def validation(folder: Path) -> Iterator[Item]:
@@ -75,13 +74,7 @@ def crop(face: Labelled) -> Item:
     scale = PACKED_SIDE / len(face.pixels)
     pixels = stretched(face.pixels, PACKED_SIDE, PACKED_SIDE)
     small = Labelled(face.name, pixels, floats(face.boxes * scale), floats(face.marks * scale), face.target)
-    return Item("crop", small, jpeg(pixels))
-
-
-def jpeg(pixels: Picture) -> bytes:
-    """An RGB picture's JPEG."""
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    return Item("crop", small, jpeg(pixels, QUALITY))
 
 
 def _photograph(folder: Path, name: str) -> bytes:

@@ -15,12 +15,14 @@ from tqdm import tqdm
 from dfx.pipeline import Pipeline
 from dfx.torch.clip_data import Labelled, clips_of, read_labels
 from dfx.torch.clipnet import WIDE
+from dfx.torch.labelled import jpeg
 from dfx.torch.pack_crops import Item, photographs, write
 from dfx.track import join
 from dfx.values import Pixels, Track
 
 SHOWN = replace(WIDE, size=272, length=2, stride=4)
 """Cut finer than the network sees it, so that shifts and turns have something to show."""
+FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 PHOTO = 192  # pixels: those of LFW show about 135 of their own
 
 
@@ -58,7 +60,7 @@ def items_of(pipeline: Pipeline, folder: Path, video: Labelled, frames: int, qua
         of = (video.scene or video.filename) if person == main else f"{video.filename}, beside"
         for index, picture in _frames(track, clip):
             yield Item(
-                _jpeg(picture, quality),
+                jpeg(picture.transpose(1, 2, 0), quality, *FULL_COLOUR),
                 f"{of}: {index}",
                 video.fake,
                 fold=video.fold,
@@ -70,17 +72,6 @@ def items_of(pipeline: Pipeline, folder: Path, video: Labelled, frames: int, qua
 def _frames(track: Track, clip: Pixels) -> Iterator[tuple[int, Pixels]]:
     """Frame numbers and pictures uint8 [3, S, S]; a clip that was made up by holding its last frame shows it once."""
     yield from zip(track.index.tolist(), clip, strict=False)
-
-
-def _jpeg(picture: Pixels, quality: int) -> bytes:
-    bgr = np.ascontiguousarray(picture[::-1].transpose(1, 2, 0))
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    return bytes(cv2.imencode(".jpg", bgr, options)[1].tobytes())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 import tempfile
 import time
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
-from typing import TextIO
 
 import av
 import click
@@ -20,6 +18,7 @@ from rich.table import Table
 
 from dfx.pipeline import Pipeline
 from dfx.settings import Settings
+from dfx.table import write_csv
 from dfx.torch.clip_data import Labelled, read_labels
 from dfx.values import Reason
 
@@ -76,8 +75,8 @@ def main(videos: Path, model: Path, minutes: float, crf: int, height: int, out: 
                 break
             pairs.append(compare(pipeline, videos / video.filename, video.fake, Path(folder), crf, height))
     if out:
-        with out.open("w", newline="") as lines:
-            _write(lines, pairs)
+        rows = ((pair.filename, "FAKE" if pair.fake else "REAL", pair.before, pair.after) for pair in pairs)
+        write_csv(out, ("filename", "label", "before", "after"), rows)
     click.echo(f"{len(pairs)} of {len(labelled)} videos, recompressed at CRF {crf} and {height}p")
     Console(width=100).print(summary(pairs))
 
@@ -147,13 +146,6 @@ def summary(pairs: Sequence[Pair]) -> Table:
 
 def _sides(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
     return [pair.before or 0.0 for pair in pairs], [pair.after or 0.0 for pair in pairs]
-
-
-def _write(lines: TextIO, pairs: Sequence[Pair]) -> None:
-    rows = csv.writer(lines, lineterminator="\n")
-    rows.writerow(["filename", "label", "before", "after"])
-    for pair in pairs:
-        rows.writerow([pair.filename, "FAKE" if pair.fake else "REAL", pair.before, pair.after])
 
 
 if __name__ == "__main__":

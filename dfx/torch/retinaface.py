@@ -1,4 +1,4 @@
-"""RetinaFace (Deng et al., CVPR 2020) on MobileNetV1 x0.25: the network, its anchors and its losses."""
+"""RetinaFace (Deng et al., CVPR 2020) on MobileNetV1 x0.25: the network, its anchors, and what they are to say."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from dfx.extract import save
 from dfx.find import Found
 from dfx.journal import state_of
 from dfx.labels import Entry
-from dfx.torch.clipnet import DESIGNS, TIGHT, ClipNet, FrameNet, design_of
+from dfx.torch.clipnet import DESIGNS, TIGHT, ClipNet, FrameNet, design_of, with_weights
 
 STATE = 2  # values of what is known of a video that are its file's, the last ones: size and time of change
 RELABELLED = "with another label, original, split or group"
@@ -40,19 +40,13 @@ def begin(start: Path | None, design: str) -> ClipNet:
         raise MissingInputError(f"no file at {start}: name a .onnx that dfx wrote, a classifier.pt or a backbone.pt")
     try:
         state = _weights(start)
-        net = ClipNet.from_frames(FrameNet.load(start)) if "head.weight" in state else _clip_net(state)
+        net = ClipNet.from_frames(FrameNet.load(start)) if "head.weight" in state else with_weights(ClipNet, state)
     except (UnpicklingError, EOFError, DecodeError) as error:  # whose texts are of torch's switches, or empty
         raise ModelError(f"{start}: not the weights of a network of dfx, nor any that can be read") from error
     except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise ModelError(f"{start}: not the weights of a network of dfx ({error})") from error
     if net.cut != TIGHT:
         raise ModelError(f"{start}: made for crops of {net.cut.size} pixels; training here cuts those of {TIGHT.size}")
-    return net
-
-
-def _clip_net(state: dict[str, torch.Tensor]) -> ClipNet:
-    net = ClipNet(design_of(state))
-    net.load_state_dict(state)
     return net
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from dfx.torch.boxes import floats, suppress
+from dfx.torch.labelled import Picture, padded
 from dfx.values import Faces, Float
 
 STRIDES = (8, 16, 32)
@@ -26,16 +26,14 @@ class Teacher:
         self._session = onnxruntime.InferenceSession(str(path), options)
         self._yunet = "yunet" in path.stem
 
-    def detect(self, pixels: NDArray[np.uint8], threshold: float = 0.02) -> Faces:
+    def detect(self, pixels: Picture, threshold: float = 0.02) -> Faces:
         """Finds faces in an RGB picture uint8 [H, W, 3], after non-maximum suppression at an IoU of 0.45."""
-        height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
-        padded = np.zeros((height, width, 3), np.uint8)
-        padded[: pixels.shape[0], : pixels.shape[1]] = pixels
-        image = floats(padded[..., ::-1]) if self._yunet else (floats(padded) - 127.5) / 128
+        canvas = padded(pixels)
+        image = floats(canvas[..., ::-1]) if self._yunet else (floats(canvas) - 127.5) / 128
         feed = {self._session.get_inputs()[0].name: image.transpose(2, 0, 1)[None]}
         names = [node.name for node in self._session.get_outputs()]
         outputs = dict(zip(names, self._session.run(names, feed), strict=True))
-        parts = [self._level(outputs, stride, width) for stride in STRIDES]
+        parts = [self._level(outputs, stride, canvas.shape[1]) for stride in STRIDES]
         boxes, scores, marks = (np.concatenate(items) for items in zip(*parts, strict=True))
         return suppress(Faces(boxes, scores, marks), threshold, 0.45)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -248,25 +248,19 @@ def _of(cases: Sequence[Case], chosen: Bool) -> list[Case]:
 def _trained(net: ClipNet, sides: Sequence[Sequence[Example]], options: Options, out: Path) -> int:
     """Trains unless that is done; the net has the best epoch's weights then. Returns how many epochs there were."""
     done, asked = out / "done.json", {"epochs": options.epochs, "minutes": options.minutes}
-    plan = Plan(
-        options.epochs,
-        options.minutes,
-        options.patience,
-        options.batch,
-        RATES[options.start is not None],
-        options.seed,
-        options.device,
-        options.loaders,
-        options.pseudo,
-        options.h264,
-    )
     if done.exists() and json.loads(done.read_text())["asked"] == asked:
         load_best(net, out)
         say(f"training is done already; more --epochs or --minutes than {options.epochs} and {options.minutes:g} go on")
         return int(json.loads(done.read_text())["epochs"])
-    epochs = fit(net, sides[0], sides[1], plan, out)
+    epochs = fit(net, sides[0], sides[1], _plan(options), out)
     save(done, json.dumps({"asked": asked, "epochs": epochs}).encode())
     return epochs
+
+
+def _plan(options: Options) -> Plan:
+    """The plan has the options' names, and a rate besides."""
+    same = {item.name: getattr(options, item.name) for item in fields(Plan) if item.name != "rate"}
+    return Plan(**same, rate=RATES[options.start is not None])
 
 
 def _asked(folders: Sequence[Path], labels: Path | None, options: Options) -> dict[str, Any]:

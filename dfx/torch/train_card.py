@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 import sys
 from collections import Counter
@@ -19,19 +17,18 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from dfx.extract import save
 from dfx.infer import Calibration
+from dfx.table import write_csv
 from dfx.torch.draws import Example
 from dfx.torch.eval_classifier import Figures, figures
 from dfx.torch.start import fingerprint_of
-from dfx.torch.train_classifier import calibrate
-from dfx.torch.train_loop import precision, sigmoid
+from dfx.torch.train_classifier import Float, calibrate, probabilities_of
+from dfx.torch.train_loop import precision
 
 if TYPE_CHECKING:
     from dfx.torch.train import Options
 
 FOLDS = 5  # of the held-out groups, when the calibration is measured
-Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 
@@ -69,9 +66,9 @@ def measured(held: Sequence[Example], groups: NDArray[np.int64], logits: Float) 
     """
     fake = np.array([example.fake for example in held])
     final = calibrate(logits, fake)
-    probabilities, seen = _calibrated(final, logits), np.ones(len(held), np.bool_)
+    probabilities, seen = probabilities_of(logits, final), np.ones(len(held), np.bool_)
     for own in _left_out(fake, groups):
-        probabilities[own] = _calibrated(calibrate(logits[~own], fake[~own]), logits[own])
+        probabilities[own] = probabilities_of(logits[own], calibrate(logits[~own], fake[~own]))
         seen[own] = False
     return Result(held, groups, logits, probabilities, seen, final)
 
@@ -99,10 +96,6 @@ def _both(fake: Bool) -> bool:
     return bool(0 < fake.sum() < len(fake))
 
 
-def _calibrated(calibration: Calibration, logits: Float) -> Float:
-    return sigmoid(calibration.scale * logits + calibration.bias)
-
-
 def about(folders: Sequence[Path], trained: Sequence[Example]) -> dict[str, str]:
     """What the ONNX file says of itself."""
     names = ", ".join(folder.name for folder in folders)
@@ -116,21 +109,17 @@ def about(folders: Sequence[Path], trained: Sequence[Example]) -> dict[str, str]
 
 def write_validation(result: Result, out: Path) -> None:
     """A row a held-out video, with the probability that it was measured by, as `Result` has it."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["filename", "label", "group", "logit", "probability"])
-    for example, group, logit, probability in zip(
-        result.examples, result.groups.tolist(), result.logits.tolist(), result.probabilities.tolist(), strict=True
-    ):
-        rows.writerow([example.filename, word(example), group, f"{logit:.6f}", f"{probability:.6f}"])
-    save(out / "validation.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+    numbers = (values.tolist() for values in (result.groups, result.logits, result.probabilities))
+    rows = (
+        (example.filename, word(example), group, f"{logit:.6f}", f"{probability:.6f}")
+        for example, group, logit, probability in zip(result.examples, *numbers, strict=True)
+    )
+    write_csv(out / "validation.csv", ("filename", "label", "group", "logit", "probability"), rows)
 
 
 def write_skipped(skipped: dict[str, str], out: Path) -> None:
     """Writes OUT/skipped.csv, a row a video with the reason why it gave nothing."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("filename", "reason"), *skipped.items()])
-    save(out / "skipped.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+    write_csv(out / "skipped.csv", ("filename", "reason"), skipped.items())
     if skipped:
         say(f"{len(skipped)} videos give nothing to train on: {out / 'skipped.csv'} says why")
 

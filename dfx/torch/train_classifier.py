@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfx.infer import Calibration
+from dfx.table import replacement
 from dfx.torch.clip_data import FOLDS, Sample, samples
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
 
+Float = NDArray[np.float64]
 Heads = Mapping[str, TemporalHead]
+Method = Callable[[Sequence[Sample], Sequence[Sample]], Float]
+"""Of training and of test videos: fits itself to the ones, and gives what it says of the others."""
 STEPS = 150
 RATE = 3e-3
 DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and 150 videos to learn them from
@@ -53,7 +57,8 @@ def main(backbone: Path, videos: Path, out: Path, temporal: bool, folds: Path | 
     calibration = calibrate(logits, labels(data))
     out.mkdir(parents=True, exist_ok=True)
     state = {"net": net.state_dict(), "scale": calibration.scale, "bias": calibration.bias}
-    torch.save(state, out / "classifier.pt")
+    with replacement(out / "classifier.pt") as file:
+        torch.save(state, file.buffer)
     click.echo(f"{len(data)} videos; probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f})")
 
 
@@ -74,7 +79,7 @@ def seen(backbone: Path, videos: Path, out: Path) -> tuple[list[Sample], Heads]:
 
 
 @torch.no_grad()
-def logits_of(heads: Heads, data: Sequence[Sample]) -> NDArray[np.float64]:
+def logits_of(heads: Heads, data: Sequence[Sample]) -> Float:
     """Every video's logit before calibration, by the head of its fold, taken together from its clips as prediction does
     it: float [N]."""
     said = (heads[sample.video.fold](sample.features).tolist() for sample in data)
@@ -86,20 +91,24 @@ def labels(data: Sequence[Sample]) -> NDArray[np.bool_]:
     return np.array([sample.video.fake for sample in data])
 
 
-def video_logits(head: TemporalHead, data: Sequence[Sample]) -> NDArray[np.float64]:
+def video_logits(head: TemporalHead, data: Sequence[Sample]) -> Float:
     """As `logits_of`, by one head: float [N]."""
     return logits_of({sample.video.fold: head for sample in data}, data)
 
 
-def unseen_logits(head: TemporalHead, data: Sequence[Sample], seed: int) -> NDArray[np.float64]:
+def unseen_logits(head: TemporalHead, data: Sequence[Sample], seed: int) -> Float:
     """As `video_logits`, each video by a head that was fitted without its fold: its generators, its people."""
-    logits = np.zeros(len(data))
+    return left_out(lambda train, test: video_logits(fit_head(head, train, seed), test), data)
+
+
+def left_out(method: Method, data: Sequence[Sample]) -> Float:
+    """What a method says of every video, fitted without its fold: float [N]."""
+    said = np.zeros(len(data))
     folds = np.array([sample.video.fold for sample in data])
-    for fold in sorted(set(folds)):
-        rest = [data[i] for i in np.flatnonzero(folds != fold).tolist()]
-        held = np.flatnonzero(folds == fold).tolist()
-        logits[held] = video_logits(fit_head(head, rest, seed), [data[i] for i in held])
-    return logits
+    for fold in sorted(set(folds.tolist())):
+        train, test = (np.flatnonzero(side).tolist() for side in (folds != fold, folds == fold))
+        said[test] = method([data[i] for i in train], [data[i] for i in test])
+    return said
 
 
 def fit_head(start: TemporalHead, data: Sequence[Sample], seed: int) -> TemporalHead:
@@ -136,7 +145,7 @@ def _mean(logits: Tensor, video: Tensor, count: int) -> Tensor:
     return total / torch.bincount(video, minlength=count)
 
 
-def calibrate(logits: NDArray[np.float64], fake: NDArray[np.bool_]) -> Calibration:
+def calibrate(logits: Float, fake: NDArray[np.bool_]) -> Calibration:
     """Platt scaling (Platt, 1999), both classes weighing the same: before a video is looked at, it is 0.5.
 
     A negative scale would mean that the classifier is to be read the wrong way round; it becomes 0.
@@ -145,6 +154,16 @@ def calibrate(logits: NDArray[np.float64], fake: NDArray[np.bool_]) -> Calibrati
     if fit.coef_[0, 0] <= 0:
         return Calibration(0.0, 0.0)
     return Calibration(float(fit.coef_[0, 0]), float(fit.intercept_[0]))
+
+
+def probabilities_of(logits: Float, calibration: Calibration) -> Float:
+    """Calibrated probabilities of logits, float [N]."""
+    return sigmoid(calibration.scale * logits + calibration.bias)
+
+
+def sigmoid(logits: Float) -> Float:
+    """Probabilities of logits, float [N]."""
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float64)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dfx.torch.detector_measures import CLASSES, LOWEST, SMALLEST, Photograph, p
 from dfx.torch.detector_scenes import CANVAS, Scenes, batches, heads
 from dfx.torch.detector_start import unfold
 from dfx.torch.detector_store import Packed
-from dfx.torch.labelled import Labelled, Picture
+from dfx.torch.labelled import Labelled, Picture, padded
 from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, VOTES, RetinaFace
 from dfx.values import Faces
@@ -146,9 +146,8 @@ def _measured(run: Training[RetinaFace], photographs: Sequence[Photograph]) -> s
 @torch.no_grad()
 def find(net: RetinaFace, pixels: Picture, threshold: float = LOWEST) -> Faces:
     """Finds faces in an RGB picture uint8 [H, W, 3], as `dfx.ops.decode_faces` does."""
-    height, width = (-(-side // 32) * 32 for side in pixels.shape[:2])
-    canvas = np.zeros((1, 3, height, width), np.uint8)
-    canvas[0, :, : pixels.shape[0], : pixels.shape[1]] = pixels.transpose(2, 0, 1)
+    canvas = np.ascontiguousarray(padded(pixels).transpose(2, 0, 1))[None]
+    height, width = canvas.shape[2:]
     device = next(net.parameters()).device
     logits, boxes, marks = (part.float().cpu() for part in net(torch.from_numpy(canvas).to(device)))
     outputs = floats(logits.sigmoid()), floats(boxes), floats(marks)

@@ -31,6 +31,7 @@ from dfx.torch.augment import Dice, augment
 from dfx.torch.clip_data import VideoClips
 from dfx.torch.clipnet import ClipNet
 from dfx.torch.draws import Batches, Draws, Example, Whole, together
+from dfx.torch.train_classifier import sigmoid
 
 MONITOR = "val_log_loss"
 SAVE_MINUTES = 5.0  # between checkpoints within an epoch
@@ -146,11 +147,6 @@ def video_logit(clips: CachedClips, logits: Tensor) -> float:
     """A video's logit before calibration, from its clips' logits float [K], as `dfx.aggregate` takes them together."""
     nothing = np.zeros((len(clips), 0, 3, 0, 0), np.uint8)
     return VideoClips(nothing, clips.person, clips.confidence).video_logit(logits.clamp(-MOST, MOST).tolist())
-
-
-def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities of logits, float [N]."""
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float64)
 
 
 def precision(device: str) -> str:
