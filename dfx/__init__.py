@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from dfx.faces import faces
     from dfx.frames import frames
     from dfx.info import VideoInfo
-    from dfx.inspect import Inspection, inspect
+    from dfx.inspect import inspect
+    from dfx.inspection import Inspection
     from dfx.predict import find_faces, predict_dir, predict_video
     from dfx.probe import probe
-    from dfx.rehearse import Rehearsal, rehearse
+    from dfx.rehearsal import Rehearsal
+    from dfx.rehearse import rehearse
     from dfx.results import FaceTracks, Predictions
     from dfx.score import Report, score
     from dfx.settings import Limits, Settings
@@ -59,10 +61,12 @@ _MODULES = {
     "extract": ("Extracted",),
     "faces": ("faces",),
     "frames": ("frames",),
-    "inspect": ("Inspection", "inspect"),
+    "inspect": ("inspect",),
+    "inspection": ("Inspection",),
     "predict": ("find_faces", "predict_dir", "predict_video"),
     "probe": ("probe",),
-    "rehearse": ("Rehearsal", "rehearse"),
+    "rehearsal": ("Rehearsal",),
+    "rehearse": ("rehearse",),
     "results": ("FaceTracks", "Predictions"),
     "score": ("Report", "score"),
     "settings": ("Limits", "Settings"),

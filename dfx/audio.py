@@ -17,7 +17,7 @@ from dfx.decode.container import AS_PLAYED, open_file
 from dfx.errors import CorruptVideoError, OutputError, UnsupportedVideoError
 from dfx.extract import Extracted, extract
 from dfx.outputs import check_apart
-from dfx.settings import Limits
+from dfx.settings import Limits, limits_given
 
 SECONDS = 600.0  # that one video may take
 # Codec -> ending and FFmpeg's muxer: the container that players expect the codec in.
@@ -68,7 +68,7 @@ def audio(
     Raises:
         MissingInputError, InputError, OutputError: before any video is opened.
     """
-    options, limits = {"wav": wav, "overwrite": overwrite}, limits or Limits(seconds=SECONDS)
+    options, limits = {"wav": wav, "overwrite": overwrite}, limits_given(limits, Limits(seconds=SECONDS))
     return extract(
         "audio", options, source, Path(out), limits, workers=workers, follow=follow_symlinks, progress=progress
     )

@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from dfx.errors import DependencyError, DfxError, InputError, MissingInputError, OutputError
 from dfx.find import sha256_of
+from dfx.notebook import notebook
 from dfx.table import Row, Tabular
 
 LIMIT = 10**9  # bytes: what Kaggle lets the deepfake challenge's notebooks bring along
@@ -117,14 +118,14 @@ def bundle(
     _check_python(python)
     given = None if wheel is None else _own(Path(wheel), python)
     more = 0 if engines is None else _size(_apart(Path(engines), folder))
-    notebook = _notebook(target, kind)
+    ipynb = notebook(target, kind.extra, kind.device, kind.brings)
     with TemporaryDirectory() as work:
         own = given or build_wheel(python, Path(work))
         packages = resolve(own, kind.extra, python, Path(work))
         check_size(packages, more, limit)
         with _filled(folder):
             _download(own, packages, python, folder)
-            _add(folder, notebook, engines)
+            _add(folder, ipynb, engines)
             return _manifest(folder, target, python, packages)
 
 
@@ -260,7 +261,9 @@ def _for(python: str) -> list[str]:
 
 def _package(found: dict[str, Any]) -> Package:
     about, url = found["metadata"], found["download_info"]["url"]
-    digest = found["download_info"]["archive_info"]["hashes"]["sha256"]
+    digest = found["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
+    if digest is None:
+        raise DependencyError(f"the index tells no SHA-256 of {url}, by which it is pinned: {CHECK}")
     licence = about.get("license_expression") or _classified(about) or about.get("license", "").strip().split("\n")[0]
     return Package(about["name"], about["version"], url, digest, _size_of(url), licence[:60])
 
@@ -308,8 +311,8 @@ def _licences(wheel: Path, folder: Path) -> None:
                 (folder / "_".join(path.parts[1:])).write_bytes(archive.read(name))
 
 
-def _add(folder: Path, notebook: str, engines: str | Path | None) -> None:
-    (folder / "notebook.ipynb").write_text(notebook, encoding="utf-8")
+def _add(folder: Path, ipynb: str, engines: str | Path | None) -> None:
+    (folder / "notebook.ipynb").write_text(ipynb, encoding="utf-8")
     if engines is not None:
         shutil.copytree(engines, folder / "engines")
 
@@ -346,54 +349,3 @@ def _run(command: list[str], mend: str) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
         raise DependencyError(f"{' '.join(command[1:4])} failed: {' '.join(lines[-4:]) or done.returncode}; {mend}")
-
-
-# -- the notebook ------------------------------------------------------------------------------------------------------
-
-_ABOUT = """# dfx without internet ({target})
-
-Attach the bundle as a data set, turn the internet off, run all. The videos are read and never written to;
-`submission.csv` and its journal stand in the working folder, and a run that was cut goes on where it stopped. {brings}.
-
-A score is a hint for a person who looks, never proof."""
-_WHERE = """import os
-from pathlib import Path
-
-VIDEOS = os.environ.get("DFX_VIDEOS", "/kaggle/input/deepfake-detection-challenge/test_videos")
-BUDGET = os.environ.get("DFX_BUDGET", "8h30m")  # the challenge allows 9 hours
-ROOTS = [Path(os.environ.get("DFX_BUNDLE", "/kaggle/input")), Path.cwd()]
-NAMES = ["bundle.json", "*/bundle.json", "*/*/bundle.json", "*/*/*/bundle.json"]
-BUNDLE = next(path.parent for root in ROOTS for name in NAMES for path in root.glob(name))"""
-_INSTALL = """import subprocess
-import sys
-
-WHEELS = ["--no-index", "--find-links", str(BUNDLE / "wheels")]
-_ = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *WHEELS, "dfx[{extra}]"], check=True)"""
-_SCORE = """import dfx
-
-sample = Path(VIDEOS).parent / "sample_submission.csv"
-result = dfx.predict_dir(
-    VIDEOS,
-    out="submission.csv",
-    sample_submission=sample if sample.exists() else None,
-    budget=BUDGET,
-    device="{device}",
-)
-result"""
-
-
-def _notebook(name: str, target: Target) -> str:
-    """The notebook as JSON: where things are, the installation, the scores."""
-    try:
-        import nbformat
-    except ImportError as error:
-        raise DependencyError("the notebook's format needs nbformat: pip install 'dfx[bundle]'") from error
-    v4, write = cast(Any, nbformat.v4), cast(Any, nbformat.writes)  # they have no types
-    cells = [
-        v4.new_markdown_cell(_ABOUT.format(target=name, brings=target.brings.capitalize())),
-        v4.new_code_cell(_WHERE),
-        v4.new_code_cell(_INSTALL.format(extra=target.extra)),
-        v4.new_code_cell(_SCORE.format(device=target.device)),
-    ]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return str(write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})))

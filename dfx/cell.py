@@ -1,25 +1,22 @@
-"""A cell: `python -m dfx.cell`. Does one kind of chore on files that may be hostile, away from the parent.
+"""A cell: `python -m dfx.cell`. Does one kind of chore on files that may be hostile, as `dfx.serving` has it.
 
-It speaks as `dfx.worker` does. The first message names the chore, its options and the limits; the answer is
-`{"ready": true}` or the error that stands in the way. Every further message holds what a chore takes beside its
+The first message names the chore, its options and the limits. Every further one holds what a chore takes beside its
 options; the answer is what it gave back, or the reason why it could not.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pkgutil import resolve_name
-from typing import Any
 
 from dfx.errors import DeviceError, DfxError, VideoError
-from dfx.messages import decode
-from dfx.serving import Replies, claim_stdout, limit_memory
-from dfx.settings import HOST, Limits
+from dfx.messages import Message
+from dfx.serving import Replies, Served, serve
+from dfx.settings import Limits
 
-Message = dict[str, Any]
 Chore = Callable[..., Message]
 CHORES = {  # loaded by name, so that a cell starts with what its own chore needs
     "facts": "dfx.examine:FactsChore",
@@ -27,27 +24,23 @@ CHORES = {  # loaded by name, so that a cell starts with what its own chore need
     "audio": "dfx.audio:AudioChore",
     "faces": "dfx.faces:FacesChore",
     "clips": "dfx.clip_cache:ClipsChore",
+    "sights": "dfx.evidence:SightsChore",
 }
 
 
 def main() -> None:
     """Serves until standard input ends."""
-    replies = Replies(claim_stdout())
-    first = sys.stdin.buffer.readline()
-    if not first:  # the parent was gone before it could speak
-        return
-    hello = decode(first)
-    limits = Limits(**hello["limits"])
-    if hello["options"].get("device", HOST) == HOST:  # a GPU's driver reserves far more than it uses
-        limit_memory(limits.memory)
-    try:
-        chore: Chore = resolve_name(CHORES[hello["chore"]])(limits, **hello["options"])
-    except DfxError as error:
-        replies.send(hello, {"error": type(error).__name__, "message": str(error)})
-        return
-    replies.send(hello, {"ready": True})
-    for message in map(decode, sys.stdin.buffer):
-        replies.send(message, _done(chore, {name: value for name, value in message.items() if name != "id"}))
+    serve(_opened)
+
+
+def _opened(hello: Message, replies: Replies) -> Served:
+    chore: Chore = resolve_name(CHORES[hello["chore"]])(Limits(**hello["limits"]), **hello["options"])
+    return partial(_serve, chore, replies)
+
+
+def _serve(chore: Chore, replies: Replies, jobs: Iterable[Message]) -> None:
+    for job in jobs:
+        replies.send(job, _done(chore, {name: value for name, value in job.items() if name != "id"}))
 
 
 def _done(chore: Chore, job: Message) -> Message:

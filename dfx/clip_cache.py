@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class CachedClips:
     @classmethod
     def open(cls, path: Path) -> CachedClips:
         """Reads all but the pixels."""
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:  # what NumPy opens itself it leaves open where it fails
             return cls(path, arrays["person"], arrays["confidence"], str(arrays["digest"]))
 
     def __len__(self) -> int:
@@ -58,7 +59,7 @@ def same_bytes(video: Path, clips: Path) -> bool:
     """Whether a video is the one that a cache file was cut from; False where either cannot be read."""
     try:
         return CachedClips.open(clips).digest == sha256_of(video)
-    except OSError:
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):  # there is none, or it is damaged
         return False
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfx.agree import grouped, matched, overlaps
-from dfx.table import Row, Tabular, write_bytes
+from dfx.table import Listed, Row, Table, write_bytes
 from dfx.values import Float, Pixels
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Comparison(Tabular, Sequence[Looked]):
+class Comparison(Listed[Looked]):
     """What the detectors found, video by video. As a table: a row a box.
 
     detectors: their names, in the order in which they were given; shown: pictures for `sheet`, the most disputed.
@@ -81,19 +82,6 @@ class Comparison(Tabular, Sequence[Looked]):
     detectors: tuple[str, ...]
     items: tuple[Looked, ...]
     shown: tuple[Shown, ...] = ()
-
-    @overload
-    def __getitem__(self, index: int) -> Looked: ...
-    @overload
-    def __getitem__(self, index: slice) -> Comparison: ...
-    def __getitem__(self, index: int | slice) -> Looked | Comparison:
-        return replace(self, items=self.items[index]) if isinstance(index, slice) else self.items[index]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Looked]:
-        return iter(self.items)
 
     def columns(self) -> tuple[str, ...]:
         """Boxes in pixels of the upright picture; votes: of the detectors, those that see this face."""
@@ -131,11 +119,8 @@ class Comparison(Tabular, Sequence[Looked]):
     @property
     def sizes(self) -> Table:
         """A row a detector: mean and deciles of the roots of the boxes' areas, in pixels of the upright picture."""
-        rows = []
-        for number, name in enumerate(self.detectors):
-            sides = _sides(self._boxes(number))
-            rows.append((name, *_rounded(np.percentile(sides, DECILES) if len(sides) else ()), *_rounded(_mean(sides))))
-        return Table(("detector", *(f"{decile}%" for decile in DECILES), "mean"), tuple(rows))
+        columns = ("detector", *(f"{decile}%" for decile in DECILES), "mean")
+        return Table(columns, tuple((name, *self._sizes(number)) for number, name in enumerate(self.detectors)))
 
     @property
     def pairs(self) -> Table:
@@ -192,8 +177,10 @@ class Comparison(Tabular, Sequence[Looked]):
         pairs = [(f"{first}, {second}", share) for first, second, *_, share, _ in self.pairs.rows() if share != ""]
         return (faces, times, bars_chart("Agreement of a pair", pairs)) if pairs else (faces, times)
 
-    def _boxes(self, number: int) -> Float:
-        return np.concatenate([look.seen[number].boxes for look in self.looks] or [np.zeros((0, 4), np.float32)])
+    def _sizes(self, number: int) -> Row:
+        boxes = np.concatenate([look.seen[number].boxes for look in self.looks] or [np.zeros((0, 4), np.float32)])
+        sides = _sides(boxes)
+        return (*(_measured(partial(np.percentile, q=decile), sides) for decile in DECILES), _measured(np.mean, sides))
 
     def _overview(self, number: int) -> Row:
         seen = [[look.seen[number] for look in item.looks] for item in self.items if item.looks]
@@ -206,9 +193,9 @@ class Comparison(Tabular, Sequence[Looked]):
             sum(count > 0 for count in most),
             sum(len(one.boxes) > 0 for one in every),
             len(confidence),
-            *_rounded(_mean(most), 2),
-            *_rounded(_mean(confidence), 2),
-            *_rounded([np.median(times)] if times else [], 1),
+            _measured(np.mean, most, 2),
+            _measured(np.mean, confidence, 2),
+            _measured(np.median, times, 1),
         )
 
     def _pair(self, first: int, second: int) -> Row:
@@ -216,25 +203,9 @@ class Comparison(Tabular, Sequence[Looked]):
         shares = [overlaps(*both)[pair] for both in boxes for pair in matched(*both)]
         misses, extras = (sum(len(both[n]) for both in boxes) - len(shares) for n in (1, 0))
         every = len(shares) + misses + extras
-        agreement = _rounded([len(shares) / every] if every else [], 3)
+        agreement = round(len(shares) / every, 3) if every else ""
         names = self.detectors[first], self.detectors[second]
-        return (*names, len(shares), misses, extras, *agreement, *_rounded(_mean(shares), 2))
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Table(Tabular):
-    """One summary."""
-
-    names: tuple[str, ...]
-    items: tuple[Row, ...]
-
-    def columns(self) -> tuple[str, ...]:
-        """The names of its columns."""
-        return self.names
-
-    def rows(self) -> tuple[Row, ...]:
-        """Its rows, made up with blanks where there is nothing to measure."""
-        return tuple((*row, *[""] * (len(self.names) - len(row))) for row in self.items)
+        return (*names, len(shares), misses, extras, agreement, _measured(np.mean, shares, 2))
 
 
 def _rows(one: Look, detectors: Sequence[str]) -> Iterator[Row]:
@@ -264,11 +235,6 @@ def _sides(boxes: Float) -> NDArray[np.float64]:
     return np.asarray(np.sqrt((boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1)))
 
 
-def _mean(values: Any) -> list[float]:
-    """The mean, in a list that is empty where there is none."""
-    return [float(np.mean(values))] if len(values) else []
-
-
-def _rounded(values: Any, digits: int = 0) -> list[float | int]:
-    """For people: whole numbers unless digits are asked for."""
-    return [round(float(value), digits) if digits else round(float(value)) for value in values]
+def _measured(measure: Callable[[Any], Any], values: Any, digits: int | None = None) -> float | str:
+    """A measure of values, for people: a whole number unless digits are asked for, a blank of no values."""
+    return round(float(measure(values)), digits) if len(values) else ""

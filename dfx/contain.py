@@ -6,20 +6,17 @@ A child that dies or outstays the limit costs the file that it died of an answer
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from queue import SimpleQueue
-from typing import Any
 
-import dfx.errors
 from dfx.arguments import whole
-from dfx.errors import DfxError
-from dfx.process import START_SECONDS, Process, WorkerDied, default_workers
-from dfx.settings import Limits
+from dfx.messages import Message
+from dfx.process import Supervised, WorkerDied, default_workers
+from dfx.settings import HOST, Limits
 
 COMMAND = [sys.executable, "-P", "-m", "dfx.cell"]
-Message = dict[str, Any]
 
 
 def contained(
@@ -34,7 +31,7 @@ def contained(
         InputError: fewer than one worker, or what the chore says of its options. DependencyError: as the chore says.
     """
     workers = default_workers() if workers is None else whole("workers", workers, 1)
-    hello = {"chore": chore, "options": options, "limits": asdict(limits)}
+    hello = {"chore": chore, "options": options, "limits": asdict(limits), "device": options.get("device", HOST)}
     count = min(workers, max(1, len(jobs)))
     cells = [Cell(hello, limits.seconds) for _ in range(count)]
     idle: SimpleQueue[Cell] = SimpleQueue()
@@ -42,9 +39,9 @@ def contained(
         idle.put(cell)
     threads = ThreadPoolExecutor(count)
     try:
-        places = {threads.submit(_ask, idle, job): place for place, job in enumerate(jobs)}
+        places = {threads.submit(_done, idle, job): place for place, job in enumerate(jobs)}
         for done in as_completed(places):
-            yield places[done], done.result()
+            yield places.pop(done), done.result()  # an answer may hold pictures: none is kept that was handed on
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         for cell in cells:  # whoever waits for an answer gets none any more
@@ -52,50 +49,27 @@ def contained(
         threads.shutdown()
 
 
-def _ask(idle: SimpleQueue[Cell], job: Message) -> Message:
+def _done(idle: SimpleQueue[Cell], job: Message) -> Message:
     cell = idle.get()
     try:
-        return cell.ask(job)
+        return cell.do(job)
     finally:
         idle.put(cell)
 
 
-class Cell:
-    """A child process, started when it is first asked and anew where it died. seconds: that one job may take."""
+class Cell(Supervised):
+    """A child process, started when it is first asked. seconds: that one job may take."""
 
-    def __init__(self, hello: Mapping[str, Any], seconds: float) -> None:
-        self._hello, self._seconds = dict(hello), seconds
-        self._process: Process | None = None
-        self._closed = False
+    def __init__(self, hello: Message, seconds: float) -> None:
+        super().__init__(COMMAND, hello)
+        self._seconds = seconds
 
-    def ask(self, job: Message) -> Message:
+    def do(self, job: Message) -> Message:
         """The answer to a job, or the reason why there is none. Raises what stands in the way of serving any."""
-        process = self._serving()
+        self.ensure()
         try:
-            return process.ask(job, self._seconds)
+            return self.ask(job, self._seconds)
         except WorkerDied as death:
             if death.expired:
                 return {"reason": "timeout", "detail": f"it took longer than the limit of {self._seconds:g} s"}
             return {"reason": "crashed", "detail": f"the process that opened it died ({death})"}
-
-    def close(self) -> None:
-        """Ends the process at once, from any thread."""
-        self._closed = True
-        if self._process is not None:
-            self._process.bury()
-
-    def _serving(self) -> Process:
-        if self._process is not None and self._process.alive:
-            return self._process
-        if self._process is not None:
-            self._process.bury()
-        self._process = Process(COMMAND)
-        if self._closed:
-            self._process.kill()
-        try:
-            answer = self._process.ask(self._hello, START_SECONDS)
-        except WorkerDied as death:
-            raise DfxError(f"a child process ended ({death}) before it could serve; see what it printed") from None
-        if "error" in answer:
-            raise getattr(dfx.errors, answer["error"], DfxError)(answer["message"])
-        return self._process

@@ -1,41 +1,35 @@
-"""Evidence: what a person is shown of a video, decoded again in supervised workers, since a video is hostile input."""
+"""Evidence: what a person is shown of a video, decoded again in child processes, since a video is hostile input."""
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dfx.arguments import whole
-from dfx.device import Crew
+from dfx.contain import contained
 from dfx.errors import VideoError
-from dfx.infer.session import fingerprint
+from dfx.infer.session import check_unchanged, fingerprints
 from dfx.info import VideoInfo
+from dfx.messages import Message
 from dfx.picture import FACE, View, brightness, sharpness, strip, webp
-from dfx.pool import Worker
+from dfx.pipeline import Pipeline
 from dfx.probe import probe
-from dfx.process import WorkerDied, default_workers
+from dfx.serving import give_back
 from dfx.settings import Limits, Settings
 from dfx.values import ClipScore, Pixels, Prediction, Reason, Track
-
-if TYPE_CHECKING:
-    from dfx.pipeline import Pipeline
 
 STRIPS = 2  # face clips shown a video: those with the largest logits, of either sign
 DECODED = {Reason.OK, Reason.NO_FACE}  # what failed once is not decoded again
 Sight = dict[str, Any]
-"""What a worker says of a video, in plain values (see `show`)."""
+"""What is shown of a video, in plain values (see `show`)."""
 
 
 def request(prediction: Prediction, path: Path, windows: int) -> dict[str, Any]:
-    """The message to a worker: which video, the windows to decode (none: container only) and the clips to show."""
+    """What `show` is asked for: which video, the windows to decode (0: container only) and the clips to show."""
     return {
-        "show": True,
         "path": str(path),
         "windows": windows if prediction.reason in DECODED else 0,
         "clips": [asdict(clip) for clip in decisive(prediction)],
@@ -56,51 +50,37 @@ def gather(
 ) -> dict[str, Sight]:
     """Has the videos looked at, in processes under the limits: file name -> what `show` says of it.
 
-    A video that its worker dies of, or that takes too long, has a `problem` and no pictures. done: called after each.
+    A video that its process dies of, or that takes too long, has a `problem` and no pictures. done: called after each.
     Raises InputError on fewer than one worker.
     """
-    workers = default_workers() if workers is None else whole("workers", workers, 1)
-    models = {str(path): fingerprint(path) for path in (settings.detector, *settings.models)}
-    hello = {"settings": settings.to_json(), "limits": asdict(limits), "models": models, **asdict(Crew())}
-    crew = [Worker(hello) for _ in range(min(workers, len(requests)))]
-    free: SimpleQueue[Worker] = SimpleQueue()
-    for worker in crew:
-        free.put(worker)
-    try:
-        with ThreadPoolExecutor(max(1, len(crew))) as threads:
-            futures = {threads.submit(_ask, free, item, limits.seconds): name for name, item in requests.items()}
-            try:
-                return dict(_finished(futures, done))
-            except BaseException:  # an interruption must not wait for the videos that are left
-                threads.shutdown(wait=False, cancel_futures=True)
-                for worker in crew:
-                    worker.stop()
-                raise
-    finally:
-        for worker in crew:
-            worker.close()
-
-
-def _finished(futures: Mapping[Future[Sight], str], done: Callable[[], object]) -> Iterator[tuple[str, Sight]]:
-    for future in as_completed(futures):
-        yield futures[future], future.result()
+    options = {"settings": settings.to_json(), "models": fingerprints([settings.detector, *settings.models])}
+    names, sights = list(requests), dict[str, Sight]()
+    for place, answer in contained("sights", options, list(requests.values()), limits, workers):
+        sights[names[place]] = _failed(answer) if "reason" in answer else answer
         done()
+    return sights
 
 
-def _ask(free: SimpleQueue[Worker], item: dict[str, Any], seconds: float) -> Sight:
-    worker = free.get()
-    try:
-        worker.ensure()
-        return worker.ask(item, seconds)
-    except WorkerDied as death:
-        took = f"took longer than {seconds:g} s" if death.expired else f"ended its worker ({death})"
-        return {"problem": f"decoding it for this page {took}"}
-    finally:
-        free.put(worker)
+def _failed(answer: Message) -> Sight:
+    return {"problem": f"decoding it for this page failed: {answer['detail']}"}
 
 
-def show(pipeline: Pipeline, item: Mapping[str, Any]) -> Sight:
-    """In a worker: what a request asks for, in plain values; pictures are WebP in base64.
+class SightsChore:
+    """Shows one video after the other, in a child process. models: their files, and the hashes that they must have."""
+
+    def __init__(self, limits: Limits, settings: dict[str, Any], models: dict[str, str]) -> None:
+        check_unchanged(models)
+        self._pipeline = Pipeline(Settings.from_json(settings), limits)
+
+    def __call__(self, path: str, windows: int, clips: list[dict[str, Any]]) -> Sight:
+        """What `show` says."""
+        sight = show(self._pipeline, path, windows, clips)
+        give_back()
+        return sight
+
+
+def show(pipeline: Pipeline, path: str, windows: int, clips: Sequence[dict[str, Any]]) -> Sight:
+    """What a `request` asks for, in plain values; pictures are WebP in base64.
 
     problem: why something lacks; facts: [[name, value]]; size: width and height of the upright picture; duration:
     seconds; bits: a pixel and frame; scenes: {start, end, picture}; clips: {start, end, track, box, strip, sharpness,
@@ -108,10 +88,10 @@ def show(pipeline: Pipeline, item: Mapping[str, Any]) -> Sight:
     """
     sight: Sight = {"problem": "", "scenes": [], "clips": []}
     try:
-        info = probe(item["path"], limits=pipeline.limits)
+        info = probe(path, limits=pipeline.limits)
         sight |= _facts(info)
-        if item["windows"]:
-            sight |= _pictures(pipeline.views(info, item["windows"]), item["clips"])
+        if windows:
+            sight |= _pictures(pipeline.views(info, windows), clips)
     except (VideoError, OSError, MemoryError) as error:
         sight["problem"] = str(error) or type(error).__name__
     except Exception as error:  # one odd video must not cost the others their pictures
@@ -130,8 +110,7 @@ def _facts(info: VideoInfo) -> Sight:
     }
 
 
-def _pictures(views: Iterable[View], clips: list[dict[str, Any]]) -> Sight:
-    views = list(views)
+def _pictures(views: Sequence[View], clips: Sequence[dict[str, Any]]) -> Sight:
     shown = [_strip(clip, views) for clip in clips]
     times = [clip["start"] for clip in clips[:1]] or [0.0]
     scenes = [min(views, key=lambda view: abs(view.start - time)) for time in times if views]
@@ -141,7 +120,7 @@ def _pictures(views: Iterable[View], clips: list[dict[str, Any]]) -> Sight:
     }
 
 
-def _strip(clip: dict[str, Any], views: Iterable[View]) -> Sight | None:
+def _strip(clip: dict[str, Any], views: Sequence[View]) -> Sight | None:
     """The clip that was scored, found again by its time and place; None where it is not there any more."""
     pairs = [pair for view in views if abs(view.start - clip["start"]) < 1e-6 for pair in view.faces]
     found = min(pairs, key=lambda pair: _apart(pair[0], clip["box"]), default=None)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfx.contain import Message, contained
+from dfx.contain import contained
 from dfx.errors import OutputError
 from dfx.find import Found, find
+from dfx.messages import Message
 from dfx.settings import Limits
 from dfx.streams import bar
 from dfx.table import Row, Tabular
@@ -88,13 +89,14 @@ def extract(
     found = find(source, follow_symlinks=follow)
     stems = _stems(found, out)
     jobs = [{"path": str(item.path), "stem": str(stem)} for item, stem in zip(found, stems, strict=True)]
-    answers: dict[int, Message] = {}
+    made, files = dict[int, Made](), 0
     with bar(total=len(jobs), unit="video", shown=progress) as shown:
         for place, answer in contained(chore, options, jobs, limits, workers):
-            answers[place] = answer
-            shown.set_postfix_str(f"{sum(one.get('written', 0) for one in answers.values())} files", refresh=False)
+            made[place] = _made(found[place], answer)
+            files += made[place].written
+            shown.set_postfix_str(f"{files} files", refresh=False)
             shown.update()
-    return Extracted(tuple(_made(item, answers[place]) for place, item in enumerate(found)))
+    return Extracted(tuple(made[place] for place in range(len(found))))
 
 
 def save(file: Path, data: bytes) -> None:
@@ -110,10 +112,10 @@ def save(file: Path, data: bytes) -> None:
 
 
 def _stems(found: Sequence[Found], out: Path) -> list[Path]:
-    """Where the files of each video go: its name without the ending, unless two have the same; folders are made."""
+    """Where the files of each video go: its name without the ending, unless that is another's too; folders are made."""
     bare = [Path(item.filename).with_suffix("") for item in found]
-    twice = Counter(bare)
-    stems = [out / (item.filename if twice[stem] > 1 else stem) for item, stem in zip(found, bare, strict=True)]
+    taken = Counter([*bare, *(Path(item.filename) for item in found if Path(item.filename).suffix)])
+    stems = [out / (item.filename if taken[stem] > 1 else stem) for item, stem in zip(found, bare, strict=True)]
     try:
         for folder in {stem.parent for stem in stems}:
             folder.mkdir(parents=True, exist_ok=True)

@@ -13,16 +13,17 @@ import numpy as np
 from dfx import ops
 from dfx.arguments import check_kind, whole
 from dfx.comparison import Comparison, Look, Looked, Seen, Shown
-from dfx.contain import Message, contained
+from dfx.contain import contained
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detectors import FaceDetector, choose, open_detectors
 from dfx.find import Found, find
 from dfx.frames import indices_of, plan_of
+from dfx.messages import Message
 from dfx.outputs import Forms, check_output
 from dfx.picture import scene
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
-from dfx.settings import Limits
+from dfx.settings import Limits, limits_given
 from dfx.streams import bar
 from dfx.values import Pixels, Planes
 
@@ -66,7 +67,7 @@ def faces(
         MissingInputError, InputError, DependencyError, ModelError: before any video is opened.
     """
     pictures = None if pictures is None else whole("pictures", pictures, 1)
-    check_kind("limits", limits, Limits | None, "a dfx.Limits, as dfx.Limits(seconds=60),")
+    limits = limits_given(limits, LIMITS)
     detectors = _listed(detectors)
     names = tuple(one.name for one in choose(detectors))
     found = find(source, follow_symlinks=follow_symlinks)
@@ -74,7 +75,7 @@ def faces(
     options = {"detectors": detectors, "pictures": pictures}
     answers, shown = dict[int, Looked](), list[tuple[int, int, int, Shown]]()
     with bar(total=len(jobs), unit="video", shown=progress) as progressed:
-        for place, answer in contained("faces", options, jobs, limits or LIMITS, workers):
+        for place, answer in contained("faces", options, jobs, limits, workers):
             answers[place] = _looked(found[place], answer)
             shown = sorted([*shown, *_ranked(place, answers[place], answer)], key=lambda one: one[:3])[:SHOWN]
             progressed.update()

@@ -78,6 +78,10 @@ def _search(source: Path, follow_symlinks: bool) -> Iterator[Found]:
         raise MissingInputError(
             f"{error.filename} may not be looked into ({error.strerror}): change its permissions, or name others"
         ) from error
+    except MissingInputError:
+        raise
+    except OSError as error:  # a name that is too long, a disk that fails
+        raise MissingInputError(f"{source} cannot be looked for ({error.strerror}): name another") from error
 
 
 def _matches(source: Path, follow_symlinks: bool) -> Iterator[Found]:

@@ -19,7 +19,7 @@ from dfx.pictures import FORMATS, encoded, from_crop, from_planes
 from dfx.pipeline import Pipeline
 from dfx.plan import Timeline
 from dfx.probe import probe
-from dfx.settings import Limits, Settings
+from dfx.settings import Limits, Settings, limits_given
 from dfx.track import join
 from dfx.values import Pixels, Plan, Track, Window
 
@@ -69,13 +69,12 @@ def frames(
     Raises:
         MissingInputError, InputError, OutputError, DependencyError: before any video is opened.
     """
-    check_kind("limits", limits, Limits | None, "a dfx.Limits, as dfx.Limits(seconds=60),")
+    limits = limits_given(limits, Limits(seconds=SECONDS))
     given = {"count": count, "every": every, "times": _listed(times), "plan": plan or None}
     chosen = {name: value for name, value in given.items() if value is not None} or {"count": COUNT}
     _check(chosen, faces, kind)
     plain = {way: np.asarray(value).tolist() for way, value in chosen.items()}  # for a message
     options = {"chosen": plain, "faces": faces, "kind": kind, "overwrite": overwrite}
-    limits = limits or Limits(seconds=SECONDS)
     return extract(
         "frames", options, source, Path(out), limits, workers=workers, follow=follow_symlinks, progress=progress
     )
@@ -170,13 +169,18 @@ class FramesChore:
 def indices_of(
     info: VideoInfo, *, count: int | None = None, every: float | None = None, times: Sequence[float] = ()
 ) -> list[int]:
-    """Frames in order of presentation, none twice: `count` spread evenly, or those shown at certain seconds."""
+    """Frames in order of presentation, none twice: `count` spread evenly, or those shown at certain seconds.
+
+    Where more are asked for than there are: all of them.
+    """
     seconds, first = _seconds(info), int(Timeline.of(info.packets).starts.min())
     if count is not None:
+        count = min(count, len(seconds))
         spread = (np.arange(count) + 0.5) * len(seconds) / count  # the middles of as many equal parts
         indices = spread.astype(np.int64)
     else:
-        wanted = np.arange(0, _end(info), every) if every is not None else np.array(times, np.float64)
+        finest = np.diff(seconds).min(initial=np.inf) / 2  # seconds: a finer step skips no frame either
+        wanted = np.arange(0, _end(info), max(every, finest)) if every is not None else np.array(times, np.float64)
         shown = wanted[wanted < _end(info)]
         half_a_tick = float(info.time_base) / 2  # 0.040 s means the frame at 0.040 s, however the two are rounded
         indices = np.searchsorted(seconds, shown + half_a_tick, side="right") - 1

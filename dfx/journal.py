@@ -57,24 +57,29 @@ def read(path: Path) -> Remembered:
         raise MissingInputError(f"no journal at {path}: `dfx predict` writes one beside its CSV, as <CSV>.journal")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            noted = connection.execute("SELECT json FROM settings").fetchone()
-            rows = connection.execute("SELECT filename, row, windows, size, modified_ns FROM videos ORDER BY filename")
-            found = {_read(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows}
-            asked = _asked(connection)
-    except sqlite3.Error as error:
+            return _remembered(connection, path)
+    except InputError:
+        raise
+    except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:  # no database, or not of dfx
         raise InputError(
             f"{path} cannot be read as a journal of dfx ({error}): name the <CSV>.journal of a run"
         ) from error
+
+
+def _remembered(connection: sqlite3.Connection, path: Path) -> Remembered:
+    noted = connection.execute("SELECT json FROM settings").fetchone()
     settings = json.loads(noted[0]) if noted else {}
     if settings.get("journal") not in READABLE:
         known = " and ".join(map(str, READABLE))
         raise InputError(f"{path} is of version {settings.get('journal')}; this dfx reads {known}: score again")
-    return Remembered(settings, found, asked)
+    rows = connection.execute("SELECT filename, row, windows, size, modified_ns FROM videos ORDER BY filename")
+    found = {_read(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows}
+    return Remembered(settings, found, _asked(connection))
 
 
 def journal_of(out: Path) -> Path:
     """Where the run that writes the CSV `out` keeps its journal: beside it."""
-    return out.with_name(f"{out.name}.journal")
+    return out.parent / f"{out.name}.journal"
 
 
 class Journal:

@@ -42,12 +42,12 @@ def read_entries(path: Path) -> dict[str, Entry]:
     Raises:
         MissingInputError, InputError: there is no such file, or it is neither of the two.
     """
-    text = _read(path)
+    text = read_text(path)
     try:
         return _once(json.loads(text).items() if path.suffix.lower() == ".json" else _from_csv(text))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, csv.Error) as error:
         raise InputError(
             f'{path}: neither the challenge\'s metadata.json, {{"a.mp4": {{"label": "FAKE"}}}}, nor a CSV of '
             f"filename,label with REAL or FAKE ({type(error).__name__}: {error})"
@@ -120,10 +120,7 @@ def _folder(filename: str) -> PurePosixPath:
 
 def _entry(name: str, item: Mapping[str, Any]) -> Entry:
     """What a row says. Raises InputError, which names the row, where its label is none."""
-    word = str(item["label"]).strip().upper()
-    if word not in WORDS:
-        raise InputError(f"the label of {name!r} is {item['label']!r}; REAL or FAKE, or 0 or 1, is needed")
-    label = LABELS[WORDS[word]]
+    label = label_of(item["label"], f"the label of {name!r}")
     group = item.get("group") or item.get("identity_group")
     return Entry(label, str(item.get("original") or ""), str(item.get("split") or ""), str(group or ""))
 
@@ -132,7 +129,10 @@ def _from_csv(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     rows = csv.DictReader(io.StringIO(text, newline=""))
     if not {"filename", "label"} <= set(rows.fieldnames or ()):
         raise InputError(f"its header is {rows.fieldnames}; columns 'filename' and 'label' are needed")
-    return ((row["filename"], row) for row in rows)
+    for row in rows:
+        if row["filename"] is None:
+            raise InputError(f"the row {list(row.values())} is cut short; it needs a 'filename'")
+        yield row["filename"], row
 
 
 def _once(pairs: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Entry]:
@@ -145,10 +145,24 @@ def _once(pairs: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Entry]:
     return entries
 
 
-def _read(path: Path) -> str:
+def label_of(word: object, whose: str) -> str:
+    """REAL or FAKE, of any way to say so. whose: in words, for the InputError where it is neither."""
+    text = str(word).strip().upper()
+    plain = text if isinstance(word, str) else {"FALSE": "0", "TRUE": "1"}.get(text, text)  # Python's and NumPy's
+    try:
+        return LABELS[WORDS[plain]]
+    except KeyError:
+        raise InputError(f"{whose} is {word!r}; REAL or FAKE, or 0 or 1, is needed") from None
+
+
+def read_text(path: Path) -> str:
+    """The text, line ends untouched (a file name may hold some), without the mark that spreadsheets put before it.
+
+    Raises MissingInputError or InputError.
+    """
     try:
         return path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except FileNotFoundError:
-        raise MissingInputError(f"no file at {path}: name the metadata.json of the videos") from None
+        raise MissingInputError(f"no file at {path}: name one that exists") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,4 +1,7 @@
-"""Pictures for people: what is shown of a window, small pictures of a frame, strips of a face clip, as WebP."""
+"""Picture: what a report shows of a window: a small picture of a frame and strips of face clips, as WebP.
+
+Whole pictures in a file of their own are `dfx.pictures`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures for people: a decoded picture or a face crop as the bytes of a PNG or JPEG file.
+"""Pictures: a decoded picture or a face crop, at its full size, as the bytes of a PNG or JPEG file.
 
 Colours follow the stream's tags. A stream without them is taken for BT.709 from 720 rows on and for BT.601 below, as
 players do. FFmpeg does the conversion and the compression.

@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import dfx.errors
 from dfx.device import Crew
 from dfx.errors import DfxError
 from dfx.govern import Job, Schedule
-from dfx.infer.session import fingerprint
-from dfx.process import FOREVER, START_SECONDS, STOP_SECONDS, Process, WorkerDied
+from dfx.infer.session import fingerprints
+from dfx.messages import Message
+from dfx.process import FOREVER, START_SECONDS, STOP_SECONDS, Supervised, WorkerDied
 from dfx.record import to_prediction
 from dfx.settings import HOST, Limits, Settings
 from dfx.streams import note
@@ -30,87 +30,18 @@ COMMAND = [sys.executable, "-P", "-m", "dfx.worker"]
 RETRIES = (1.0, 10.0, 60.0)  # seconds to wait before a worker that could not start is started again
 
 
-class Worker:
-    """A process that is started anew where it died. hello: the first message, which says what it is to serve.
+class Worker(Supervised):
+    """A process that scores videos. If it dies while several threads ask it, no one can say whose video it died of."""
 
-    Several threads may ask it at a time. If it dies then, no one can say whose video it died of.
-    """
-
-    def __init__(self, hello: dict[str, Any]) -> None:
-        self._hello = hello
-        self._lock = threading.Lock()
-        self._process: Process | None = None
-        self._ready = self._stopped = False
-
-    @property
-    def pid(self) -> int | None:
-        """The process that serves now; None before the first start."""
-        return self._process.pid if self._process else None
-
-    @property
-    def shared(self) -> bool:
+    def __init__(self, hello: Message) -> None:
+        super().__init__(COMMAND, hello)
+        self.shared = bool(hello["lanes"] > 1 or hello["device"] != HOST)
         """Whether it may have died of something else than the video in hand: of another one, or of its GPU."""
-        return bool(self._hello["lanes"] > 1 or self._hello["device"] != HOST)
-
-    @property
-    def serves(self) -> bool:
-        """Whether its process runs, and has loaded its models."""
-        return self._ready and self._process is not None and self._process.alive
-
-    def start(self) -> None:
-        """Has the process load its code, while others load theirs; `ensure` then says what it is to serve."""
-        with self._lock:
-            self._started()
-
-    def ensure(self, seconds: float = START_SECONDS) -> None:
-        """Starts the process unless it runs, and waits until it has loaded its models.
-
-        Raises what stands in the way of serving, as its own class of `dfx.errors`.
-        """
-        with self._lock:
-            process = self._started()
-            if self._ready:
-                return
-            try:
-                answer = process.ask(self._hello, seconds)
-            except WorkerDied as death:
-                raise DfxError(f"a worker ended ({death}) before it could serve; see what it printed above") from None
-            if "error" in answer:
-                raise getattr(dfx.errors, answer["error"], DfxError)(answer["message"])
-            self._ready = True
-
-    def _started(self) -> Process:
-        """The process, started unless it runs."""
-        if self._process is not None and self._process.alive:
-            return self._process
-        if self._process is not None:
-            self._process.bury()
-        self._process, self._ready = Process(COMMAND), False
-        if self._stopped:
-            self._process.kill()
-        return self._process
 
     def predict(self, job: Job) -> Prediction:
         """Has one video scored; raises WorkerDied if the process dies of it, or of another, or it runs out of time."""
         request = {"filename": job.filename, "path": str(job.path), "windows": job.windows}
         return to_prediction(self.ask(request, job.seconds))
-
-    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Sends any message and waits for its answer; raises WorkerDied as `predict` does."""
-        assert self._process, "ensure() comes first"
-        return self._process.ask(request, seconds)
-
-    def stop(self) -> None:
-        """Ends the process at once, from any thread; what it has in hand is not answered."""
-        self._stopped = True
-        if self._process is not None:
-            self._process.kill()
-
-    def close(self) -> None:
-        """Stops, and gives back what the process held here. Only when no thread asks it anything any more."""
-        self.stop()
-        if self._process is not None:
-            self._process.bury()
 
 
 def _epitaph(job: Job, prior: float, death: WorkerDied, took: float) -> Prediction:
@@ -134,7 +65,7 @@ class Pool:
         self, settings: Settings, limits: Limits, crews: Sequence[Crew], deadline: float | None = None
     ) -> None:
         self._prior, self._deadline = settings.prior, deadline
-        models = {str(path): fingerprint(path) for path in (settings.detector, *settings.models)}
+        models = fingerprints([settings.detector, *settings.models])
         hello = {"settings": settings.to_json(), "limits": asdict(limits), "models": models}
         self._workers = [Worker(hello | asdict(crew)) for crew in crews]
         self._refuge, self._alone = Worker(hello | asdict(Crew())), threading.Lock()
@@ -145,9 +76,9 @@ class Pool:
         self._closing = threading.Event()
 
     def __enter__(self) -> Self:
-        for worker in self._workers:
-            worker.start()
         try:
+            for worker in self._workers:
+                worker.start()
             self._workers[0].ensure(min(START_SECONDS, self._left()))
         except BaseException as error:
             for worker in self._workers:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 
-from dfx.arguments import check_kind, whole
+from dfx.arguments import whole
 from dfx.device import Choice, Crew, choose
 from dfx.errors import MissingInputError
 from dfx.find import Found, find
@@ -22,7 +22,7 @@ from dfx.outputs import SCORES, check_apart, check_output
 from dfx.pool import Pool
 from dfx.process import FOREVER, default_workers
 from dfx.results import FaceTracks, Predictions, unscored
-from dfx.settings import Limits, Settings
+from dfx.settings import Limits, Settings, limits_given, settings_given
 from dfx.streams import bar, note
 from dfx.values import Prediction, Reason
 
@@ -78,8 +78,7 @@ def predict_dir(
         any work is done.
     """
     started = time.monotonic()
-    settings, limits = settings or Settings(), limits or Limits()
-    _check_kinds(settings, limits)
+    settings, limits = settings_given(settings), limits_given(limits)
     deadline = None if budget is None else started + _less_margin(min(seconds_of(budget), FOREVER))
     workers = None if workers is None else whole("workers", workers, 1)
     found = find(source, follow_symlinks=follow_symlinks, sample_submission=sample_submission)
@@ -106,11 +105,6 @@ def predict_dir(
     return replace(run.predictions(), device=choice.why)
 
 
-def _check_kinds(settings: Settings, limits: Limits) -> None:
-    check_kind("settings", settings, Settings, "a dfx.Settings, as dfx.Settings(windows=2),")
-    check_kind("limits", limits, Limits, "a dfx.Limits, as dfx.Limits(seconds=60),")
-
-
 def _check_out(out: Path, videos: Iterable[Path | None], sample: str | Path | None, settings: Settings) -> None:
     """Raises where the CSV or its journal would take the place of what the run reads, or of any file but such a CSV."""
     inputs = [path for path in (*videos, sample, settings.detector, *settings.models) if path is not None]
@@ -133,7 +127,7 @@ def predict_video(path: str | Path, *, settings: Settings | None = None) -> Pred
         raise MissingInputError(f"no video at {path}: name a file that exists")
     from dfx.pipeline import Pipeline  # and the networks' code; a run's parent needs neither
 
-    return Pipeline(settings).predict(path)
+    return Pipeline(settings_given(settings)).predict(path)
 
 
 def find_faces(path: str | Path, *, settings: Settings | None = None) -> FaceTracks:
@@ -143,7 +137,7 @@ def find_faces(path: str | Path, *, settings: Settings | None = None) -> FaceTra
     """
     from dfx.pipeline import Pipeline
 
-    return FaceTracks(Path(path), tuple(Pipeline(settings).tracks(path)))
+    return FaceTracks(Path(path), tuple(Pipeline(settings_given(settings)).tracks(path)))
 
 
 class _Run:
@@ -223,7 +217,7 @@ def _choice(device: str, settings: Settings, engines: Path | None, deadline: flo
     choice = choose(device)
     if not choice.tensorrt:
         return choice
-    from dfx.equip import equip
+    from dfx.equip import equip  # loaded for TensorRT only
 
     return equip(choice, [settings.detector, *settings.models], engines, deadline)
 

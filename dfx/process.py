@@ -10,9 +10,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from itertools import count
-from typing import Any
 
-from dfx.messages import decode, encode
+import dfx.errors
+from dfx.errors import DfxError
+from dfx.messages import Message, decode, encode
 
 START_SECONDS = 120.0  # a cold disk reads 100 MB of libraries in far less
 FOREVER = min(10 * 365 * 86400.0, threading.TIMEOUT_MAX)  # seconds; a wait of centuries overflows the clock
@@ -37,12 +38,12 @@ class WorkerDied(Exception):
 class Process:
     """One process, the pipe to it, and the answers that are waited for, in any number of threads.
 
-    alive: whether it may still answer; command: what is started.
+    alive: whether it may still answer; command: what is started. Raises DfxError where the system starts no more.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._popen = _spawn(command)
-        self._waiting: dict[int, Future[dict[str, Any]]] = {}
+        self._waiting: dict[int, Future[Message]] = {}
         self._lock, self._numbers, self._ended = threading.Lock(), count(), False
         self.alive = True
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -53,9 +54,22 @@ class Process:
         """Its number."""
         return self._popen.pid
 
-    def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def greet(self, hello: Message, seconds: float) -> None:
+        """Tells it what it is to serve, and waits until it has loaded that.
+
+        Raises what stands in the way of serving, as its own class of `dfx.errors`.
+        """
+        try:
+            answer = self.ask(hello, seconds)
+        except WorkerDied as death:
+            how = f"was not ready after {seconds:.0f} s" if death.expired else f"ended ({death}) before it could serve"
+            raise DfxError(f"a worker {how}; see what it printed above") from None
+        if "error" in answer:
+            raise getattr(dfx.errors, answer["error"], DfxError)(answer["message"])
+
+    def ask(self, message: Message, seconds: float) -> Message:
         """Sends a message and waits for its answer; raises WorkerDied, having killed the process if time ran out."""
-        number, answer = next(self._numbers), Future[dict[str, Any]]()
+        number, answer = next(self._numbers), Future[Message]()
         with self._lock:
             self._waiting[number] = answer
             if self._ended or not self._write(message | {"id": number}):
@@ -82,7 +96,7 @@ class Process:
                     assert pipe is not None
                     pipe.close()
 
-    def _write(self, message: dict[str, Any]) -> bool:
+    def _write(self, message: Message) -> bool:
         assert self._popen.stdin
         try:
             self._popen.stdin.write(encode(message))
@@ -111,6 +125,70 @@ class Process:
                 answer.set_exception(WorkerDied(status))
 
 
+class Supervised:
+    """A process that is started anew where it died. hello: the first message, which says what it is to serve.
+
+    Several threads may ask it at a time.
+    """
+
+    def __init__(self, command: Sequence[str], hello: Message) -> None:
+        self._command, self._hello = command, hello
+        self._lock = threading.Lock()
+        self._process: Process | None = None
+        self._ready = self._stopped = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process that serves now; None before the first start."""
+        return self._process.pid if self._process else None
+
+    @property
+    def serves(self) -> bool:
+        """Whether its process runs, and has loaded what it serves."""
+        return self._ready and self._process is not None and self._process.alive
+
+    def start(self) -> None:
+        """Has the process load its code, while others load theirs; `ensure` then says what it is to serve."""
+        with self._lock:
+            self._started()
+
+    def ensure(self, seconds: float = START_SECONDS) -> None:
+        """Starts the process unless it runs, and waits until it serves. Raises what stands in the way, as `greet`."""
+        with self._lock:
+            process = self._started()
+            if not self._ready:
+                process.greet(self._hello, seconds)
+                self._ready = True
+
+    def ask(self, message: Message, seconds: float) -> Message:
+        """Sends a message and waits for its answer; raises WorkerDied, having killed the process if time ran out."""
+        assert self._process, "ensure() comes first"
+        return self._process.ask(message, seconds)
+
+    def stop(self) -> None:
+        """Ends the process at once, from any thread; what it has in hand is not answered."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Stops, and gives back what the process held here."""
+        self.stop()
+        if self._process is not None:
+            self._process.bury()
+
+    def _started(self) -> Process:
+        """The process, started unless it runs."""
+        if self._process is not None and self._process.alive:
+            return self._process
+        if self._process is not None:
+            self._process.bury()
+        self._process, self._ready = Process(self._command), False
+        if self._stopped:
+            self._process.kill()
+        return self._process
+
+
 def default_workers() -> int:
     """One a core that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -119,13 +197,16 @@ def default_workers() -> int:
 
 
 def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment(),
-        start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
-    )
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(),
+            start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
+        )
+    except OSError as error:  # too many processes or open files, or no memory for another one
+        raise DfxError(f"a worker could not be started ({error.strerror}): name fewer with --workers") from error
 
 
 def environment() -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from dfx.doubts import uncertain
-from dfx.table import Row, Tabular, write_csv
+from dfx.table import Listed, Row, write_csv
 from dfx.values import Prediction, Reason, Track
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Predictions(Tabular, Sequence[Prediction]):
+class Predictions(Listed[Prediction]):
     """The rows of a run, in the order of the CSV.
 
     paths: where the videos lie, by name; device: what the run was done on, and why, in one line.
@@ -26,19 +26,6 @@ class Predictions(Tabular, Sequence[Prediction]):
     items: tuple[Prediction, ...]
     paths: Mapping[str, Path] = field(default_factory=dict, compare=False)
     device: str = field(default="", compare=False)
-
-    @overload
-    def __getitem__(self, index: int) -> Prediction: ...
-    @overload
-    def __getitem__(self, index: slice) -> Predictions: ...
-    def __getitem__(self, index: int | slice) -> Prediction | Predictions:
-        return replace(self, items=self.items[index]) if isinstance(index, slice) else self.items[index]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return iter(self.items)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -76,24 +63,11 @@ def unscored(filename: str, prior: float, there: bool) -> Prediction:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FaceTracks(Tabular, Sequence[Track]):
+class FaceTracks(Listed[Track]):
     """The people of one video: a track for each person and window, in order of time."""
 
     path: Path
     items: tuple[Track, ...]
-
-    @overload
-    def __getitem__(self, index: int) -> Track: ...
-    @overload
-    def __getitem__(self, index: slice) -> FaceTracks: ...
-    def __getitem__(self, index: int | slice) -> Track | FaceTracks:
-        return FaceTracks(self.path, self.items[index]) if isinstance(index, slice) else self.items[index]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Track]:
-        return iter(self.items)
 
     def columns(self) -> tuple[str, ...]:
         """Boxes are means over the track, in pixels of the upright picture; times are seconds."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.errors import InputError, MissingInputError
-from dfx.labels import WORDS
+from dfx.labels import WORDS, label_of, read_entries, read_text
 from dfx.results import Predictions
 from dfx.table import Row, Tabular
 
@@ -142,9 +141,7 @@ def read_labels(path: Path) -> dict[str, int]:
     """Labels by file name, 1 for fake: from `metadata.json`, a folder of it, or a CSV. Raises as `score` does."""
     if path.is_dir():
         return _from_folder(path)
-    if path.suffix.lower() == ".json":
-        return _from_json(path)
-    return {name: _label(word, f"{path}, {name}") for name, word in _column(path, "label")}
+    return {name: WORDS[entry.label] for name, entry in read_entries(path).items()}
 
 
 def _from_folder(folder: Path) -> dict[str, int]:
@@ -155,39 +152,19 @@ def _from_folder(folder: Path) -> dict[str, int]:
     return {
         (file.parent.relative_to(folder) / name).as_posix(): label
         for file in files
-        for name, label in _from_json(file).items()
+        for name, label in read_labels(file).items()
     }
 
 
 def _from_mapping(labels: Mapping[str, int | str]) -> dict[str, int]:
-    return {name: _label(word, f"labels, {name}") for name, word in labels.items()}
-
-
-def _from_json(path: Path) -> dict[str, int]:
-    try:
-        content = json.loads(_read(path))
-        return {name: _label(entry["label"], f"{path}, {name}") for name, entry in content.items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f'{path}: not the challenge\'s metadata.json, which maps names to {{"label": "FAKE"}}'
-        ) from error
-
-
-def _label(word: object, where: str) -> int:
-    word = int(word) if isinstance(word, bool | np.bool_) else word
-    try:
-        return WORDS[str(word).strip().upper()]
-    except KeyError:
-        raise InputError(f"{where}: the label is {word!r}; REAL, FAKE, 0 or 1 is needed") from None
+    return {name: WORDS[label_of(word, f"labels, {name}: the label")] for name, word in labels.items()}
 
 
 def _probabilities(submission: str | Path | Predictions) -> dict[str, float]:
     if isinstance(submission, Predictions):
         return {row.filename: _probability(row.probability, row.filename) for row in submission}
     path = Path(submission)
-    return {name: _probability(text, f"{path}, {name}") for name, text in _column(path, "label")}
+    return {name: _probability(text, f"{path}, {name}") for name, text in _rows(path)}
 
 
 def _probability(text: str | float, where: str) -> float:
@@ -200,14 +177,15 @@ def _probability(text: str | float, where: str) -> float:
     return value
 
 
-def _column(path: Path, column: str) -> Iterable[tuple[str, str]]:
-    reader = csv.DictReader(io.StringIO(_read(path), newline=""))
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    """Name and score of each row of a submission, as they stand there."""
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
         rows = list(reader)
     except csv.Error as error:
         raise InputError(f"{path}: not a CSV ({error})") from error
-    if not {"filename", column} <= set(reader.fieldnames or []):
-        raise InputError(f"{path}: its header is {reader.fieldnames}; columns 'filename' and {column!r} are needed")
+    if not {"filename", "label"} <= set(reader.fieldnames or []):
+        raise InputError(f"{path}: its header is {reader.fieldnames}; columns 'filename' and 'label' are needed")
     seen: set[str] = set()
     for row in rows:
         if row["filename"] is None:
@@ -215,14 +193,4 @@ def _column(path: Path, column: str) -> Iterable[tuple[str, str]]:
         if row["filename"] in seen:
             raise InputError(f"{path}: {row['filename']!r} stands there twice; each video may have one row")
         seen.add(row["filename"])
-        yield row["filename"], row[column] or ""
-
-
-def _read(path: Path) -> str:
-    """The text, line ends untouched (a file name may hold some), without the mark that spreadsheets put before it."""
-    try:
-        return path.read_bytes().decode("utf-8-sig", "surrogateescape")
-    except FileNotFoundError:
-        raise MissingInputError(f"no file at {path}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        yield row["filename"], row["label"] or ""

@@ -1,16 +1,27 @@
-"""The child's side of `dfx.process`: the pipe to the parent, and the limit on memory."""
+"""The child's side of `dfx.process`: how it is told what to serve, the pipe to the parent, and the limit on memory.
+
+Messages come on standard input and go out on what was standard output when it started; what a library prints goes to
+standard error. Every message has an `id`, and so has its answer. The first one holds the limits, the device, and what
+is to be served; its answer is `{"ready": true}` or the error that stands in the way. A child ends when its input ends,
+so it never outlives its parent by more than what it has in hand.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import BinaryIO
 
-from dfx.messages import encode
+from dfx.errors import DfxError
+from dfx.messages import Message, decode, encode
+from dfx.settings import HOST
 from dfx.streams import open_closed
 
-Message = dict[str, Any]
+Served = Callable[[Iterable[Message]], None]
 
 
 class Replies:
@@ -29,7 +40,36 @@ class Replies:
             os._exit(1)
 
 
-def claim_stdout() -> BinaryIO:
+def serve(opened: Callable[[Message, Replies], Served]) -> None:
+    """The life of a child: serves until standard input ends.
+
+    opened: makes of the first message what takes all further ones; a DfxError that it raises stands in the way.
+    """
+    replies = Replies(_claim_stdout())
+    first = sys.stdin.buffer.readline()
+    if not first:  # the parent was gone before it could speak
+        return
+    hello = decode(first)
+    if hello["device"] == HOST:  # a GPU's driver reserves far more than it uses
+        _limit_memory(hello["limits"]["memory"])
+    try:
+        served = opened(hello, replies)
+    except DfxError as error:
+        replies.send(hello, {"error": type(error).__name__, "message": str(error)})
+    else:
+        replies.send(hello, {"ready": True})
+        served(map(decode, sys.stdin.buffer))
+    if hello["device"] != HOST:
+        os._exit(0)  # the libraries of a GPU take each other down in no good order
+
+
+def give_back() -> None:
+    """Has glibc give free memory back to the system, of which its heap otherwise keeps ever more, up to the bound."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _claim_stdout() -> BinaryIO:
     """The pipe that standard output was; what a library prints there from now on goes to standard error."""
     open_closed()
     replies = os.fdopen(os.dup(1), "wb")
@@ -37,7 +77,7 @@ def claim_stdout() -> BinaryIO:
     return replies
 
 
-def limit_memory(limit: int) -> None:
+def _limit_memory(limit: int) -> None:
     """Private writable memory; an allocation beyond it raises MemoryError, which becomes the reason `too_large`."""
     if sys.platform != "linux":
         return

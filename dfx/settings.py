@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dfx.arguments import finite, whole
+from dfx.arguments import check_kind, finite, whole
 from dfx.errors import InputError
 
 MODELS = Path(__file__).parent / "models"
@@ -88,6 +88,18 @@ class Limits:
             pixels=whole("the pixel limit", self.pixels, 1, MOST_PIXELS, " (the most that FFmpeg takes)"),
             duration=finite("the duration limit", self.duration, time, lambda seconds: seconds > 0),
         )
+
+
+def settings_given(settings: Settings | None) -> Settings:
+    """What a caller gave, the usual settings for None. Raises InputError on anything else."""
+    check_kind("settings", settings, Settings | None, "a dfx.Settings, as dfx.Settings(windows=2),")
+    return settings or Settings()
+
+
+def limits_given(limits: Limits | None, usual: Limits | None = None) -> Limits:
+    """What a caller gave, the usual limits for None. Raises InputError on anything else."""
+    check_kind("limits", limits, Limits | None, "a dfx.Limits, as dfx.Limits(seconds=60),")
+    return limits or usual or Limits()
 
 
 def _set(frozen: Settings | Limits, **values: Any) -> None:

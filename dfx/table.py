@@ -9,8 +9,9 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO, TypeVar, cast, overload
 
 from dfx.errors import DependencyError, OutputError
 from dfx.find import EXTENSIONS
@@ -24,6 +25,7 @@ SHOWN = 20  # rows in a terminal or a notebook
 OPEN_FILES = ("/proc", "/dev/fd")  # where Linux and macOS have names for what a process has open
 HOPS = 40  # links that Linux follows
 Row = Sequence[Any]
+Item = TypeVar("Item")
 
 
 class Tabular:
@@ -87,6 +89,44 @@ class Tabular:
         )
         note = "".join(f"<p>{line}</p>" for line in _more(len(rows)))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+
+class Listed(Tabular, Sequence[Item]):
+    """Mixin for a frozen dataclass with a field `items`: it is the sequence of them, and a slice of it is its like."""
+
+    __slots__ = ()
+    items: tuple[Item, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Item | Self:
+        if isinstance(index, slice):
+            return cast(Self, replace(cast(Any, self), items=self.items[index]))
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Table(Tabular):
+    """A table as it stands: the names of its columns, and its rows."""
+
+    names: tuple[str, ...]
+    items: tuple[Row, ...]
+
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        return self.names
+
+    def rows(self) -> tuple[Row, ...]:
+        """Its rows."""
+        return self.items
 
 
 def _more(count: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 import dfx
+import dfx.results
+from dfx import report
 from dfx.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +51,25 @@ def test_frames_names_the_argument(samples: Path, tmp_path: Path, given: dict[st
         dfx.frames(samples, tmp_path, **given)
 
 
+@pytest.mark.parametrize("limits", [60, 0, {"seconds": 60}])
+def test_what_is_no_limits_is_named_by_every_function(samples: Path, tmp_path: Path, limits: Any) -> None:
+    rows = dfx.results.Predictions(())
+    for job in (
+        partial(dfx.predict_dir, samples, progress=False),
+        partial(dfx.inspect, samples),
+        partial(dfx.audio, samples, tmp_path),
+        partial(report.write, rows, tmp_path / "r.html", paths={}, settings=dfx.Settings()),
+    ):
+        with pytest.raises(InputError, match=r"limits is .*; a dfx\.Limits"):
+            job(limits=limits)
+
+
+def test_a_report_names_the_argument(tmp_path: Path) -> None:
+    rows = dfx.results.Predictions(())
+    with pytest.raises(InputError, match=r"pictures is 1\.5; a whole number"):
+        report.write(rows, tmp_path / "r.html", paths={}, settings=dfx.Settings(), pictures=1.5)  # type: ignore[arg-type]
+
+
 def test_numpys_numbers_are_taken(samples: Path, tmp_path: Path) -> None:
     made = dfx.frames(samples / "real.mp4", tmp_path, times=np.array([0.0, 1.0]))
     assert made.written == 2
@@ -76,4 +98,4 @@ def test_a_folder_without_labels_is_said_by_the_benchmark_of_precisions(tmp_path
     command = [sys.executable, str(ROOT / "benchmarks" / "precision.py"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [f"Error: no file at {tmp_path}/labels.csv"]
+    assert done.stderr.splitlines() == [f"Error: no file at {tmp_path}/labels.csv: name one that exists"]

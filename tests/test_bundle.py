@@ -17,6 +17,7 @@ import dfx.bundle
 from dfx.bundle import Package, _licences, bundle, check_size, resolve
 from dfx.cli import main
 from dfx.errors import DependencyError, InputError, MissingInputError, OutputError
+from dfx.notebook import WHERE, notebook
 
 
 @pytest.fixture
@@ -183,6 +184,13 @@ def test_an_old_pip_is_named(own: Path, tmp_path: Path, monkeypatch: pytest.Monk
         resolve(own, "cpu", "3.12", tmp_path)
 
 
+@pytest.mark.parametrize("info", [{"archive_info": {"hashes": {"md5": "x"}}}, {"archive_info": {}}, {"vcs_info": {}}])
+def test_a_package_without_a_hash_is_named(info: dict[str, object]) -> None:
+    found = {"metadata": {"name": "a", "version": "1"}, "download_info": {"url": "https://index/a-1.whl", **info}}
+    with pytest.raises(DependencyError, match=r"the index tells no SHA-256 of https://index/a-1\.whl"):
+        dfx.bundle._package(found)
+
+
 def test_a_python_that_is_not_here_is_named(tmp_path: Path) -> None:
     with pytest.raises(DependencyError, match=r"give dfx's wheel .* with --wheel"):
         bundle("kaggle-cpu", tmp_path / "bundle", python="3.99")
@@ -192,9 +200,10 @@ def test_a_python_that_is_not_here_is_named(tmp_path: Path) -> None:
     ("target", "extra"), [("kaggle-cpu", "cpu"), ("kaggle-t4", "gpu-cu12"), ("kaggle-p100", "gpu-cu12")]
 )
 def test_the_notebook_installs_without_an_index_and_scores(target: str, extra: str) -> None:
-    notebook = nbformat.reads(dfx.bundle._notebook(target, dfx.bundle.TARGETS[target]), 4)
-    nbformat.validate(notebook)
-    about, where, install, score = (cell.source for cell in notebook.cells)
+    kind = dfx.bundle.TARGETS[target]
+    made = nbformat.reads(notebook(target, kind.extra, kind.device, kind.brings), 4)
+    nbformat.validate(made)
+    about, where, install, score = (cell.source for cell in made.cells)
     assert target in about
     for cell in (where, install, score):
         compile(cell, target, "exec")
@@ -208,7 +217,7 @@ def test_the_notebook_finds_its_bundle(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "datasets" / "me" / "bundle.json").touch()
     monkeypatch.setenv("DFX_BUNDLE", str(tmp_path))
     names: dict[str, object] = {}
-    exec(dfx.bundle._WHERE, names)
+    exec(WHERE, names)
     assert names["BUNDLE"] == tmp_path / "datasets" / "me"
 
 

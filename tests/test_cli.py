@@ -15,6 +15,7 @@ import pytest
 from dfx.cli import main
 
 ROOT = Path(__file__).parents[1]
+LONG = "a" * 300  # characters: no file system takes such a name
 TOOLS = [
     path
     for folder in ("export", "dfx/torch")
@@ -70,7 +71,14 @@ def test_probe_prints_what_the_container_says(samples: Path) -> None:
         (["predict", "videos", "--report", "no/r.html"], "cannot write no/r.html"),
         (["predict", "videos", "--out", "s.csv", "--report", "s.csv"], "name another file"),
         (["report", "s.csv.journal", "--out", "s.csv"], "name another file"),
+        (["predict", "videos", "--out", ".", "--report", "r.html"], "cannot write . (it is a folder)"),
+        (["predict", "videos", "--out", "/", "--report", "r.html"], "cannot write / (it is a folder)"),
         (["predict", ""], "the current folder is '.'"),
+        (["predict", LONG], f"{LONG} cannot be looked for (File name too long)"),
+        (["probe", LONG], "File name too long"),
+        (["report", LONG], "File name too long"),
+        (["faces", "videos", "--detectors", f"yunet={LONG}"], "File name too long"),
+        (["bundle", "--for", "kaggle-cpu", "--out", LONG], "File name too long"),
         (["predict", "videos", "--windows", "0"], "windows is 0"),
         (["predict", "videos", "--prior", "7"], "prior is 7"),
         (["predict", "videos", "--workers", "0"], "workers is 0"),

@@ -22,7 +22,7 @@ import dfx.detect
 import dfx.infer
 import dfx.pipeline
 from dfx import ops
-from dfx.clip_cache import CachedClips, ClipsChore
+from dfx.clip_cache import CachedClips, ClipsChore, same_bytes
 from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import InputError
 from dfx.find import Found
@@ -138,3 +138,10 @@ def test_what_a_gpu_cannot_cut_the_cpu_cuts(
     assert asked == [(0, 2), (HOST, 2)]
     assert list(clips) == ["real.mp4"]
     assert skipped["broken.mp4"].startswith("corrupt")
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"PK\x03\x04 cut"])
+def test_a_damaged_file_of_clips_is_not_of_the_same_bytes(samples: Path, tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "c.npz").write_bytes(damage)
+    assert not same_bytes(samples / "real.mp4", tmp_path / "c.npz")
+    assert not same_bytes(samples / "real.mp4", tmp_path / "nowhere.npz")

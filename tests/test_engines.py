@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
 
 from dfx.errors import DependencyError, DeviceError, MissingInputError, ModelError
 from dfx.infer import ClassifierContract, build, gpu, nvinfer, open_session
-from dfx.infer.engines import Engine, Fingerprint, engine_of, manifest_of
+from dfx.infer.engines import Engine, Fingerprint, engine_of, manifest_of, replace_file
 from dfx.infer.session import CPU, TENSORRT
 from dfx.ops.cuda import Lane
 from dfx.settings import MODELS
@@ -247,3 +247,10 @@ def test_a_session_loads_no_engine_that_does_not_fit(
         replace(engine, profile="clips:1x8x3x32x32").write_manifest()
         with pytest.raises(DeviceError, match="takes clips:1x8x3x32x32, and dfx feeds clips:1x16x3x32x32"):
             open_session(model, ClassifierContract, lane=lane, engines=tmp_path)
+
+
+def test_what_cannot_be_put_in_its_place_is_not_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "taken.onnx").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        replace_file(tmp_path / "taken.onnx", b"engine")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.onnx"]

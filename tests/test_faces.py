@@ -127,6 +127,14 @@ def test_nothing_found_is_no_error() -> None:
     assert empty.overview.rows() == (("x", 0, 0, 0, "", "", ""),)
 
 
+def test_what_a_detector_has_no_measure_of_is_blank_and_moves_no_other() -> None:
+    overview = compared([Stub("blind"), Stub("sees", A)]).overview
+    blind, sees = (dict(zip(overview.columns(), row, strict=True)) for row in overview.rows())
+    assert blind["confidence"] == ""
+    assert blind["ms a picture"] >= 0
+    assert sees["confidence"] == 0.9
+
+
 def test_what_is_no_box_is_no_face() -> None:
     found = faces_of([A, [5, 5, 5, 9], [0, 0, np.nan, 9], B], [0.5, 0.9, 0.9, 0.7])
     np.testing.assert_array_equal(found.boxes, boxes(B, A))

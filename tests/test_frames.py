@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -169,12 +170,22 @@ def test_one_bad_video_costs_no_other_its_pictures(samples: Path, tmp_path: Path
     assert names(tmp_path / "out")[0].startswith("deep/good_f")
 
 
-def test_two_videos_of_one_stem_do_not_overwrite_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("videos", [["a.mkv", "a.mp4"], ["a.mkv", "a.mp4", "a.mp4.mkv"]])
+def test_two_videos_of_one_stem_do_not_overwrite_each_other(tmp_path: Path, videos: list[str]) -> None:
     (tmp_path / "in").mkdir()
-    for name in ("a.mp4", "a.mkv"):
+    for name in videos:
         clip(tmp_path / "in" / name, 3)
     dfx.frames(tmp_path / "in", tmp_path / "out", count=1)
-    assert [name.split("_f")[0] for name in names(tmp_path / "out")] == ["a.mkv", "a.mp4"]
+    assert sorted(name.split("_f")[0] for name in names(tmp_path / "out")) == videos
+
+
+@pytest.mark.parametrize("choice", [{"count": 10**23}, {"every": 1e-300}])
+def test_who_asks_for_more_than_there_is_gets_all(tmp_path: Path, choice: dict[str, Any]) -> None:
+    clip(tmp_path / "a.mp4", 5)
+    result = dfx.frames(tmp_path / "a.mp4", tmp_path / "out", **choice)
+    assert (result.written, result.failed) == (5, [])
+    clip(tmp_path / "one.mp4", 1)
+    assert dfx.frames(tmp_path / "one.mp4", tmp_path / "out", **choice).written == 1
 
 
 def test_a_time_behind_the_end_is_said(hundred: Path, tmp_path: Path) -> None:

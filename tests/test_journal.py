@@ -293,3 +293,24 @@ def test_other_limits_try_again_what_the_old_ones_stopped(tmp_path: Path, video:
         assert "timeout" in read(tmp_path / "j").rows, "until the run begins"
         journal.begin({})
         assert set(journal.done(paths)) == set(read(tmp_path / "j").rows) == {"ok", "corrupt"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE settings SET json = json_set(json, '$.journal', 1)", "of version 1; this dfx reads 2 and 3"),
+        ("UPDATE videos SET filename = 'a.mp4'", "cannot be read as a journal of dfx"),
+        ("UPDATE videos SET row = '{}'", "cannot be read as a journal of dfx"),
+        ("UPDATE videos SET row = 'nonsense'", "cannot be read as a journal of dfx"),
+        ("UPDATE settings SET json = '[]'", "cannot be read as a journal of dfx"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_said_in_one_line(tmp_path: Path, video: Path, change: str, words: str) -> None:
+    with begun(tmp_path / "j", SETTINGS) as journal:
+        journal.add(state_of(video), ROW, 2)
+    with sqlite3.connect(tmp_path / "j") as odd:
+        odd.execute("UPDATE videos SET filename = 'as text', row = '{}'" if "version 1" in words else change)
+        odd.execute(change)
+    odd.close()
+    with pytest.raises(InputError, match=words):
+        read(tmp_path / "j")

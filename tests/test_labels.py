@@ -81,3 +81,16 @@ def test_a_label_that_is_none_names_its_row(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("filename,label\na.mp4,REAL\nb.mp4,MAYBE\n")
     with pytest.raises(InputError, match=r"labels\.csv: the label of 'b\.mp4' is 'MAYBE'; REAL or FAKE, or 0 or 1"):
         read_entries(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1, 2]", '{"a.mp4": {}}', '{"a.mp4": 1}', "nonsense"])
+def test_what_is_no_metadata_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metadata.json").write_text(text)
+    with pytest.raises(InputError, match=r"neither the challenge's metadata\.json"):
+        read_entries(tmp_path / "metadata.json")
+
+
+def test_a_row_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("label,filename\nFAKE,a.mp4\nREAL\n")
+    with pytest.raises(InputError, match=r"the row \['REAL', None\] is cut short; it needs a 'filename'"):
+        read_entries(tmp_path / "l.csv")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +21,7 @@ from dfx.errors import DeviceError, DfxError, InputError, ModelError
 from dfx.govern import Once
 from dfx.pipeline import Pipeline
 from dfx.pool import Pool
-from dfx.process import MALLOC, environment
+from dfx.process import MALLOC, Process, environment
 from dfx.settings import Limits, Settings
 from dfx.values import Prediction, Reason
 
@@ -175,6 +179,82 @@ def test_a_cell_whose_gpu_is_lost_takes_no_more_files(tmp_path: Path, monkeypatc
     answers = dict(contain.contained("facts", {}, jobs, Limits(), 1))
     assert [answers[place].get("name") for place in range(3)] == ["a", None, "b"]
     assert answers[1]["reason"] == "crashed"
+
+
+FULL = """
+import dfx.cell
+
+class Full:
+    def __init__(self, limits):
+        pass
+    def __call__(self, number):
+        return {"text": "x" * 2_000_000}
+
+dfx.cell.CHORES["facts"] = "__main__:Full"
+dfx.cell.main()
+"""
+
+
+def test_no_answer_is_kept_that_was_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of `dfx faces` hold pictures."""
+    (tmp_path / "cell.py").write_text(FULL)
+    monkeypatch.setattr(contain, "COMMAND", [sys.executable, str(tmp_path / "cell.py")])
+    answers = contain.contained("facts", {}, [{"number": number} for number in range(20)], Limits(), 1)
+    tracemalloc.start()
+    try:
+        held = [tracemalloc.get_traced_memory()[0] / len(answer["text"]) for _, answer in answers]
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 20
+    assert held[-1] < 4, "answers"
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The processes of a system that has no room for more than one."""
+    started, popen = list[Any](), subprocess.Popen
+
+    def start(*words: Any, **options: Any) -> Any:
+        if started:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(popen(*words, **options))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    return started
+
+
+def test_a_system_without_room_for_another_worker_is_said(crowded: list[Any]) -> None:
+    words = r"a worker could not be started \(Resource temporarily unavailable\): name fewer with --workers"
+    with pytest.raises(DfxError, match=words), Pool(Settings(), Limits(), [Crew()] * 2):
+        pass
+    assert crowded[0].poll() is not None, "the one that was started is left behind"
+    with pytest.raises(DfxError, match=words):
+        list(contain.contained("facts", {"digest": False}, [{"path": "a"}], Limits(), 1))
+
+
+def test_room_for_a_worker_may_come_back(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is short of memory is given time, when a worker is started anew too."""
+    monkeypatch.setattr(pool_module, "RETRIES", (0.01, 0.01))
+    full, popen = [OSError(errno.ENOMEM, "Cannot allocate memory")], subprocess.Popen
+
+    def start(*words: Any, **options: Any) -> Any:
+        if full:
+            raise full.pop()
+        return popen(*words, **options)
+
+    with Pool(Settings(), Limits(), [Crew()]) as pool:
+        pool._workers[0]._process.kill()  # type: ignore[union-attr]
+        monkeypatch.setattr(subprocess, "Popen", start)
+        rows = [row for _, row in pool.run(copies(samples))]
+    assert [row.reason for row in rows] == [Reason.OK] * 8
+
+
+def test_a_worker_that_is_not_ready_in_time_did_not_end_by_itself() -> None:
+    process = Process([sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(DfxError, match="a worker was not ready after 0 s"):
+        process.greet({}, 0.1)
+    process.bury()
 
 
 def copies(samples: Path, *more: Path) -> Once:

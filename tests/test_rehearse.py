@@ -16,7 +16,8 @@ from dfx.cards import CARDS, Work, card_named, project
 from dfx.clocked import STAGES, Clock, ClockedPipeline
 from dfx.errors import InputError
 from dfx.mix import COUNTS, make
-from dfx.rehearse import Rehearsal, drawn, overhead, projected, spoken, upper_mean
+from dfx.rehearsal import Rehearsal, projected, spoken, upper_mean
+from dfx.rehearse import drawn, overhead
 from dfx.settings import Settings
 from dfx.values import Prediction, Reason
 

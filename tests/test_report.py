@@ -23,6 +23,7 @@ from dfx.classify import Ensemble
 from dfx.cli import main
 from dfx.device import choose
 from dfx.errors import InputError, MissingInputError, OutputError
+from dfx.page import ACCURACY, LEFT_OUT, MEANINGS, VERDICTS, base_rates
 from dfx.picture import FACE, MOST_BYTES, sharpness, webp
 from dfx.results import Predictions
 from dfx.settings import MODELS, Settings
@@ -85,13 +86,13 @@ def test_it_says_what_it_must(page: str) -> None:
 
 def test_what_the_page_quotes_is_what_the_card_says() -> None:
     card = " ".join((MODELS / "CLASSIFIER_CARD.md").read_text(encoding="utf-8").split())
-    assert "35 % of real videos score above 0.5" in card, "then dfx.report.FALSE_ALARMS and the page change too"
+    assert "35 % of real videos score above 0.5" in card, "then dfx.page.FALSE_ALARMS and the page change too"
     (this,) = re.findall(r"\| [^|]*\(this file\) \|([^\n]*?)\| \d+ of", card)
-    assert float(this.split("|")[-2 if not this.split("|")[-1].strip() else -1]) == report.ACCURACY
+    assert float(this.split("|")[-2 if not this.split("|")[-1].strip() else -1]) == ACCURACY
 
 
 def test_base_rates_follow_bayes() -> None:
-    half, *_, rare = report.base_rates(0.4, 0.573)
+    half, *_, rare = base_rates(0.4, 0.573)
     assert half["right"] == pytest.approx(0.546 / 0.946)
     assert rare["false"] == pytest.approx(3996)
     assert rare["right"] < 0.002
@@ -156,7 +157,7 @@ def test_every_reason_has_its_row(tmp_path: Path) -> None:
     for row in rows:
         assert f">{row.filename}</button>" in page
         assert f"about {row.reason}" in page
-    assert set(report.MEANINGS) == set(Reason)
+    assert set(MEANINGS) == set(Reason)
 
 
 def test_without_a_folder_and_without_labels_it_is_whole(run: Path, tmp_path: Path) -> None:
@@ -172,6 +173,7 @@ def test_missing_and_changed_videos_have_rows_without_pictures(run: Path, tmp_pa
     videos.mkdir()
     shutil.copy2(run / "videos" / "real.mp4", videos)
     shutil.copy(run / "videos" / "no_face.mp4", videos / "manipulated.mp4")
+    (videos / "no_face.mp4").symlink_to("no_face.mp4")  # a link to itself
     report.from_journal(run / "s.csv.journal", tmp_path / "r.html", videos=videos, progress=False)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.count("the file is not in the folder any more") == 3
@@ -212,23 +214,21 @@ def test_its_rows_are_those_of_the_runs_csv(samples: Path, tmp_path: Path) -> No
 
 def test_a_video_that_breaks_its_worker_costs_only_its_pictures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dfx.evidence import gather, request
-    from dfx.pool import Worker
-    from dfx.process import WorkerDied
+    from dfx.process import Process, WorkerDied
 
-    ask = Worker.ask
+    ask = Process.ask
 
-    def dies(self: Worker, item: dict[str, Any], seconds: float) -> dict[str, Any]:
-        if item["path"].endswith("real.mp4"):
-            self.stop()
-            self._stopped = False
+    def dies(self: Process, item: dict[str, Any], seconds: float) -> dict[str, Any]:
+        if item.get("path", "").endswith("real.mp4"):
+            self.kill()
             raise WorkerDied(-11)
         return ask(self, item, seconds)
 
-    monkeypatch.setattr(Worker, "ask", dies)
+    monkeypatch.setattr(Process, "ask", dies)
     rows = {name: Prediction(name, 0.5, Reason.OK, clips=(CLIP,)) for name in ("real.mp4", "manipulated.mp4")}
     requests = {name: request(row, run / "videos" / name, 2) for name, row in rows.items()}
     sights = gather(requests, Settings(), dfx.Limits(), workers=1)
-    assert "ended its worker" in sights["real.mp4"]["problem"]
+    assert "the process that opened it died (exit status -11)" in sights["real.mp4"]["problem"]
     assert sights["manipulated.mp4"]["scenes"]
 
 
@@ -276,7 +276,7 @@ def test_another_models_scores_are_not_passed_off_as_ours(run: Path, tmp_path: P
 def test_what_was_dropped_is_shown_with_the_reason(tmp_path: Path) -> None:
     tracks = tuple(Dropped(verdict, 0.0, 0.5, (200, 20, 240, 60), 0.8) for verdict in Verdict)
     page = written(tmp_path / "r.html", Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP,), dropped=tracks))
-    for verdict, meaning in report.VERDICTS.items():
+    for verdict, meaning in VERDICTS.items():
         assert f"<td><code>{verdict}</code></td><td>{meaning}</td>" in page
     assert "40 \u00d7 40 at 200, 20" in page
     assert "poster 1" in page
@@ -285,7 +285,7 @@ def test_what_was_dropped_is_shown_with_the_reason(tmp_path: Path) -> None:
     assert "There were more people than are scored" in page
     nothing = written(tmp_path / "r.html", Prediction("a", 0.9, Reason.OK, faces=1, clips=(CLIP,)))
     assert "Left out: no real face" not in nothing
-    assert f"{report.LEFT_OUT}</dt><dd>none" in nothing
+    assert f"{LEFT_OUT}</dt><dd>none" in nothing
 
 
 def test_an_older_journal_says_that_it_knows_of_no_dropped_tracks(run: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Refused(click.ClickException):
 
 
 class OneLineErrors(click.Group):
-    """Turns dfx's own errors into one line and exit status 2, and an interruption into a word on how to go on."""
+    """Turns dfx's own errors, and the system's, into one line and exit status 2; says how to go on when interrupted."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         open_closed()
@@ -37,7 +37,9 @@ class OneLineErrors(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except DfxError as error:
+        except BrokenPipeError:  # click's own to handle: whoever read the output has gone
+            raise
+        except (DfxError, OSError) as error:  # the system's: a path that is too long or closed, a disk that is full
             raise Refused(" ".join(str(error).split())) from error
         except KeyboardInterrupt:
             how = "go on" if ctx.invoked_subcommand in GO_ON else "begin anew"

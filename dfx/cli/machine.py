@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import dfx
-from dfx.cli.shared import DEVICE, show
+from dfx.cli.shared import DEVICE, LANES, show
 from dfx.settings import Settings
 
 SETTINGS = Settings()
@@ -36,7 +36,7 @@ def doctor(as_json: bool) -> None:
 @click.option("--budget", default="9h", show_default=True, help="Time for the whole set, as 8h30m, 90m or seconds.")
 @click.option("--windows", default=SETTINGS.windows, show_default=True, help="Clips of frames looked at in a video.")
 @DEVICE
-@click.option("--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU.")
+@LANES
 @click.option(
     "--for", "card", help="Project to a machine with a p100, t4, l4, a100 or h100; nothing is measured there."
 )

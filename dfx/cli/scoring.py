@@ -10,7 +10,7 @@ import click
 
 import dfx
 from dfx.arguments import finite
-from dfx.cli.shared import DETECTOR, DEVICE, MODEL, say, show_rows
+from dfx.cli.shared import DETECTOR, DEVICE, LANES, LINKS, MODEL, QUIET, say, show_rows
 from dfx.settings import LARGEST_MEMORY, SMALLEST_MEMORY, Limits, Settings
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ GIB = 2**30
 @click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
 @DEVICE
 @click.option("--engines", type=click.Path(path_type=Path), help="Folder of TensorRT engines; a cache unless told.")
-@click.option("--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU.")
+@LANES
 @click.option("--fresh", is_flag=True, help="Forget the journal and start over.")
-@click.option("--follow-symlinks", is_flag=True, help="Also follow links that lead out of the folder.")
-@click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
+@LINKS
+@QUIET
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Also write an HTML page of the evidence, after the budget."
 )
@@ -147,7 +147,7 @@ def _report_run(result: Predictions, page: Path, settings: Settings, limits: Lim
         workers=asked["workers"],
         progress=not asked["quiet"],
     )
-    click.echo(f"The report is in {page}", err=True)
+    say(f"The report is in {page}")
 
 
 @click.command()
@@ -192,7 +192,7 @@ def report(
         pictures=pictures,
         progress=not quiet,
     )
-    click.echo(f"The report is in {out}", err=True)
+    say(f"The report is in {out}")
 
 
 @click.command()

@@ -24,6 +24,9 @@ DETECTOR = click.option(
     "--detector", type=click.Path(path_type=Path), default=Settings().detector, help="Face detector, an ONNX file."
 )
 WORKERS = click.option("--workers", type=int, help="Processes, one a core unless told.")
+LANES = click.option(
+    "--workers", type=int, help="Processes, one a core unless told; videos in hand at a time on a GPU."
+)
 DEVICE = click.option(
     "--device",
     default="auto",

@@ -150,8 +150,11 @@ def driver_version() -> str:
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _words(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -132,33 +132,45 @@ def read_model(path: Path) -> bytes:
         raise MissingInputError(f"no model at {path}: name an ONNX file that exists") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read as a model ({error.strerror})") from error
-    wanted = _listed_hash(path)
+    wanted = _listed(path.with_name(SUMS)).get(path.name)
     if wanted is not None and hashlib.sha256(content).hexdigest() != wanted:
         raise ModelError(f"{path}: it is damaged, or not the file that {SUMS} beside it lists; install dfx anew")
     return content
-
-
-def _listed_hash(path: Path) -> str | None:
-    """The hash that a list beside the file, as `sha256sum` writes it, holds for it."""
-    sums = path.with_name(SUMS)
-    if not sums.is_file():
-        return None
-    listed = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines())
-    return next((words[0] for words in listed if len(words) == 2 and words[1].lstrip("*") == path.name), None)
 
 
 def list_hash(path: Path) -> None:
     """Notes the file's hash in the list that its folder may keep; `read_model` refuses a file that differs from it."""
     sums = path.with_name(SUMS)
     if sums.is_file():
-        lines = {line.rsplit(maxsplit=1)[-1]: line for line in sums.read_text(encoding="utf-8").splitlines()}
-        lines[path.name] = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
-        sums.write_text("".join(f"{lines[name]}\n" for name in sorted(lines)), encoding="utf-8")
+        hashes = _listed(sums) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+        lines = (f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
+        sums.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+
+
+def _listed(sums: Path) -> dict[str, str]:
+    """The hashes by file name of a list as `sha256sum` writes it, "*" before a name that it read as binary."""
+    if not sums.is_file():
+        return {}
+    lines = sums.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines]
+    return {words[1].removeprefix("*"): words[0] for words in pairs if len(words) == 2}
 
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of a model file, in hexadecimal."""
     return hashlib.sha256(read_model(path)).hexdigest()
+
+
+def fingerprints(paths: Iterable[Path]) -> dict[str, str]:
+    """Each model file's `fingerprint`, by its path; what `check_unchanged` takes."""
+    return {str(path): fingerprint(path) for path in paths}
+
+
+def check_unchanged(fingerprints: Mapping[str, str]) -> None:
+    """Raises ModelError where a model is not the one that the run began with: scores of two are never mixed."""
+    for path, wanted in fingerprints.items():
+        if fingerprint(Path(path)) != wanted:
+            raise ModelError(f"{path} was changed while the run went on: put it back, or start over with --fresh")
 
 
 def create(content: bytes, path: Path, provider: Provider) -> onnxruntime.InferenceSession:
