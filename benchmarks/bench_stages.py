@@ -31,10 +31,11 @@ from dfx.journal import Journal, state_of
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
 from dfx.probe import probe
-from dfx.torch.clipnet import ClipNet
+from dfx.torch.clipnet import LITE1, ClipNet
 from dfx.torch.contract import export
 from dfx.torch.export_detector import CONTRACT, Probabilities
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors
+from dfx.torch.views import ViewedNet
 from dfx.track import follow
 from dfx.values import ClipScore, Faces, Frames, Pixels, Plan, Prediction, Reason, Track
 
@@ -205,7 +206,8 @@ def test_track(benchmark: BenchmarkFixture, pipeline: Pipeline, frames: Frames, 
 def test_crop(benchmark: BenchmarkFixture, pipeline: Pipeline, frames: Frames, track: Track) -> None:
     """A clip of aligned faces from planes of 1080p."""
     clip = _time(benchmark, lambda: crop_track(frames, track, pipeline.classifier.contract), rounds=50)
-    assert clip.shape == (pipeline.classifier.contract.clip_length, 3, 160, 160)
+    contract = pipeline.classifier.contract
+    assert clip.shape == (contract.clip_length, 3, contract.crop_size, contract.crop_size)
     assert clip.std() > 10
 
 
@@ -218,7 +220,7 @@ def test_classify(benchmark: BenchmarkFixture, pipeline: Pipeline, crop: Pixels)
 
 def test_classify_in_torch(benchmark: BenchmarkFixture, crop: Pixels) -> None:
     """The same network in torch eager, its weights random."""
-    net, clips = ClipNet().eval(), torch.from_numpy(crop)[None]
+    net, clips = ViewedNet(ClipNet(LITE1)).eval(), torch.from_numpy(crop)[None]
     with torch.no_grad():
         logits = _time(benchmark, lambda: net(clips))
     assert logits.shape == (1,)

@@ -262,10 +262,11 @@ def _nets() -> dict[str, Any]:
     """The networks that ship as torch has them, by chance's weights, which take the same time."""
     from dfx.torch.clipnet import ClipNet, design_of
     from dfx.torch.retinaface import RetinaFace
+    from dfx.torch.views import ViewedNet
 
     content = read_model(NETWORKS["classifier"][0])  # the weights' names are in it as text; onnx may be absent here
     names: dict[str, Any] = dict.fromkeys(name.decode() for name in re.findall(rb"backbone\.[\w.]+", content))
-    return {"detector": RetinaFace(), "classifier": ClipNet(design_of(names))}
+    return {"detector": RetinaFace(), "classifier": ViewedNet(ClipNet(design_of(names)))}
 
 
 def _eager(torch: Any, net: Any, shape: tuple[int, ...], repeats: int = 50) -> float:

@@ -29,6 +29,7 @@ from dfx.score import read_labels
 from dfx.values import Reason
 
 MOST = 120  # pictures of a video that are read
+X264 = {"crf": "16", "preset": "veryfast", "mbtree": "0"}
 FIELDS = {"x264-params": "interlaced=1:tff=1"}
 KINDS = ("woven", "interlaced", "marked")
 Picture = NDArray[np.uint8]  # yuv420p as PyAV has it: [3/2 height, width], each chroma line in half a row
@@ -97,7 +98,7 @@ def woven(first: Picture, second: Picture) -> Picture:
 def write(path: Path, pictures: Sequence[Picture], options: dict[str, str]) -> Path:
     """Encodes the pictures; options: x264's, beside those that all have."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "16", "mbtree": "0"} | options)
+        stream = container.add_stream("libx264", rate=25, options=X264 | options)
         stream.height, stream.width, stream.pix_fmt = 2 * len(pictures[0]) // 3, pictures[0].shape[1], "yuv420p"
         for picture in pictures:
             container.mux(stream.encode(VideoFrame.from_ndarray(picture, format="yuv420p")))

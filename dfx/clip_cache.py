@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from dfx.extract import save
 from dfx.find import sha256_of
+from dfx.infer.contract import contract_to_cut
 from dfx.pipeline import Pipeline
 from dfx.settings import HOST, Limits, Settings
 from dfx.track import join
@@ -74,17 +76,19 @@ def unpacked(steps: Pixels) -> Pixels:
 
 
 class ClipsChore:
-    """Writes the clips of one video after the other, in a child process, cut as a prediction cuts them.
+    """Writes the clips of one video after the other, in a child process, as a prediction with the model would see them.
 
-    device: the ordinal of a GPU, or HOST; the crops come to the host there too.
+    cut: what that model's contract says of its clips, by the names it has there; device: the ordinal of a GPU, or HOST;
+    the crops come to the host there too.
     """
 
-    def __init__(self, limits: Limits, windows: int, device: int = HOST) -> None:
+    def __init__(self, limits: Limits, windows: int, cut: Mapping[str, Any], device: int = HOST) -> None:
         self._pipeline = Pipeline(Settings(windows=windows), limits, device)
+        self._contract = contract_to_cut(**cut)
 
     def __call__(self, path: str, out: str) -> dict[str, Any]:
         """How many clips there are; 0 where no face was found, which is written down too."""
-        pairs = self._pipeline.clips(path)
+        pairs = self._pipeline.clips(path, contract=self._contract)
         tracks = [track for track, _ in pairs]
         arrays = {f"clip{number}": packed(clip) for number, (_, clip) in enumerate(pairs)}
         file = io.BytesIO()

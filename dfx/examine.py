@@ -94,6 +94,8 @@ def _problems(info: VideoInfo, container: InputContainer, stream: VideoStream) -
         yield f"odd size: {info.width}x{info.height}"
     if stream.sample_aspect_ratio not in {None, 0, 1}:
         yield f"pixels not square: {stream.sample_aspect_ratio}"
+    if info.interlaced:
+        yield "interlaced: a picture's odd and even lines show two moments"
 
 
 def _steps(info: VideoInfo) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ class View:
     """What a person is shown of one window.
 
     start, end: seconds of its first and last picture; scene: its middle picture, small, RGB uint8 [H, W, 3]; faces:
-    each track with its clip, uint8 [T, 3, S, S], as the classifier sees it.
+    each track with its clip, uint8 [T, 3, CLOSE, CLOSE], the classifier's frames from forehead to chin.
     """
 
     start: float

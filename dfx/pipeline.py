@@ -17,7 +17,7 @@ import numpy as np
 from dfx import ops
 from dfx.aggregate import aggregate
 from dfx.classify import Ensemble
-from dfx.crop import crop_around, crop_track
+from dfx.crop import CLOSE, CLOSE_TEMPLATE, crop_around, crop_track
 from dfx.decode import Decoder
 from dfx.decode.nvdec import suits
 from dfx.decode.pyav import PyAVDecoder
@@ -189,7 +189,8 @@ class Pipeline:
         return [Seen(each, [], None) if each.verdict else _seen(frames, each, ways, several) for each in followed]
 
     def _view(self, frames: Frames) -> list[View]:
-        faces = tuple((track, np.asarray(cuts[0])) for track, cuts in _living(self._cut(frames)))
+        close = replace(self.classifier.contract, crop_size=CLOSE, crop_template=CLOSE_TEMPLATE)
+        faces = tuple((track, np.asarray(cuts[0])) for track, cuts in _living(self._cut(frames, close)))
         middle = scene(frames.pictures[len(frames) // 2])  # type: ignore[arg-type]
         return [View(float(frames.seconds[0]), float(frames.seconds[-1]), middle, faces)]
 

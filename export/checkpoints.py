@@ -15,11 +15,12 @@ from torch import nn
 
 from dfx.find import sha256_of
 from dfx.infer import Calibration
-from dfx.torch.clipnet import ClipNet, with_weights
+from dfx.torch.clipnet import ClipNet
 from dfx.torch.export_classifier import export_classifier
 from dfx.torch.export_detector import Probabilities, export_detector
 from dfx.torch.retinaface import RetinaFace
 from dfx.torch.retinaface_resnet50 import PixelForm, RetinaFaceResNet50
+from dfx.torch.views import ViewedNet, classifier_of
 
 State = Mapping[str, Any]
 
@@ -100,7 +101,7 @@ def to_fp32(source: Path, out: Path, version: str, like: str | None = None) -> N
         ValueError: as `net_of`.
     """
     net = net_of(source, like)
-    if isinstance(net, ClipNet):
+    if isinstance(net, ClipNet | ViewedNet):
         state = read(source)
         export_classifier(net, out, Calibration(state["scale"], state["bias"]), version)
     elif isinstance(net, Probabilities) and isinstance(net.net, RetinaFaceResNet50):
@@ -123,7 +124,7 @@ def net_of(source: Path, like: str | None = None) -> nn.Module:
     state = read(source)
     names = {name.removeprefix("module.") for name in state}
     if {"net", "scale", "bias"} <= names:
-        return with_weights(ClipNet, state["net"]).eval()
+        return classifier_of(state).eval()
     if "body.layer4.0.conv1.weight" in names:
         large = RetinaFaceResNet50()
         large.load_published(state, publication(source, like).form)

@@ -16,7 +16,9 @@ Needs `pip install ".[cpu,export]"`.
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -38,6 +40,7 @@ from dfx.table import write_bytes
 
 LARGEST = 65504 / 2  # a tensor that comes nearer to FP16's end than by a factor of two stays in FP32
 QUANTISED = ["Conv", "Gemm", "MatMul"]
+PREPARING = {"Gather", "Slice", "Cast", "Transpose", "MatMul", "Unsqueeze", "Concat", "Reshape", "Sub", "Div", "Mul"}
 
 
 @click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
@@ -144,7 +147,7 @@ def to_fp16(
     known = {node.name for node in model.graph.node}
     if unknown := set(keep) - known:
         raise ValueError(f"no node is called {', '.join(sorted(unknown))}; the graph has {', '.join(sorted(known))}")
-    kept = sorted({*keep, *normalisation(model), *overflowing(model, examples)})
+    kept = sorted({*keep, *preparation(model), *overflowing(model, examples)})
     half = convert_float_to_float16(_copy(model), keep_io_types=True, node_block_list=kept)
     _join(half)
     return _with_metadata(half, model), kept
@@ -180,12 +183,16 @@ def _peak(values: Array) -> float:
     return float(np.abs(values).max()) if values.dtype == np.float32 and values.size else 0.0
 
 
-def normalisation(model: onnx.ModelProto) -> list[str]:
-    """The nodes between the input and the first layer with weights."""
-    reached, names = {model.graph.input[0].name}, []
+def preparation(model: onnx.ModelProto) -> list[str]:
+    """The nodes between the input and the first layer with weights: how pictures are cut out, scaled and normalised.
+
+    A product of matrices scales a picture that is not normalised yet; of one that is, it is a layer.
+    """
+    normalised, names = {model.graph.input[0].name: False}, []
     for node in model.graph.node:
-        if reached & set(node.input) and node.op_type in {"Cast", "Sub", "Div", "Mul", "Reshape"}:
-            reached |= set(node.output)
+        done = [normalised[name] for name in node.input if name in normalised]
+        if done and node.op_type in PREPARING and not (any(done) and node.op_type == "MatMul"):
+            normalised |= dict.fromkeys(node.output, any(done) or node.op_type in {"Sub", "Div", "Mul"})
             names.append(node.name)
     return names
 
@@ -234,15 +241,24 @@ def to_int8(
     Raises:
         ValueError: they are not, with more than half of the layers in FP32.
     """
-    layers = [node.name for node in model.graph.node if node.op_type in QUANTISED]
+    layers = _layers(model)
     plain = _logits(model, examples)
     for first in (0, *(2**power for power in range((len(layers) - 1).bit_length()))):
-        kept = sorted({*keep, *normalisation(model), *layers[:first]})
+        kept = sorted({*keep, *preparation(model), *chain.from_iterable(layers[:first])})
         quantised = _in_int8(model, examples, kept)
         apart = max(map(_apart, _logits(quantised, examples), plain))
         if apart <= TOLERANCES["int8"] / 2:
             return quantised, kept
     raise ValueError(f"INT8 changes a logit by {apart:.2f} even with {first} of {len(layers)} layers in FP32: use fp16")
+
+
+def _layers(model: onnx.ModelProto) -> list[list[str]]:
+    """The nodes that can be quantised, in order; those that share their weights are one layer, seen several times."""
+    weights, layers = {tensor.name for tensor in model.graph.initializer}, defaultdict[str, list[str]](list)
+    for node in model.graph.node:
+        if node.op_type in QUANTISED:
+            layers[next((name for name in node.input if name in weights), node.name)].append(node.name)
+    return list(layers.values())
 
 
 def _apart(some: Array, others: Array) -> float:

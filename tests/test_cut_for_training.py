@@ -26,12 +26,14 @@ from dfx.clip_cache import CachedClips, ClipsChore, same_bytes
 from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import InputError
 from dfx.find import Found
+from dfx.infer.contract import contract_to_cut
 from dfx.infer.session import OnnxSession
 from dfx.info import VideoInfo
 from dfx.ops import cuda
 from dfx.ops.cuda import Lane
 from dfx.settings import HOST, Limits
 from dfx.torch import train
+from dfx.torch.clipnet import TIGHT
 from dfx.torch.train import Options, cached, cutters
 from dfx.values import Frames, Plan, Surface
 
@@ -84,11 +86,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_cuts_what_the_cpu_cuts(samples: Path, tmp_path: Path, gpu: None) -> None:
-    there = ClipsChore(Limits(), windows=2, device=0)
+    there = ClipsChore(Limits(), windows=2, cut=TIGHT.contract, device=0)
     assert there(str(samples / "real.mp4"), str(tmp_path / "there.npz"))["clips"] > 0
     assert StandInDecoder.used == 2
     clips = CachedClips.open(tmp_path / "there.npz")
-    expected = [clip for _, clip in _host_pipeline().clips(samples / "real.mp4")]
+    expected = [
+        clip for _, clip in _host_pipeline().clips(samples / "real.mp4", contract=contract_to_cut(**TIGHT.contract))
+    ]
     assert len(clips) == len(expected)
     for ours, theirs in zip(clips.all(), expected, strict=True):
         assert ours.shape == theirs.shape

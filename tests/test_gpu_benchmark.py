@@ -32,7 +32,7 @@ from dfx.pipeline import Pipeline
 
 WIDE = (4, 3, 384, 640)  # four canvases of 1080p, 640x360 pixels, in cells of 32
 SQUARE = (4, 3, 640, 640)
-CLIP = (1, 4, 3, 160, 160)
+CLIP = (1, 4, 3, 280, 280)
 TORCH = pytest.mark.torch
 
 
@@ -131,8 +131,8 @@ def test_each_provider_is_timed_on_the_shapes_that_its_keys_tell(
             "detector_cuda_4x3x640x640_ms",
             "detector_cuda_graph_4x3x640x640_ms",
             "detector_cuda_4x3x384x640_ms",
-            "classifier_cuda_1x4x3x160x160_ms",
-            "classifier_cuda_graph_1x4x3x160x160_ms",
+            "classifier_cuda_1x4x3x280x280_ms",
+            "classifier_cuda_graph_1x4x3x280x280_ms",
         ],
         2.0,
     )
@@ -160,7 +160,7 @@ def test_an_engine_that_is_refused_costs_no_other_figure(tmp_path: Path, monkeyp
     assert isinstance(found["classifier_building_s"], float)
     numbers = {name for name, value in found.items() if value == 2.0}
     assert {"detector_cuda_4x3x384x640_ms", "detector_cuda_4x3x640x640_ms"} < numbers
-    assert {"classifier_tensorrt_1x4x3x160x160_ms", "classifier_tensorrt_graph_1x4x3x160x160_ms"} < numbers
+    assert {"classifier_tensorrt_1x4x3x280x280_ms", "classifier_tensorrt_graph_1x4x3x280x280_ms"} < numbers
 
 
 def test_without_torch_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +189,8 @@ def test_torch_is_given_the_pipelines_shapes_and_no_tf32(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     monkeypatch.setattr(gpu, "_eager", eager)
     found = gpu.in_torch()
-    assert given == [("RetinaFace", WIDE, False), ("ClipNet", CLIP, False)]
-    assert found["detector_torch_4x3x384x640_ms"] == found["classifier_torch_1x4x3x160x160_ms"] == 2.0
+    assert given == [("RetinaFace", WIDE, False), ("ViewedNet", CLIP, False)]
+    assert found["detector_torch_4x3x384x640_ms"] == found["classifier_torch_1x4x3x280x280_ms"] == 2.0
 
 
 @TORCH
@@ -199,7 +199,8 @@ def test_torchs_classifier_is_as_large_as_the_one_that_ships() -> None:
 
     stored = stored_in(gpu.NETWORKS["classifier"][0]).values()
     weights = sum(tensor.numel() for tensor in stored if tensor.is_floating_point() and tensor.ndim)
-    ours = sum(weight.numel() for weight in gpu._nets()["classifier"].parameters())
+    net = gpu._nets()["classifier"]
+    ours = sum(weight.numel() for weight in (*net.parameters(), *net.buffers()))
     assert ours == weights
 
 

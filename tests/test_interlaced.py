@@ -10,6 +10,7 @@ import pytest
 from clips import encode
 from numpy.typing import NDArray
 
+import dfx
 from dfx.decode.fields import is_combed, one_field
 from dfx.decode.nvdec import suits
 from dfx.decode.pyav import PyAVDecoder
@@ -57,6 +58,7 @@ def test_the_file_says_so_and_the_cpu_decodes_it(tmp_path: Path, name: str, sett
     info = probe(encode(tmp_path / name, [woven(number) for number in range(8)], **settings))
     assert info.interlaced
     assert ("interlaced", True) in list(info.rows())
+    assert dfx.inspect(info.path)[0].problems[0].startswith("interlaced: ")
     assert "interlaced" in str(suits(info, (9, 0)))
 
 

@@ -29,7 +29,6 @@ from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
 from dfx.torch.clipnet import (
     CLIP_LENGTH,
     CROP_SIZE,
-    CROP_TEMPLATE,
     DESIGNS,
     TIGHT,
     Backbone,
@@ -50,6 +49,7 @@ from dfx.torch.pseudo_fakes import self_blended, swapped
 from dfx.torch.subgroups import false_alarms, wilson
 from dfx.torch.train_backbone import Feed
 from dfx.torch.train_backbone import main as train_backbone
+from dfx.torch.views import VIEWED
 from dfx.values import Track
 
 pytestmark = pytest.mark.torch
@@ -223,7 +223,7 @@ def test_a_full_disk_costs_no_weights_and_leaves_no_half_ones(tmp_path: Path, mo
     run.write(tmp_path / "backbone.pt")
     (tmp_path / "classifier.pt").write_bytes(b"of another run")
     before = contents()
-    monkeypatch.setattr(train_classifier, "seen", lambda *_: ([], {}))
+    monkeypatch.setattr(train_classifier, "seen", lambda *_, **__: ([], {}))
     monkeypatch.setattr(train_classifier, "calibrate", lambda *_: Calibration())
     words = [str(tmp_path / "backbone.pt"), "--videos", str(tmp_path), "--out", str(tmp_path)]
     with full_disk(2**16):
@@ -233,7 +233,7 @@ def test_a_full_disk_costs_no_weights_and_leaves_no_half_ones(tmp_path: Path, mo
         assert CliRunner().invoke(train_classifier.main, words).exception
     assert contents() == before
     assert CliRunner().invoke(train_classifier.main, words, catch_exceptions=False).exit_code == 0
-    assert set(torch.load(tmp_path / "classifier.pt", weights_only=True)) == {"net", "scale", "bias"}
+    assert set(torch.load(tmp_path / "classifier.pt", weights_only=True)) == {"net", "scale", "bias", "views"}
 
 
 @pytest.mark.parametrize("design", DESIGNS.values())
@@ -289,8 +289,8 @@ def test_what_is_exported_is_what_dfx_runs(tmp_path: Path) -> None:
 
 def test_the_shipped_file_has_the_networks_contract() -> None:
     contract = Classifier(MODELS / "classifier.onnx").contract
-    assert (contract.clip_length, contract.crop_size) == (CLIP_LENGTH, CROP_SIZE)
-    np.testing.assert_array_equal(contract.crop_template, np.float32(CROP_TEMPLATE))
+    assert (contract.clip_length, contract.crop_size) == (CLIP_LENGTH, VIEWED.size)
+    np.testing.assert_array_equal(contract.crop_template, np.float32(VIEWED.template))
     assert (MODELS / "classifier.onnx").stat().st_size < 6e6
 
 
@@ -458,7 +458,7 @@ def test_a_measure_that_knows_more_is_seen_to_gain() -> None:
         data.append(one)
         votes.append(rng.normal(0, 1, (2, CLIP_LENGTH)))
         votes[-1][:, CLIP_LENGTH // 2] += 3.0 * fake - 1.5
-    middle, mean = (eval_measures.measures()[name] for name in ("middle frame of a clip", eval_measures.SHIPPED))
+    middle, mean = (eval_measures.measures()[name] for name in ("middle frame, in its view", eval_measures.SHIPPED))
     better, base = (eval_measures.left_out(each, data, votes) for each in (middle, mean))
     gained = eval_measures.changes_of(better, base, data)
     assert np.quantile(gained[:, 0], 0.025) > 0

@@ -27,14 +27,16 @@ from sklearn.metrics import roc_auc_score
 from dfx.clip_cache import CachedClips, ClipsChore, packed, unpacked
 from dfx.errors import InputError, ModelError
 from dfx.find import Found
+from dfx.infer.contract import contract_to_cut
 from dfx.labels import read_entries
 from dfx.pipeline import Pipeline
 from dfx.settings import MODELS, Limits, Settings
 from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
-from dfx.torch.clipnet import CLIP_LENGTH, Backbone, TemporalHead
+from dfx.torch.clipnet import CLIP_LENGTH, TIGHT, Backbone, TemporalHead
 from dfx.torch.recompress import Pair, by_turns, recompress, scaled
 from dfx.torch.split import Case, check, components, leaks, split
 from dfx.torch.train_classifier import fit_head, labels, video_logits
+from dfx.torch.views import VIEWED, ViewedNet
 
 pytestmark = pytest.mark.torch
 FEATURES = Backbone.features
@@ -50,10 +52,14 @@ def test_packing_loses_nothing() -> None:
     np.testing.assert_array_equal(unpacked(packed(clip)), clip)
 
 
-def test_the_cache_holds_what_a_prediction_sees(samples: Path, tmp_path: Path) -> None:
-    answer = ClipsChore(Limits(), windows=2)(str(samples / "real.mp4"), str(tmp_path / "real.npz"))
+def test_the_cache_holds_what_a_prediction_with_that_model_would_see(samples: Path, tmp_path: Path) -> None:
+    """Whatever the model sees that ships now, whose frames have views of their own."""
+    chore = ClipsChore(Limits(), windows=2, cut=TIGHT.contract)
+    answer = chore(str(samples / "real.mp4"), str(tmp_path / "real.npz"))
     clips = CachedClips.open(tmp_path / "real.npz")
-    expected = np.stack([clip for _, clip in Pipeline().clips(samples / "real.mp4")])
+    contract = contract_to_cut(**TIGHT.contract)
+    expected = np.stack([clip for _, clip in Pipeline().clips(samples / "real.mp4", contract=contract)])
+    assert expected.shape[1:] == (TIGHT.length, 3, TIGHT.size, TIGHT.size)
     assert answer == {"clips": len(clips)}
     np.testing.assert_array_equal(clips.all(), expected)
     assert set(clips.main) <= set(range(len(clips)))
@@ -168,9 +174,9 @@ def test_the_shipped_file_gives_its_weights_back() -> None:
     from dfx.classify import Classifier
     from dfx.torch.start import begin
 
-    clips = torch.randint(0, 256, (1, CLIP_LENGTH, 3, 160, 160), dtype=torch.uint8)
+    clips = torch.randint(0, 256, (1, CLIP_LENGTH, 3, VIEWED.size, VIEWED.size), dtype=torch.uint8)
     with torch.no_grad():
-        ours = begin(MODELS / "classifier.onnx", "lite0").eval()(clips).numpy()
+        ours = ViewedNet(begin(MODELS / "classifier.onnx", "lite0")).eval()(clips).numpy()
     np.testing.assert_allclose(ours, Classifier(MODELS / "classifier.onnx").score(clips.numpy()), atol=1e-3)
     with pytest.raises(ModelError, match="not the weights"):
         begin(MODELS / "detector.onnx", "lite0")

@@ -211,4 +211,4 @@ def test_each_fold_is_scored_by_its_own_backbone(tmp_path: Path, monkeypatch: py
     data, heads = train_classifier.seen(tmp_path, tmp_path, tmp_path)
     assert [sample.video.fold for sample in data] == list(FOLDS)
     np.testing.assert_allclose(train_classifier.logits_of(heads, data), np.arange(len(FOLDS)), atol=1e-5)
-    assert set(eval_classifier.methods(heads)) == {"always 0.5", "one frame a clip", eval_classifier.SHIPPED}
+    assert set(eval_classifier.methods(heads)) == {"always 0.5", "one frame a clip", eval_classifier.PLAIN}

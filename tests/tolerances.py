@@ -32,10 +32,10 @@ HALF_PIXEL = 0.5
 EXPORT = 1e-4
 """Logits of one network in torch and in ONNX Runtime, or with its normalisation folded: float32 sums reordered."""
 
-RECODED_SCORE = 0.05
+RECODED_SCORE = 0.06
 """Probability: what another codec, depth, sampling of colour or size makes of the same face."""
 
-COARSER_SCORE = 0.12
+COARSER_SCORE = 0.15
 """Probability: the same face at half the size, enlarged again; what is blurred looks less manipulated."""
 
 SHORTER_SCORE = 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -129,6 +129,14 @@ class ClassifierContract:
             crop_template=reader.value("crop_template", _TEMPLATE),
             calibration=reader.value("calibration", _CALIBRATION),
         )
+
+
+def contract_to_cut(
+    clip_length: int, clip_stride: int, crop_size: int, crop_template: Sequence[Sequence[float]]
+) -> ClassifierContract:
+    """The contract of a classifier that is not there (yet), for clips as it would take them."""
+    template = np.asarray(crop_template, np.float32)
+    return ClassifierContract("", "", clip_length, clip_stride, crop_size, template, Calibration())
 
 
 Contract = DetectorContract | ClassifierContract

@@ -18,11 +18,13 @@ from tqdm import tqdm
 
 from dfx.aggregate import aggregate
 from dfx.extract import save
-from dfx.infer import Calibration, ClassifierContract
+from dfx.infer import Calibration
+from dfx.infer.contract import contract_to_cut
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
 from dfx.probe import probe
-from dfx.torch.clipnet import TIGHT, Backbone, Cut, FrameNet
+from dfx.torch.clipnet import TIGHT, ClipNet, Cut, FrameNet
+from dfx.torch.views import ViewedNet
 from dfx.track import join
 from dfx.values import ClipScore, Pixels, Track
 
@@ -128,9 +130,7 @@ def _family(generator: str) -> str:
 def clips_of(pipeline: Pipeline, path: Path, way: Cut, windows: int) -> list[tuple[Track, Pixels]]:
     """The face clips of a video, uint8 [T, 3, S, S], in so many windows at most, cut in one way."""
     chosen = plan(probe(path), windows=windows, count=way.length, stride=way.stride)
-    template = np.asarray(way.template, np.float32)
-    contract = ClassifierContract("", "", way.length, way.stride, way.size, template, Calibration())
-    return pipeline.clips(path, chosen, contract)
+    return pipeline.clips(path, chosen, contract_to_cut(**way.contract))
 
 
 def cut(folder: Path, videos: Iterable[Labelled], cache: Path, way: Cut = TIGHT) -> dict[str, VideoClips]:
@@ -170,16 +170,20 @@ class Sample:
     features: Tensor
 
 
-def samples(folder: Path, weights: Path, out: Path, *, fold: str | None = None, mirrored: bool = False) -> list[Sample]:
+def samples(
+    folder: Path, weights: Path, out: Path, *, fold: str | None = None, views: bool = False, mirrored: bool = False
+) -> list[Sample]:
     """The labelled videos under `folder` that show a face, seen by the FrameNet in `weights`; clips and features are
     cached under `out`.
 
-    fold: the only one that is looked at; mirrored: the features are of the crops' mirror images.
+    fold: the only one that is looked at; views: every frame in one of its own; mirrored: the features are of the crops'
+    mirror images.
     """
     videos = [video for video in read_labels(folder) if fold in (None, video.fold)]
-    net = FrameNet.load(weights)
+    plain = ClipNet.from_frames(FrameNet.load(weights)).eval()
+    net = ViewedNet(plain) if views else plain
     clips = cut(folder, videos, out / f"clips-{net.cut.size}", net.cut)
-    kind = "mirrored-features" if mirrored else "features"
+    kind = f"{'viewed-' * views}{'mirrored-' * mirrored}features"
     seen = hashlib.sha256(weights.read_bytes() + (fold or "").encode())
     cache = out / f"{kind}-{seen.hexdigest()[:12]}.pt"
     if not cache.exists():
@@ -187,7 +191,7 @@ def samples(folder: Path, weights: Path, out: Path, *, fold: str | None = None, 
         step = -1 if mirrored else 1
         pixels = ((name, clips[name].pixels[..., ::step]) for name in names)
         file = io.BytesIO()
-        torch.save({name: frame_features(net.backbone.eval(), own) for name, own in pixels}, file)
+        torch.save({name: features_of(net, own) for name, own in pixels}, file)
         save(cache, file.getvalue())
     features = torch.load(cache, weights_only=True)
     return [
@@ -196,6 +200,6 @@ def samples(folder: Path, weights: Path, out: Path, *, fold: str | None = None, 
 
 
 @torch.no_grad()
-def frame_features(backbone: Backbone, clips: NDArray[np.uint8]) -> Tensor:
+def features_of(net: ClipNet | ViewedNet, clips: NDArray[np.uint8]) -> Tensor:
     """The backbone's features of every frame: uint8 [K, T, 3, S, S] -> float [K, T, F]."""
-    return torch.stack([backbone(torch.from_numpy(np.ascontiguousarray(clip))) for clip in clips])
+    return torch.cat([net.features(torch.from_numpy(np.ascontiguousarray(clip))[None]) for clip in clips])

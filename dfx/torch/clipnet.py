@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,16 @@ class Cut:
     def template(self) -> tuple[tuple[float, float], ...]:
         """Where the five landmarks lie: CROP_TEMPLATE, shrunk about the middle; in units of the crop's side."""
         return tuple((self._placed(x), self._placed(y)) for x, y in CROP_TEMPLATE)
+
+    @property
+    def contract(self) -> dict[str, Any]:
+        """What a model's contract says of it, by the names it has there."""
+        return {
+            "clip_length": self.length,
+            "clip_stride": self.stride,
+            "crop_size": self.size,
+            "crop_template": self.template,
+        }
 
     def _placed(self, at: float) -> float:
         return round(0.5 + (at - 0.5) / self.around, 6)
@@ -202,7 +212,7 @@ class TemporalHead(nn.Module):
 
 
 class ClipNet(nn.Module):
-    """Clips uint8 [N, T, 3, S, S] -> logits float [N], positive for fake: the network that ships.
+    """Clips uint8 [N, T, 3, S, S] -> logits float [N], positive for fake.
 
     cut: how its clips are cut.
     """
@@ -221,7 +231,11 @@ class ClipNet(nn.Module):
         net.head.vote.load_state_dict(frames.head.state_dict())
         return net
 
+    def features(self, clips: Tensor) -> Tensor:
+        """The backbone's features of every frame: float [N, T, F]."""
+        frames: Tensor = self.backbone(clips.flatten(0, 1))
+        return frames.view(clips.shape[0], -1, Backbone.features)
+
     def forward(self, clips: Tensor) -> Tensor:
         """uint8 [N, T, 3, S, S] -> float [N]."""
-        frames = self.backbone(clips.flatten(0, 1))
-        return self.head(frames.view(clips.shape[0], -1, Backbone.features))  # type: ignore[no-any-return]
+        return self.head(self.features(clips))  # type: ignore[no-any-return]

@@ -41,7 +41,7 @@ def main(backbones: tuple[Path, ...], videos: Path, out: Path) -> None:
     Example:
         python -m dfx.torch.eval_measures runs/lite1/backbone.pt runs/lite0/backbone.pt --videos videos --out runs/eval
     """
-    data = samples(videos, backbones[0], out)
+    data = samples(videos, backbones[0], out, views=True)
     base, found = None, Table("measure", "AUC", "log loss", "reals above 0.5", "pairs", "change of AUC", "of log loss")
     for name, logits in _tried(data, backbones, videos, out):
         base = logits if base is None else base
@@ -54,11 +54,13 @@ def _tried(data: Sequence[Sample], backbones: Sequence[Path], videos: Path, out:
     votes = votes_of(data, backbones[0])
     for name, measure in measures().items():
         yield name, left_out(measure, data, votes)
-    mirrored = votes_of(samples(videos, backbones[0], out, mirrored=True), backbones[0])
+    plain = votes_of(samples(videos, backbones[0], out), backbones[0])
+    yield "all frames in one view", left_out(shipped, data, plain)
+    mirrored = votes_of(samples(videos, backbones[0], out, views=True, mirrored=True), backbones[0])
     both = [(one + other) / 2 for one, other in zip(votes, mirrored, strict=True)]
     yield "with the mirrored crops", left_out(shipped, data, both)
     for backbone in backbones[1:]:
-        others = votes_of(samples(videos, backbone, out), backbone)
+        others = votes_of(samples(videos, backbone, out, views=True), backbone)
         pair = [left_out(shipped, data, each) for each in (votes, others)]
         yield f"with {backbone.parent.name}", (pair[0] + pair[1]) / 2
 
@@ -72,7 +74,7 @@ def measures() -> dict[str, Measure]:
     """By name; the one that ships comes first."""
     return {
         SHIPPED: shipped,
-        "middle frame of a clip": lambda sample, votes: shipped(sample, votes[:, [votes.shape[1] // 2]]),
+        "middle frame, in its view": lambda sample, votes: shipped(sample, votes[:, [votes.shape[1] // 2]]),
         "median of frames": lambda sample, votes: shipped(sample, np.median(votes, axis=1, keepdims=True)),
         "middle half of frames": lambda sample, votes: shipped(sample, _middle_half(votes)),
         "strongest frame": lambda sample, votes: shipped(sample, votes.max(axis=1, keepdims=True)),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
 
 from dfx.infer.contract import Calibration
-from dfx.torch.clipnet import ClipNet, Cut, with_weights
+from dfx.torch.clipnet import ClipNet
 from dfx.torch.contract import export
+from dfx.torch.views import ViewedNet, classifier_of
 
 CONTRACT = {
     "task": "deepfake-clip",
@@ -34,12 +34,16 @@ def main(weights: Path, out: Path, model_version: str) -> None:
     """
     state = torch.load(weights, weights_only=True, map_location="cpu")
     calibration = Calibration(state["scale"], state["bias"])
-    export_classifier(with_weights(ClipNet, state["net"]), out, calibration, model_version)
+    export_classifier(classifier_of(state), out, calibration, model_version)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
 def export_classifier(
-    net: ClipNet, out: Path, calibration: Calibration, version: str = "1", about: Mapping[str, str] | None = None
+    net: ClipNet | ViewedNet,
+    out: Path,
+    calibration: Calibration,
+    version: str = "1",
+    about: Mapping[str, str] | None = None,
 ) -> None:
     """Writes `out`, after comparing it with torch on one, two and three clips.
 
@@ -51,18 +55,8 @@ def export_classifier(
     shape = (net.cut.length, 3, net.cut.size, net.cut.size)
     examples = [torch.randint(0, 256, (count, *shape), dtype=torch.uint8) for count in (2, 1, 3)]
     scale = {"scale": calibration.scale, "bias": calibration.bias}
-    contract = CONTRACT | cut_of(net.cut) | dict(about or {}) | {"version": version, "calibration": scale}
+    contract = CONTRACT | net.cut.contract | dict(about or {}) | {"version": version, "calibration": scale}
     export(net, out, examples, [0], contract)
-
-
-def cut_of(cut: Cut) -> dict[str, Any]:
-    """What the contract says of how clips are cut."""
-    return {
-        "clip_length": cut.length,
-        "clip_stride": cut.stride,
-        "crop_size": cut.size,
-        "crop_template": cut.template,
-    }
 
 
 if __name__ == "__main__":

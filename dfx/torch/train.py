@@ -24,7 +24,7 @@ from dfx.labels import Entry, entries_beside, missing_originals, originals_of, r
 from dfx.ops import cuda
 from dfx.process import default_workers
 from dfx.settings import HOST, MOST_WINDOWS, Limits
-from dfx.torch.clipnet import DESIGNS, ClipNet
+from dfx.torch.clipnet import DESIGNS, TIGHT, ClipNet
 from dfx.torch.draws import Example
 from dfx.torch.eval_classifier import Figures
 from dfx.torch.export_classifier import export_classifier
@@ -162,7 +162,11 @@ def cached(found: Sequence[Found], folder: Path, options: Options) -> tuple[dict
     skipped: dict[str, str] = {}
     for device, workers in cutters(options):
         left = [each for each in places if not each[2].exists()]
-        skipped = _cut(left, {"windows": options.windows, "device": device}, workers) if left else skipped
+        skipped = (
+            _cut(left, {"windows": options.windows, "cut": TIGHT.contract, "device": device}, workers)
+            if left
+            else skipped
+        )
     clips = {name: CachedClips.open(place) for name, _, place in places if place.exists()}
     skipped |= {name: "no_face" for name, own in clips.items() if not len(own)}
     return {name: own for name, own in clips.items() if len(own)}, dict(sorted(skipped.items()))

@@ -35,9 +35,14 @@ DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and
 @click.option(
     "--temporal/--mean", default=False, show_default=True, help="Train the branch over time, or leave it out."
 )
+@click.option(
+    "--views/--one-view", default=None, help="See every frame in a view of its own; done unless told, or --temporal."
+)
 @click.option("--folds", type=click.Path(path_type=Path, exists=True), help="Backbones of the folds, to calibrate by.")
 @click.option("--seed", default=0, show_default=True)
-def main(backbone: Path, videos: Path, out: Path, temporal: bool, folds: Path | None, seed: int) -> None:
+def main(
+    backbone: Path, videos: Path, out: Path, temporal: bool, views: bool | None, folds: Path | None, seed: int
+) -> None:
     """Fit the head and the calibration on all labelled videos and write OUT/classifier.pt.
 
     BACKBONE: the backbone.pt that train_backbone writes. One that was trained on labelled videos flatters them:
@@ -48,32 +53,36 @@ def main(backbone: Path, videos: Path, out: Path, temporal: bool, folds: Path | 
     Example:
         python -m dfx.torch.train_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
     """
+    views = not temporal if views is None else views
+    if views and temporal:
+        raise click.UsageError("--temporal looks at what changes from frame to frame: it needs --one-view")
     net = ClipNet.from_frames(FrameNet.load(backbone))
-    data, heads = seen(folds or backbone, videos, out)
+    data, heads = seen(folds or backbone, videos, out, views=views)
     logits = logits_of(heads, data)
     if temporal:
         logits = unseen_logits(net.head, data, seed)
         net.head = fit_head(net.head, data, seed)
     calibration = calibrate(logits, labels(data))
     out.mkdir(parents=True, exist_ok=True)
-    state = {"net": net.state_dict(), "scale": calibration.scale, "bias": calibration.bias}
+    state = {"net": net.state_dict(), "scale": calibration.scale, "bias": calibration.bias, "views": views}
     with replacement(out / "classifier.pt") as file:
         torch.save(state, file.buffer)
     click.echo(f"{len(data)} videos; probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f})")
 
 
-def seen(backbone: Path, videos: Path, out: Path) -> tuple[list[Sample], Heads]:
+def seen(backbone: Path, videos: Path, out: Path, *, views: bool = False) -> tuple[list[Sample], Heads]:
     """The labelled videos, and the head that their features are for, by fold.
 
-    backbone: a backbone.pt; or a folder with FOLD/backbone.pt for every fold, which is shown that fold's videos.
+    backbone: a backbone.pt; or a folder with FOLD/backbone.pt for every fold, which is shown that fold's videos;
+    views: every frame is seen in one of its own.
     """
     if backbone.is_file():
-        data, head = samples(videos, backbone, out), ClipNet.from_frames(FrameNet.load(backbone)).head
+        data, head = samples(videos, backbone, out, views=views), ClipNet.from_frames(FrameNet.load(backbone)).head
         return data, dict.fromkeys(FOLDS, head)
     data, heads = [], {}
     for fold in FOLDS:
         weights = backbone / fold / "backbone.pt"
-        data += samples(videos, weights, out, fold=fold)
+        data += samples(videos, weights, out, fold=fold, views=views)
         heads[fold] = ClipNet.from_frames(FrameNet.load(weights)).head
     return data, heads
 
