@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfx.contain import contained
 from dfx.errors import OutputError
+from dfx.files import replace_file
 from dfx.find import Found, find
 from dfx.messages import Message
 from dfx.settings import Limits
@@ -101,13 +101,9 @@ def extract(
 
 def save(file: Path, data: bytes) -> None:
     """Writes a file whole or not at all, so that a run that is cut leaves nothing half written to be kept."""
-    part = file.with_name(f".{file.name}.part")
     try:
-        part.write_bytes(data)
-        part.replace(file)
+        replace_file(file, data)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise OutputError(f"cannot write {file} ({error.strerror or error})") from error
 
 

@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
 
 
 from dfx.errors import DependencyError, DeviceError, MissingInputError, ModelError
+from dfx.files import replace_file
 from dfx.infer import ClassifierContract, build, gpu, nvinfer, open_session
-from dfx.infer.engines import Engine, Fingerprint, engine_of, manifest_of, replace_file
+from dfx.infer.engines import Engine, Fingerprint, engine_of, manifest_of
 from dfx.infer.session import CPU, TENSORRT
 from dfx.ops.cuda import Lane
 from dfx.settings import MODELS

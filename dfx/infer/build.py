@@ -14,9 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from dfx.errors import DependencyError, DfxError, ModelError
+from dfx.files import replace_file
 from dfx.infer import libraries, nvinfer
 from dfx.infer.contract import Shapes, contract_of
-from dfx.infer.engines import Engine, Fingerprint, place, replace_file
+from dfx.infer.engines import Engine, Fingerprint, place
 from dfx.infer.options import building_options, profile_of
 from dfx.infer.session import TENSORRT, create, read_model
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfx.errors import DeviceError
+from dfx.files import replace_file
 from dfx.find import sha256_of
 from dfx.infer import nvinfer
 from dfx.infer.contract import Shapes
@@ -145,16 +146,6 @@ def driver_version() -> str:
     if status:
         raise DeviceError(f"the driver's version is not known (NVML error {status}): see `nvidia-smi`")
     return text.value.decode()
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _words(name: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.errors import DependencyError, DeviceError, MissingInputError, ModelError
+from dfx.files import replace_file
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -144,7 +145,7 @@ def list_hash(path: Path) -> None:
     if sums.is_file():
         hashes = _listed(sums) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
         lines = (f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
-        sums.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+        replace_file(sums, "".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _listed(sums: Path) -> dict[str, str]:

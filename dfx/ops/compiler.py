@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dfx.errors import DeviceError
+from dfx.files import replace_file
 
 PACKAGE = Path(__file__).parents[1]
 EMBEDDED = PACKAGE / "cubins"
@@ -48,7 +48,9 @@ def cached(architecture: str) -> bytes:
             return path.read_bytes()
     code = compiled(architecture)
     with contextlib.suppress(OSError, RuntimeError):  # a cache that cannot be written costs time only
-        _write(_cache() / f"{architecture}-{key}", code)
+        kept = _cache() / f"{architecture}-{key}"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(kept, code)
     return code
 
 
@@ -91,8 +93,9 @@ def embed(folder: Path) -> list[Path]:
     """Writes machine code for every architecture of `ARCHITECTURES` and PTX of the last into a folder."""
     names = [*[f"sm_{number}" for number in ARCHITECTURES], f"compute_{ARCHITECTURES[-1]}"]
     paths = [folder / f"{name}-{_digest()}" for name in names]
+    folder.mkdir(parents=True, exist_ok=True)
     for name, path in zip(names, paths, strict=True):
-        _write(path, compiled(name))
+        replace_file(path, compiled(name))
     return paths
 
 
@@ -160,11 +163,3 @@ def _digest(*words: str) -> str:
 def _cache() -> Path:
     named = os.environ.get("XDG_CACHE_HOME")
     return (Path(named) if named else Path.home() / ".cache") / "dfx" / "cubins"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all: others may be reading or writing it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    Path(file.name).replace(path)
