@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from clips import clip, encode, numbered, read_number
 from tolerances import CODED_GREY
 
@@ -146,3 +149,24 @@ def test_real_videos_decode_exactly(shared: Path, name: str) -> None:
                 plane = whole[index].planes[0]
                 luma = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width]
                 np.testing.assert_array_equal(planes.y, luma)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"rotation": 90}, {"x264-params": "interlaced=1"}], ids=["", "turned", "fields"]
+)
+def test_pictures_are_freed_with_their_window(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """None waits for Python's garbage collection: a worker would hold the pictures of several videos."""
+    info = probe(encode(tmp_path / "a.mp4", [numbered(number) for number in range(12)], **settings))
+    gc.collect()
+    gc.disable()
+    try:
+        before = _frames_alive()
+        read = [len(frames) for frames in PyAVDecoder().read(info, plan(info, windows=2, count=4, stride=1))]
+        assert sum(read) >= 4
+        assert _frames_alive() == before
+    finally:
+        gc.enable()
+
+
+def _frames_alive() -> int:
+    return sum(isinstance(each, VideoFrame) for each in gc.get_objects())

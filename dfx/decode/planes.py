@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -21,8 +21,11 @@ GRAY = {f"gray{tail}": depth for tail, depth in DEPTHS.items()}
 MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, table 4
 
 
-def planes_of(frame: VideoFrame) -> Planes:
+def planes_of(frame: VideoFrame, mirrored: bool = False) -> Planes:
     """The picture's planes, upright, of one moment: of an interlaced picture in which something moves, the upper field.
+
+    mirrored: to be turned over, as its file says. The frame could be asked, but PyAV's `side_data` ties it to itself,
+    and its buffers then wait for Python's garbage collection: a worker took twice the memory.
 
     Views on FFmpeg's buffers; copies where a picture is turned, taken apart, or of a format that is not planar YUV.
     """
@@ -30,7 +33,7 @@ def planes_of(frame: VideoFrame) -> Planes:
         frame = _converted(frame)
     name = frame.format.name
     depth = PLANAR.get(name) or GRAY.get(name) or 8
-    mirrored, parts = _mirrored(frame), _split(frame, depth)
+    parts = _split(frame, depth)
     if frame.interlaced_frame and is_combed(parts[0], depth):
         parts = one_field(parts[0]), one_field(parts[1]), one_field(parts[2])
     y, u, v = (_upright(plane, frame.rotation, mirrored) for plane in parts)
@@ -64,15 +67,6 @@ def _upright(plane: Samples, counterclockwise: int, mirrored: bool) -> Samples:
     if not turns and not mirrored:
         return plane
     return cast(Samples, np.ascontiguousarray(np.rot90(plane[::-1] if mirrored else plane, turns)))
-
-
-def _mirrored(frame: VideoFrame) -> bool:
-    """Whether the display matrix turns the picture over: its determinant is negative."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return False
-    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-    return bool(a * d < b * c)
 
 
 def _converted(frame: VideoFrame) -> VideoFrame:
