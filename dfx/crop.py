@@ -11,8 +11,10 @@ from dfx.ops.cuda import DeviceArray
 from dfx.values import Float, Frames, Pixels, Track
 
 CLOSE = 160  # pixels, the side of a view of a face from forehead to chin, as a person is shown it
-CLOSE_TEMPLATE = np.array([[0.302, 0.281], [0.698, 0.281], [0.5, 0.516], [0.334, 0.712], [0.666, 0.712]], np.float32)
-"""Where the landmarks lie in it, in its sides, whatever clips a classifier wants."""
+CLOSE_POINTS = ((0.302, 0.281), (0.698, 0.281), (0.5, 0.516), (0.334, 0.712), (0.666, 0.712))
+"""Where the landmarks lie in it, in its sides, whatever clips a classifier wants: their mean in the DFDC crops
+(`dfx/torch/crop_template.py`)."""
+CLOSE_TEMPLATE = np.array(CLOSE_POINTS, np.float32)
 AROUND = 160  # pixels, the side of a view of a face with what is around it
 AROUND_TEMPLATE = np.array([[0.421, 0.412], [0.579, 0.412], [0.5, 0.506], [0.434, 0.585], [0.566, 0.585]], np.float32)
 """The same: the face fills two fifths."""

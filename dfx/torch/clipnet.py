@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from dfx.crop import CLOSE_POINTS
+
 CROP_SIZE = 160  # pixels
 CLIP_LENGTH = 4  # frames: eight over the same half second score no better, see CLASSIFIER_CARD.md
 CLIP_STRIDE = 4  # frames of the video from one to the next: x264 refers to few of those between, and they are skipped
-CROP_TEMPLATE = ((0.302, 0.281), (0.698, 0.281), (0.5, 0.516), (0.334, 0.712), (0.666, 0.712))
-"""Where the five landmarks lie in a crop, in units of its side: their mean in the DFDC crops (`crop_template.py`)."""
+CROP_TEMPLATE = CLOSE_POINTS  # where the five landmarks lie in a crop, in units of its side
 Net = TypeVar("Net", bound="FrameNet | ClipNet")
 Stage = tuple[int, int, int, int, int]  # side of the kernel, stride, expansion, channels, blocks
 

@@ -22,7 +22,7 @@ from dfx.torch.clipnet import FrameNet
 from dfx.torch.eval_classifier import figures, ranked
 from dfx.torch.eval_measures import left_out, shipped
 from dfx.torch.train_classifier import Float, labels, sigmoid
-from dfx.torch.views import VIEWED, VIEWS, View, seen_in
+from dfx.torch.views import VIEWED, VIEWS, Look, View
 
 MIDDLES, SIZES = (224, 252, 280), (128, 160, 192, 224)  # pixels
 Votes = Mapping[View, Sequence[Float]]  # of each video the frames' logits, float [K, T]
@@ -40,8 +40,9 @@ def main(backbone: Path, videos: Path, out: Path) -> None:
         python -m dfx.torch.eval_views runs/backbone/backbone.pt --videos videos --out runs/classifier
     """
     net = FrameNet.load(backbone).eval()
-    clips = cut(videos, read_labels(videos), out / f"clips-{VIEWED.size}", VIEWED)
-    data = [Sample(v, clips[v.filename], torch.empty(0)) for v in read_labels(videos) if v.filename in clips]
+    labelled = read_labels(videos)
+    clips = cut(videos, labelled, out / f"clips-{VIEWED.size}", VIEWED)
+    data = [Sample(video, clips[video.filename], torch.empty(0)) for video in labelled if video.filename in clips]
     views = [View(middle, size) for middle in MIDDLES for size in SIZES]
     votes: dict[View, list[Float]] = {view: [] for view in {*views, *VIEWS}}
     for sample in tqdm(data, "looking at videos"):
@@ -55,8 +56,8 @@ def main(backbone: Path, videos: Path, out: Path) -> None:
 @torch.no_grad()
 def votes_of(net: FrameNet, clips: VideoClips, view: View) -> NDArray[np.float64]:
     """Every frame's logit in one view: float [K, T]."""
-    pixels = torch.from_numpy(clips.pixels)
-    return np.stack([net(seen_in(clip, view)).double().numpy() for clip in pixels])
+    look = Look(view)
+    return np.stack([net(look(clip)).double().numpy() for clip in torch.from_numpy(clips.pixels)])
 
 
 def mixed(votes: Votes, views: Sequence[View]) -> list[Float]:
