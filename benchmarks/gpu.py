@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -47,7 +46,7 @@ from dfx.device import Crew, choose
 from dfx.govern import Once
 from dfx.infer import ClassifierContract, DetectorContract, build, nvinfer, open_session
 from dfx.infer.contract import PICTURES, Contract, Shapes
-from dfx.infer.session import GRAPHS, as_graphs, read_model
+from dfx.infer.session import GRAPHS, as_graphs
 from dfx.info import VideoInfo
 from dfx.ops import cuda
 from dfx.pipeline import Pipeline
@@ -262,11 +261,11 @@ def _nets() -> dict[str, Any]:
     """The networks that ship as torch has them, by chance's weights, which take the same time."""
     from dfx.torch.clipnet import ClipNet, design_of
     from dfx.torch.retinaface import RetinaFace
+    from dfx.torch.start import stored_in
     from dfx.torch.views import ViewedNet
 
-    content = read_model(NETWORKS["classifier"][0])  # the weights' names are in it as text; onnx may be absent here
-    names: dict[str, Any] = dict.fromkeys(name.decode() for name in re.findall(rb"backbone\.[\w.]+", content))
-    return {"detector": RetinaFace(), "classifier": ViewedNet(ClipNet(design_of(names)))}
+    design = design_of(stored_in(NETWORKS["classifier"][0]))
+    return {"detector": RetinaFace(), "classifier": ViewedNet(ClipNet(design))}
 
 
 def _eager(torch: Any, net: Any, shape: tuple[int, ...], repeats: int = 50) -> float:
