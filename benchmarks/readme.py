@@ -19,6 +19,7 @@ KERNELS = (
     *((f"a face of {face} pixels", "crop", f"-{face}") for face in (100, 300, 900)),
 )
 PLANS = "windows at keyframes", "as many windows spread evenly", "all frames"
+WAYS = "cuda", "cuda_graph"  # that a network is run on a GPU
 README = ROOT / "README.md"
 PLACE = re.compile(r"(<!-- figures: (\w+) -->\n)(?:(?!<!--).)*(\n<!-- end -->)", re.DOTALL)  # never over another mark
 
@@ -169,12 +170,13 @@ def precision(figures: Figures) -> str:
 def gpu(figures: Figures) -> str:
     """The sentences on parity, speed and a long run on a GPU."""
     memory, beside = figures["memory"], f", while {figures['note']}" if "note" in figures else ""
-    card, own = memory["card_mib"], ", ".join(map(str, memory["worker_mib"]))
+    held, own = (", ".join(map(str, memory[name])) for name in ("card_mib", "worker_mib"))
     return (
         f"On an {figures['machine']['card'].split(',')[0]}: {_parity(figures['parity'])} {_rates(figures)}\n\n"
+        f"{_networks(figures)}\n\n"
         f"{memory['videos']} such clips by one process with eight in hand{beside}: "
-        f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {_span(card, 'd')} MiB of the "
-        f"card, and {own} MiB of the machine."
+        f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {held} MiB of the card, and "
+        f"{own} MiB of the machine."
     )
 
 
@@ -187,14 +189,32 @@ def _parity(found: Figures) -> str:
     )
 
 
+def _networks(figures: Figures) -> str:
+    """What the stages cost, and the networks alone: by CUDA's provider, as CUDA graphs, and in torch."""
+    stage, alone, torch = figures["stages"], figures["providers"], figures["torch"]
+    canvas, clip = ("x".join(map(str, shape)) for shape in (stage["canvas"], [1, *stage["clip"]]))
+    square = next(name for name in alone if name.startswith("detector_cuda_graph")).split("_")[-2]
+    own = {way: (alone[f"detector_{way}_{square}_ms"], alone[f"classifier_{way}_{clip}_ms"]) for way in WAYS}
+    return (
+        f"For four pictures the detector takes {stage['detect_4_pictures']:.1f} ms "
+        f"({stage['letterbox_4_pictures']:.2f} to letterbox them), for a clip the classifier "
+        f"{stage['classify_a_clip']:.1f} ms ({stage['crop_a_clip']:.2f} to crop it). The networks alone, FP32: "
+        f"detector {alone[f'detector_cuda_{canvas}_ms']:.2f} ms by ONNX Runtime's CUDA provider, "
+        f"{torch[f'detector_torch_{canvas}_ms']:.2f} in torch {torch['torch'].split('+')[0]}; classifier "
+        f"{own['cuda'][1]:.2f} and {torch[f'classifier_torch_{clip}_ms']:.2f}. As a CUDA graph the classifier takes "
+        f"{own['cuda_graph'][1]:.2f} ms, and the detector, on a square canvas, {own['cuda_graph'][0]:.2f} where it "
+        f"takes {own['cuda'][0]:.2f} else."
+    )
+
+
 def _rates(figures: Figures) -> str:
     found = figures["decode"].items()
     alone = max(rate for name, rate in found if name.startswith("dali") and isinstance(rate, float))
     one, two, four = (figures["whole"][name] for name in ("1 process", "2 processes", "4 processes"))
     return (
         f"Of ten-second 1080p clips {alone:.0f} a second were decoded alone (the default plan, the best number of "
-        f"lanes), and {one:.0f} went through the whole pipeline in one process, {two:.0f} in two (the default: "
-        f"{100 * two / alone:.0f} % of decoding alone), {four:.0f} in four."
+        f"lanes), and {one:.0f} went through the whole pipeline in one process, {two:.0f} in two, {four:.0f} in four "
+        f"(the default there: {100 * four / alone:.0f} % of decoding alone)."
     )
 
 

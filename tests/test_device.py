@@ -107,7 +107,7 @@ def test_a_process_for_a_few_lanes_of_a_gpu_and_a_process_a_core() -> None:
     assert choose("cuda").crews(None, cores=4) == [Crew(0, 4), Crew(0, 4), Crew(1, 4), Crew(1, 4)]
     assert choose("cuda:1").crews(None, cores=1) == [Crew(1, 2)]
     assert choose("cuda:1").crews(3, cores=4) == [Crew(1, 3)]
-    assert choose("cuda:1").crews(13, cores=4) == [Crew(1, 4), Crew(1, 4), Crew(1, 5)]
+    assert choose("cuda:1").crews(13, cores=4) == [Crew(1, 3), Crew(1, 3), Crew(1, 3), Crew(1, 4)]
     assert choose("cpu").crews(None, cores=2) == [Crew(HOST, 1)] * 2
 
 
@@ -116,6 +116,6 @@ def test_no_more_processes_than_have_a_video_to_begin_with() -> None:
     assert [len(_needed(crews, videos)) for videos in (0, 1, 6, 7, 12, 13, 99)] == [1, 1, 1, 2, 2, 3, 3]
 
 
-@pytest.mark.parametrize(("memory", "cores", "lanes"), [(8, 4, 4), (16, 2, 4), (80, 16, 12), (1, 4, 1)])
+@pytest.mark.parametrize(("memory", "cores", "lanes"), [(8, 4, 4), (16, 2, 4), (80, 16, 16), (1, 4, 1)])
 def test_lanes_follow_memory_and_cores(memory: int, cores: int, lanes: int) -> None:
     assert lanes_of(memory * GIB, cores) == lanes
