@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -441,7 +440,7 @@ def test_a_swap_shows_the_donor_in_the_colours_of_its_host() -> None:
 
 
 def test_a_batch_holds_every_kind_of_fake(store: CropStore) -> None:
-    feed = Feed(store, 10, 0.5, 0.4, 0.1, torch.Generator().manual_seed(0), cycle((160, 192)))
+    feed = Feed(store, 10, 0.5, 0.4, 0.1, torch.Generator().manual_seed(0))
     assert feed.counts == (5, 3, 2, 0), "no labelled video is in this folder"
     assert feed.batch().shape == (20, 3, CROP_SIZE, CROP_SIZE)
     real, fake = feed.couples()

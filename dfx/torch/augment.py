@@ -71,7 +71,7 @@ def augment(pictures: Tensor, dice: Dice, cut: Cut = TIGHT) -> Tensor:
     scaled, so that the codec's blocks lie askew of the crop; now and then it is compressed again.
     """
     x = placed(recompressed(pictures, dice, 0.35), dice, cut)
-    x = developed(grained(softened(relit(x, dice), dice), dice), dice)
+    x = grained(softened(relit(x, dice), dice), dice)
     return recompressed(x, dice, 0.45).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -94,8 +94,7 @@ def affine(turn: Tensor, across: Tensor, down: Tensor, shift: Tensor) -> Tensor:
 
 
 def relit(x: Tensor, dice: Dice) -> Tensor:
-    """Gamma, contrast, white balance, brightness and saturation; now and then no colour at all."""
-    x = 255 * (x.clamp(min=0) / 255) ** wide(torch.where(dice.chance(0.5), dice.normal(0.3).exp(), 1.0))
+    """Contrast, white balance, brightness and saturation; now and then no colour at all."""
     some = dice.chance(0.7)[:, None]
     gains = torch.where(some, dice.uniform(0.7, 1.3, 1) * (1 + dice.normal(0.05, 3)), 1.0)
     offsets = torch.where(some, dice.uniform(-20, 20, 1), 0.0)
@@ -113,7 +112,7 @@ def grey_of(x: Tensor) -> Tensor:
 def softened(x: Tensor, dice: Dice) -> Tensor:
     """Made smaller and large again, or out of focus."""
     size = x.shape[-1]
-    shrink = shrink_matrix(dice.sometimes(0.45, 0.3, 1.0, 1.0), size)
+    shrink = shrink_matrix(dice.sometimes(0.35, 0.35, 1.0, 1.0), size)
     return along(blur_matrix(dice.sometimes(0.2, 0.3, 1.5, 0.0), size) @ shrink, x)
 
 
@@ -123,18 +122,6 @@ def grained(x: Tensor, dice: Dice) -> Tensor:
     colour = wide(dice.chance(0.5).float())
     grain = dice.normal(1, 3, size, size) * colour + dice.normal(1, 1, size, size) * (1 - colour)
     return (x + grain * wide(dice.sometimes(0.25, 1, 8, 0.0))).clamp(0, 255)
-
-
-def developed(x: Tensor, dice: Dice) -> Tensor:
-    """Rid of noise, and sharpened, as cameras and studios do to pictures that are real: neither may tell a fake.
-
-    The noise goes as detail of few levels does (Donoho's soft threshold, IEEE Trans. Inf. Theory 1995).
-    """
-    size, limit = x.shape[-1], wide(dice.sometimes(0.25, 1, 8, 0.0))
-    soft = along(blur_matrix(dice.uniform(0.7, 1.5), size), x)
-    x = soft + functional.relu((x - soft).abs() - limit) * (x - soft).sign()
-    soft = along(blur_matrix(dice.uniform(0.6, 2.0), size), x)
-    return (x + (x - soft) * wide(dice.sometimes(0.3, 0.2, 1.5, 0.0))).clamp(0, 255)
 
 
 def along(matrix: Tensor, x: Tensor) -> Tensor:

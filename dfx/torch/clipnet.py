@@ -71,24 +71,12 @@ class Design:
     stages: tuple[Stage, ...]
     cut: Cut = TIGHT
 
-    @property
-    def blocks(self) -> int:
-        """Of all stages."""
-        return sum(count for *_, count in self.stages)
-
-    @property
-    def channels(self) -> int:
-        """That the last stage gives."""
-        return self.stages[-1][3]
-
 
 LITE0 = Design(((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)))
 LITE1 = Design(((3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 40, 3), (3, 2, 6, 80, 4), (5, 1, 6, 112, 4)))
 LITE1_WIDE = Design(LITE1.stages, WIDE)
-LITE2 = Design(((3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 48, 3), (3, 2, 6, 88, 4), (5, 1, 6, 120, 4)))
-DESIGNS = {"lite0": LITE0, "lite1": LITE1, "lite1-wide": LITE1_WIDE, "lite2": LITE2}
-"""EfficientNet-Lite0 up to 80 channels, Lite1 up to 112, which takes twice the time, and Lite2 up to 120, which takes a
-quarter more; all end at a stride of 16."""
+DESIGNS = {"lite0": LITE0, "lite1": LITE1, "lite1-wide": LITE1_WIDE}
+"""EfficientNet-Lite0 up to 80 channels, and Lite1 up to 112, which takes twice the time; both end at a stride of 16."""
 STEM = 32  # channels
 NORM_EPSILON = 1e-3  # of EfficientNet-Lite's batch normalisation
 
@@ -154,18 +142,17 @@ class Backbone(nn.Module):
 
 
 def design_of(state: Mapping[str, Tensor]) -> Design:
-    """The design of a network with a backbone, told by its blocks, its channels, and by what it says of its crops.
+    """The design of a network with a backbone, told by its number of blocks and by what it says of its crops.
 
     Raises:
-        ValueError: there is no such design.
+        ValueError: no design has as many.
     """
     blocks = len({name.split(".")[2] for name in state if name.startswith("backbone.blocks.")})
-    channels = state["backbone.last.weight"].shape[1] if blocks else 0
     tight = "backbone.around" not in state
     for design in DESIGNS.values():
-        if (blocks, channels, tight) == (design.blocks, design.channels, design.cut == TIGHT):
+        if blocks == sum(count for *_, count in design.stages) and tight == (design.cut == TIGHT):
             return design
-    raise ValueError(f"no design of the backbone has {blocks} blocks and ends with {channels} channels")
+    raise ValueError(f"no design of the backbone has {blocks} blocks")
 
 
 def with_weights(kind: type[Net], state: Mapping[str, Tensor]) -> Net:

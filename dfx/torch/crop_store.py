@@ -150,16 +150,13 @@ class Lists:
 class CropStore:
     """The pictures of all shards in a folder, decoded once, on a device.
 
-    leave_out: the folds that are not trained on. least: pixels that a picture's side has at least. pictures: what may
-    be trained on, uint8 [N, S, S, 3], S of `stored_size` or `least`. held_out: originals and fakes to measure on;
-    left_out: the frames of those folds' videos.
+    leave_out: the folds that are not trained on. pictures: what may be trained on, uint8 [N, S, S, 3], S of
+    `stored_size`. held_out: originals and fakes to measure on; left_out: the frames of those folds' videos.
     """
 
-    def __init__(
-        self, folder: Path, device: torch.device, cut: Cut = TIGHT, leave_out: Sequence[str] = (), least: int = 0
-    ) -> None:
+    def __init__(self, folder: Path, device: torch.device, cut: Cut = TIGHT, leave_out: Sequence[str] = ()) -> None:
         self._folder, self._device, self._read = folder, device, set[Path]()
-        self.cut, self._leave_out, self._size = cut, leave_out, max(least, stored_size(cut))
+        self.cut, self._leave_out, self._size = cut, leave_out, stored_size(cut)
         self.pictures = torch.zeros((0, self._size, self._size, 3), dtype=torch.uint8, device=device)
         self.held_out = self.left_out = Measured.none(cut, device)
         self._thumbs = torch.zeros((0, 3 * THUMB * THUMB), device=device)

@@ -7,9 +7,7 @@ it goes on where it was. With folds of the labelled videos left out it is measur
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import cycle
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -43,7 +41,6 @@ BARE = 0.35  # share of pairs that lose what is around the face: of the DFDC's c
 @click.option("--pseudo", default=0.5, show_default=True, help="Share of fakes made on the spot from real faces.")
 @click.option("--swaps", default=0.4, show_default=True, help="Share of these that show another person's face.")
 @click.option("--labelled", default=0.12, show_default=True, help="Share of fakes that are of labelled videos.")
-@click.option("--size", "sizes", multiple=True, type=int, help="Pixels of the crops, by turns; else the design's.")
 @click.option("--minutes", default=6.0, show_default=True, help="0 measures the start alone.")
 @click.option("--pairs", default=192, show_default=True, help="Pairs a step.")
 @click.option("--rate", default=8e-4, show_default=True, help="Peak learning rate.")
@@ -60,7 +57,6 @@ def main(
     pseudo: float,
     swaps: float,
     labelled: float,
-    sizes: tuple[int, ...],
     minutes: float,
     pairs: int,
     rate: float,
@@ -79,11 +75,9 @@ def main(
     torch.backends.cudnn.benchmark = True
     out.mkdir(parents=True, exist_ok=True)
     net = _network(design, imagenet, start).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sizes = sizes or (net.cut.size,)
-    store = CropStore(shards, torch.device(device), net.cut, leave_out, max(sizes))
+    store = CropStore(shards, torch.device(device), net.cut, leave_out)
     run = Training(net, TICKS, rate, out / "checkpoint.pt", decay=AVERAGING)
-    dice = torch.Generator(device).manual_seed(seed + run.step)
-    feed = Feed(store, pairs, pseudo, swaps, labelled, dice, cycle(sizes))
+    feed = Feed(store, pairs, pseudo, swaps, labelled, torch.Generator(device).manual_seed(seed + run.step))
     train(run, feed, Clock(minutes * 60, run.tick), out, every)
 
 
@@ -93,8 +87,7 @@ class Feed:
     fakes of labelled videos.
 
     pseudo: the share of fakes that are made on the spot. swaps: the share of those that show another person. labelled:
-    the share that is of labelled videos. What the store has none of gives its share to the others. sizes: pixels of the
-    crops of each batch to come.
+    the share that is of labelled videos. What the store has none of gives its share to the others.
     """
 
     store: CropStore
@@ -103,7 +96,6 @@ class Feed:
     swaps: float
     labelled: float
     generator: torch.Generator
-    sizes: Iterator[int]
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
@@ -130,8 +122,7 @@ class Feed:
     @torch.no_grad()
     def batch(self) -> Tensor:
         """uint8 [2 * pairs, 3, S, S]: reals, then the fakes in the same order, changed alike."""
-        dice = Dice(self.pairs, self.generator, copies=2)
-        cut = replace(self.store.cut, size=next(self.sizes))
+        dice, cut = Dice(self.pairs, self.generator, copies=2), self.store.cut
         return augment(bared(torch.cat(self.couples()), dice, cut.around), dice, cut)
 
 
