@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dfx.device import Choice, named
 from dfx.errors import DeviceError
-from dfx.infer.engines import cache_folder, engine_of
+from dfx.files import cache_folder
+from dfx.infer.engines import engine_of
 from dfx.process import environment
 
 LOG = logging.getLogger("dfx")
@@ -35,7 +36,7 @@ def equip(choice: Choice, models: Sequence[Path], engines: Path | None = None, d
     """
     if not choice.tensorrt:
         return choice
-    folder = (engines or cache_folder()).absolute()
+    folder = (engines or cache_folder() / "engines").absolute()
     lacking = {gpu: reason for gpu in choice.tensorrt if (reason := _lacking(gpu, models, folder, deadline))}
     if not lacking:
         return replace(choice, engines=folder)

@@ -1,10 +1,16 @@
-"""Files that are written whole or not at all, whoever else reads or writes them."""
+"""Files that are written whole or not at all, whoever else reads or writes them, and where those stand that can be made
+again."""
 
 from __future__ import annotations
 
 import os
 import threading
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """What dfx keeps for the user to make nothing twice: $XDG_CACHE_HOME/dfx, else ~/.cache/dfx."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dfx"
 
 
 def replace_file(path: Path, content: bytes) -> None:

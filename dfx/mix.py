@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from dfx.demo import SAMPLES
 from dfx.errors import OutputError
+from dfx.files import cache_folder
 from dfx.streams import bar
 
 VERSION = 1  # of the clips: another makes them anew
@@ -46,7 +47,7 @@ def made_clips(*, progress: bool = True) -> Path:
 
     Raises OutputError where neither the cache nor the temporary folder can be written.
     """
-    for parent in (_cache(), Path(tempfile.gettempdir()) / f"dfx-{_user()}"):
+    for parent in (cache_folder(), Path(tempfile.gettempdir()) / f"dfx-{_user()}"):
         folder = parent / f"rehearsal-{VERSION}"
         try:
             if not folder.is_dir():
@@ -127,10 +128,6 @@ def _replacing(folder: Path) -> Iterator[Path]:
             fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dfx"
 
 
 def _user() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import io
 from pathlib import Path
 from typing import Any
@@ -476,3 +477,29 @@ def test_every_measure_takes_the_main_person_or_all() -> None:
     assert found["main person, first clip"] == 1
     assert found["main person, clips by quality"] == pytest.approx((1 + 3 / 16) / (1 + 1 / 16))
     assert found[eval_measures.SHIPPED] == found["median of frames"] == found["strongest frame"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", "other"], ids=["empty", "text", "another network's"])
+@pytest.mark.parametrize(
+    "command", ["export_classifier", "export_detector", "train_classifier", "train_backbone", "eval_views"]
+)
+def test_a_file_that_is_not_the_wanted_weights_is_refused_in_one_line(
+    command: str, content: bytes | str, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "weights.pt", tmp_path / "out"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save({"other": torch.zeros(1)}, file)
+    words = {
+        "train_backbone": ["--start", file, "--shards", tmp_path],
+        "train_classifier": [file, "--videos", tmp_path],
+        "eval_views": [file, "--videos", tmp_path],
+    }
+    main = importlib.import_module(f"dfx.torch.{command}").main
+    done = CliRunner().invoke(main, [str(word) for word in (*words.get(command, [file]), "--out", out)])
+    assert done.exit_code == 2
+    assert done.output.startswith(f"Error: {file} ")
+    assert done.output.count("\n") == 1
+    assert "give what dfx.torch.train_" in done.output
+    assert not out.is_file()

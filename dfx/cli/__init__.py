@@ -11,6 +11,7 @@ import click
 from dfx.cli.looking import audio, faces, frames, inspect, probe
 from dfx.cli.machine import doctor, rehearse
 from dfx.cli.making import bundle, train
+from dfx.cli.one_line import Refused
 from dfx.cli.scoring import demo, predict, report, score
 from dfx.errors import DfxError
 from dfx.streams import open_closed, spell_out
@@ -18,12 +19,6 @@ from dfx.streams import open_closed, spell_out
 __all__ = ["main"]
 
 GO_ON = {"predict", "frames", "audio", "train"}  # commands that keep what is done; the others begin anew
-
-
-class Refused(click.ClickException):
-    """What dfx will not do, as click says that it will not read an argument."""
-
-    exit_code = 2
 
 
 class OneLineErrors(click.Group):
@@ -40,7 +35,7 @@ class OneLineErrors(click.Group):
         except BrokenPipeError:  # click's own to handle: whoever read the output has gone
             raise
         except (DfxError, OSError) as error:  # the system's: a path that is too long or closed, a disk that is full
-            raise Refused(" ".join(str(error).split())) from error
+            raise Refused.because(error) from error
         except KeyboardInterrupt:
             how = "go on" if ctx.invoked_subcommand in GO_ON else "begin anew"
             click.echo(f"\ninterrupted; run the same command again to {how}", err=True)

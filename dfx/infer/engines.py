@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -123,12 +122,6 @@ def place(model: Path, folder: Path, here: Fingerprint) -> Path:
     """Where the engine of a model stands: one file a model (several may be called model.onnx) and kind of GPU."""
     gpu = re.sub("[^a-z0-9]+", "-", here.gpu.lower()).strip("-")
     return folder / f"{model.stem}-{here.source[:8]}.{gpu}.onnx"
-
-
-def cache_folder() -> Path:
-    """Where engines are kept unless told: $XDG_CACHE_HOME/dfx/engines, else ~/.cache/dfx/engines."""
-    named = os.environ.get("XDG_CACHE_HOME")
-    return (Path(named) if named else Path.home() / ".cache") / "dfx" / "engines"
 
 
 def driver_version() -> str:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dfx.errors import DeviceError
-from dfx.files import replace_file
+from dfx.files import cache_folder, replace_file
 
 PACKAGE = Path(__file__).parents[1]
 EMBEDDED = PACKAGE / "cubins"
@@ -40,15 +39,15 @@ def image(capability: tuple[int, int]) -> bytes:
 
 
 def cached(architecture: str) -> bytes:
-    """As `compiled`, kept in the user's cache folder ($XDG_CACHE_HOME/dfx, else ~/.cache/dfx)."""
+    """As `compiled`, kept in the user's cache folder."""
     key = _digest(architecture, str(_version()))
     with contextlib.suppress(OSError, RuntimeError):  # of a home that is not known
-        path = _cache() / f"{architecture}-{key}"
+        path = cache_folder() / "cubins" / f"{architecture}-{key}"
         if path.is_file():
             return path.read_bytes()
     code = compiled(architecture)
     with contextlib.suppress(OSError, RuntimeError):  # a cache that cannot be written costs time only
-        kept = _cache() / f"{architecture}-{key}"
+        kept = cache_folder() / "cubins" / f"{architecture}-{key}"
         kept.parent.mkdir(parents=True, exist_ok=True)
         replace_file(kept, code)
     return code
@@ -158,8 +157,3 @@ def _digest(*words: str) -> str:
     for path in sorted([sources() / KERNELS, *(sources() / "ops").glob("*.h")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _cache() -> Path:
-    named = os.environ.get("XDG_CACHE_HOME")
-    return (Path(named) if named else Path.home() / ".cache") / "dfx" / "cubins"

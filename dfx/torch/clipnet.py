@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dfx.crop import CLOSE_POINTS
+from dfx.torch.weights import read_weights
 
 CROP_SIZE = 160  # pixels
 CLIP_LENGTH = 4  # frames: eight over the same half second score no better, see CLASSIFIER_CARD.md
@@ -181,8 +182,8 @@ class FrameNet(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The network in a backbone.pt, of whichever design it is."""
-        return with_weights(cls, torch.load(path, weights_only=True, map_location="cpu"))
+        """The network in a backbone.pt, of whichever design it is; raises as `read_weights` and `with_weights`."""
+        return with_weights(cls, read_weights(path, "dfx.torch.train_backbone", "head.weight"))
 
     def forward(self, x: Tensor) -> Tensor:
         """uint8 [N, 3, S, S] -> logits float [N], positive for fake."""

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfx.cli.one_line import OneLine
 from dfx.torch.teachers import Teacher
 from dfx.values import Faces
 
@@ -18,7 +19,7 @@ TRUSTED = 0.7  # score from which on a detection counts
 MIRRORED = (1, 0, 2, 4, 3)  # the landmarks' order after a flip
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.option("--crops", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of faces_224/.")
 @click.option("--teacher", type=click.Path(path_type=Path, exists=True), required=True, help="YuNet's ONNX file.")
 @click.option("--count", default=600, show_default=True, help="Crops to look at.")

@@ -15,6 +15,7 @@ from rich.table import Table
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
+from dfx.cli.one_line import OneLine
 from dfx.torch.clip_data import FOLDS, Sample
 from dfx.torch.clipnet import TemporalHead
 from dfx.torch.subgroups import false_alarms
@@ -40,7 +41,7 @@ OVER_TIME = "frames and time"
 SHIPPED = "mean of frames, each in its own view"  # the method of the file that ships
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.argument("backbone", type=click.Path(path_type=Path, exists=True))
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips and features.")

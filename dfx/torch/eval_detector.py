@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from dfx.cli.one_line import OneLine
 from dfx.detect import Detector
 from dfx.torch.boxes import overlaps
 from dfx.torch.detector_data import photographs, video_frames
@@ -21,7 +22,7 @@ from dfx.values import Faces
 Detect = Callable[[Picture], Faces]
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.option("--model", type=click.Path(path_type=Path), default="dfx/models/detector.onnx", show_default=True)
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="Folder with detection/, videos/, weights/."

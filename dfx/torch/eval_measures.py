@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import rankdata
 
+from dfx.cli.one_line import OneLine
 from dfx.torch.clip_data import Sample, samples
 from dfx.torch.clipnet import FrameNet
 from dfx.torch.eval_classifier import figures, ranked, resamples
@@ -30,7 +31,7 @@ SHIPPED = "mean of frames and clips, soft maximum over people (ships)"
 QUALITY = 4  # the power of the detector's confidence that a clip weighs by; aggregate takes 1
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.argument("backbones", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips and features.")

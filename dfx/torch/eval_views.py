@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from dfx.cli.one_line import OneLine
 from dfx.torch.clip_data import Sample, VideoClips, cut, read_labels
 from dfx.torch.clipnet import FrameNet
 from dfx.torch.eval_classifier import figures, ranked
@@ -28,7 +29,7 @@ MIDDLES, SIZES = (224, 252, 280), (128, 160, 192, 224)  # pixels
 Votes = Mapping[View, Sequence[Float]]  # of each video the frames' logits, float [K, T]
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.argument("backbone", type=click.Path(path_type=Path, exists=True))
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips.")

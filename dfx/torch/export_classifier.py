@@ -8,10 +8,12 @@ from pathlib import Path
 import click
 import torch
 
+from dfx.cli.one_line import OneLine
 from dfx.infer.contract import Calibration
 from dfx.torch.clipnet import ClipNet
 from dfx.torch.contract import export
 from dfx.torch.views import ViewedNet, classifier_of
+from dfx.torch.weights import read_weights
 
 CONTRACT = {
     "task": "deepfake-clip",
@@ -21,7 +23,7 @@ CONTRACT = {
 }
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.argument("weights", type=click.Path(path_type=Path, exists=True))
 @click.option("--out", type=click.Path(path_type=Path), default="dfx/models/classifier.onnx", show_default=True)
 @click.option("--model-version", default="1", show_default=True)
@@ -32,7 +34,7 @@ def main(weights: Path, out: Path, model_version: str) -> None:
     Example:
         python -m dfx.torch.export_classifier runs/classifier/classifier.pt
     """
-    state = torch.load(weights, weights_only=True, map_location="cpu")
+    state = read_weights(weights, "dfx.torch.train_classifier", "net", "scale", "bias")
     calibration = Calibration(state["scale"], state["bias"])
     export_classifier(classifier_of(state), out, calibration, model_version)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")

@@ -9,10 +9,13 @@ import click
 import torch
 from torch import Tensor, nn
 
+from dfx.cli.one_line import OneLine
 from dfx.torch.contract import export
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, VOTES, RetinaFace
 from dfx.torch.retinaface_resnet50 import RetinaFaceResNet50
+from dfx.torch.weights import read_weights
 
+WRITER = "dfx.torch.train_detector"
 CONTRACT = {
     "task": "face-detector",
     "name": "dfx-retinaface-mobilenet025",
@@ -39,7 +42,7 @@ class Probabilities(nn.Module):
         return logits.sigmoid(), boxes, marks
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.argument("weights", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), default="dfx/models/detector.onnx", show_default=True)
 @click.option("--threshold", default=0.5, show_default=True, help="Score from which on a face counts.")
@@ -52,7 +55,7 @@ def main(weights: tuple[Path, ...], out: Path, threshold: float, model_version: 
         python -m dfx.torch.export_detector runs/detector/detector.pt
     """
     net = RetinaFace()
-    states = [torch.load(path, weights_only=True, map_location="cpu") for path in weights]
+    states = [read_weights(path, WRITER, *RetinaFace().state_dict()) for path in weights]
     mean = {key: torch.stack([state[key].double() for state in states]).mean(dim=0) for key in states[0]}
     net.load_state_dict({key: value.to(states[0][key].dtype) for key, value in mean.items()})
     export_detector(net, out, threshold, model_version)

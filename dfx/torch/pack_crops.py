@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from dfx.cli.one_line import OneLine
 from dfx.ops import similarity
 from dfx.torch.augment import Dice
 from dfx.torch.clipnet import TIGHT, Cut
@@ -60,7 +61,7 @@ def number_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.option("--crops", type=click.Path(path_type=Path), required=True, help="Folder of metadata.csv and faces_224/.")
 @click.option(
     "--exclude", type=click.Path(path_type=Path), required=True, help="SHA-256 digests of names to leave out."

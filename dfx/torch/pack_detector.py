@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from dfx.cli.one_line import OneLine
 from dfx.torch.boxes import floats
 from dfx.torch.detector_data import dfdc_faces, label, photographs, portraits, targets, video_frames
 from dfx.torch.detector_store import Item, write
@@ -22,7 +23,7 @@ BARE, MASKED = 8, 2  # how often a photograph stands among the pictures: WIDER F
 QUALITY = 95  # of the JPEGs that are made here
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="Folder with detection/, faces/, videos/, weights/."
 )

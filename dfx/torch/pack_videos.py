@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from dfx.cli.one_line import OneLine
 from dfx.pipeline import Pipeline
 from dfx.torch.clip_data import Labelled, clips_of, read_labels
 from dfx.torch.clipnet import WIDE
@@ -26,7 +27,7 @@ FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTO
 PHOTO = 192  # pixels: those of LFW show about 135 of their own
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--faces", type=click.Path(path_type=Path, exists=True), help="Folder of faces.csv: real photographs.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the shards.")

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dfx.cli.one_line import OneLine
 from dfx.pipeline import Pipeline
 from dfx.settings import Settings
 from dfx.table import write_csv
@@ -53,7 +54,7 @@ class Pair:
         return self.flipped and (self.after > VERDICT) != self.fake  # type: ignore[operator]
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.argument("videos", type=click.Path(path_type=Path, exists=True))
 @click.option("--model", type=click.Path(path_type=Path, exists=True), default=Settings().models[0], help="Classifier.")
 @click.option("--minutes", default=8.0, show_default=True, help="No further video is begun after so long.")

@@ -40,7 +40,8 @@ def begin(start: Path | None, design: str) -> ClipNet:
         raise MissingInputError(f"no file at {start}: name a .onnx that dfx wrote, a classifier.pt or a backbone.pt")
     try:
         state = _weights(start)
-        net = ClipNet.from_frames(FrameNet.load(start)) if "head.weight" in state else with_weights(ClipNet, state)
+        single = "head.weight" in state
+        net = ClipNet.from_frames(with_weights(FrameNet, state)) if single else with_weights(ClipNet, state)
     except (UnpicklingError, EOFError, DecodeError) as error:  # whose texts are of torch's switches, or empty
         raise ModelError(f"{start}: not the weights of a network of dfx, nor any that can be read") from error
     except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:

@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfx.cli.one_line import OneLine
 from dfx.torch.augment import Dice, augment, wide
 from dfx.torch.clipnet import DESIGNS, TIGHT, FrameNet
 from dfx.torch.crop_store import UNKNOWN, CropStore, Measured
@@ -31,7 +32,7 @@ LOOK = 3.0  # seconds between looks for new shards
 BARE = 0.35  # share of pairs that lose what is around the face: of the DFDC's crops it is never known
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.option("--shards", type=click.Path(path_type=Path), required=True, help="Folder that pack_crops writes.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and weights.")
 @click.option("--design", type=click.Choice(list(DESIGNS)), help="That of --start, or else lite0.")

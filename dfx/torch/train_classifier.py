@@ -14,6 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dfx.cli.one_line import OneLine
 from dfx.infer import Calibration
 from dfx.table import replacement
 from dfx.torch.clip_data import FOLDS, Sample, samples
@@ -28,7 +29,7 @@ RATE = 3e-3
 DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and 150 videos to learn them from
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.argument("backbone", type=click.Path(path_type=Path, exists=True))
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips, features and weights.")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dfx.cli.one_line import OneLine
 from dfx.ops.reference import decode_faces
 from dfx.torch.boxes import floats
 from dfx.torch.detector_loss import Batch, step_loss
@@ -21,6 +22,7 @@ from dfx.torch.detector_store import Packed
 from dfx.torch.labelled import Labelled, Picture, padded
 from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, VOTES, RetinaFace
+from dfx.torch.weights import read_weights
 from dfx.values import Faces
 
 SIZES = (16.0, SMALLEST)  # pixels from which on the faces of the validation photographs count
@@ -30,7 +32,7 @@ UNFOLDED = 64  # scenes whose statistics the normalisation of an .onnx begins wi
 TIGHT = 8  # one crop in so many is also pasted as a head: it has no hair and no shoulders
 
 
-@click.command()
+@click.command(cls=OneLine)
 @click.option("--packed", type=click.Path(path_type=Path), required=True, help="Folder that pack_detector writes.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and weights.")
 @click.option(
@@ -161,7 +163,7 @@ def _network(imagenet: Path | None, start: Path | None, data: Packed, seed: int)
         pixels, *_ = next(batches(scenes(data, seed), UNFOLDED, 0, workers=0))
         unfold(net, start, pixels.permute(0, 3, 1, 2))
     elif start:
-        net.load_state_dict(torch.load(start, weights_only=True, map_location="cpu"))
+        net.load_state_dict(read_weights(start, "this command", *net.state_dict()))
     elif imagenet:
         net.body.load_imagenet(imagenet)
     return net
