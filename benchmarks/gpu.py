@@ -41,7 +41,6 @@ from dfx.classify import Classifier
 from dfx.decode.dali import DALIDecoder
 from dfx.decode.pyav import PyAVDecoder
 from dfx.demo import SAMPLES
-from dfx.detect import CELL
 from dfx.device import Crew, choose
 from dfx.govern import Once
 from dfx.infer import ClassifierContract, DetectorContract, build, nvinfer, open_session
@@ -210,12 +209,11 @@ def _inputs(frames: Frames, pipeline: Pipeline) -> tuple[Callable[[], Any], Call
 
 def _fed(contract: Contract) -> Shapes:
     """What the pipeline feeds a network on a GPU for a 1080p video: as a CUDA graph the contract's own shapes, and else
-    the detector's canvas is no larger than the picture's whole cells."""
+    the detector's canvas is no larger than the picture's own."""
     if isinstance(contract, ClassifierContract) or as_graphs():
         return contract.shapes
     box = ops.letterbox_geometry(WIDTH, HEIGHT, contract.long_side)
-    height, width = (-(-side // CELL) * CELL for side in (box.height, box.width))
-    return {"images": (PICTURES, 3, height, width)}
+    return {"images": (PICTURES, 3, box.height, box.width)}
 
 
 def _contract(name: str) -> Contract:

@@ -13,14 +13,13 @@ from dfx import ops
 from dfx.infer import DetectorContract, has_fixed_shapes, open_session
 from dfx.infer.contract import PICTURES
 from dfx.ops.cuda import DeviceArray, Lane
-from dfx.ops.geometry import Letterbox
+from dfx.ops.geometry import CANVAS_STEP, Letterbox
 from dfx.values import Faces, Float, Pixels, Planes, Surface
 
 WEAK = 0.5
 """Share of the score from which on a face counts, down to which `watch` tells of more. Between two and three to one is
 what Canny (PAMI 1986) advises for the thresholds that begin an edge and go on with it."""
 REACH = 1.0  # sides of a face around it that are looked at again a quarter of a second later
-CELL = 32  # pixels, the network's coarsest stride: a part of the canvas that begins at a multiple has the same anchors
 
 
 class Detector:
@@ -60,11 +59,9 @@ class Detector:
         return [_scaled(faces, 1 / box.scale) for faces in self._run(canvas)]
 
     def _canvas(self, box: Letterbox) -> tuple[int, int]:
-        """Height and width, pixels: the picture's own on a CPU, whole cells on a GPU, which has to learn each shape."""
-        if self._square:
-            return self.contract.long_side, self.contract.long_side
-        cell = CELL if self._on_gpu else 1
-        return -(-box.height // cell) * cell, -(-box.width // cell) * cell
+        """Height and width, pixels: the picture's own, or those that an engine or a CUDA graph is made for."""
+        height, width = self.contract.shapes["images"][2:] if self._square else (box.height, box.width)
+        return height, width
 
     def watch(self, pictures: Sequence[Planes] | Sequence[Surface]) -> list[Faces]:
         """As `detect`, of pictures that are moments apart: the middle one whole, the others near the faces it shows.
@@ -131,10 +128,11 @@ class Detector:
 
 
 def _around(boxes: Float, width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of a canvas that holds boxes and their surroundings, in whole cells: left, top, right, bottom."""
+    """The part of a canvas that holds boxes and their surroundings: left, top, right, bottom. It begins at a multiple
+    of the coarsest stride, and so has the canvas's own anchors."""
     reach = REACH * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
-    low = np.floor((boxes[:, :2] - reach).min(axis=0) / CELL) * CELL
-    high = np.ceil((boxes[:, 2:] + reach).max(axis=0) / CELL) * CELL
+    low = np.floor((boxes[:, :2] - reach).min(axis=0) / CANVAS_STEP) * CANVAS_STEP
+    high = np.ceil((boxes[:, 2:] + reach).max(axis=0) / CANVAS_STEP) * CANVAS_STEP
     (left, top), (right, bottom) = np.maximum(low, 0).astype(int), np.minimum(high, (width, height)).astype(int)
     return int(left), int(top), int(right), int(bottom)
 

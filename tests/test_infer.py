@@ -19,6 +19,7 @@ from dfx.detect import Detector
 from dfx.errors import InputError, MissingInputError, ModelError
 from dfx.infer import DetectorContract, OnnxSession
 from dfx.infer.session import fingerprint, list_hash
+from dfx.ops import letterbox_geometry
 from dfx.settings import Settings
 
 
@@ -103,6 +104,16 @@ def test_a_detector_whose_numbers_mean_nothing_is_refused(
     with pytest.raises(ModelError, match=re.escape(f"mine.onnx: its key 'dfx.{key}' holds {value!r}; {needed}")) as one:
         DetectorContract.read(metadata | {f"dfx.{key}": value}, "mine.onnx")
     assert str(one.value).endswith(" is needed: export the model again with that, or name another one")
+
+
+@pytest.mark.parametrize(("long_side", "canvas"), [("640", 640), ("500", 512)])
+def test_what_a_gpu_is_made_for_holds_every_picture(metadata: dict[str, str], long_side: str, canvas: int) -> None:
+    """An upright picture's canvas and a wide one's fit into it, whatever a detector from elsewhere was tuned for."""
+    contract = DetectorContract.read(metadata | {"dfx.long_side": long_side}, "mine.onnx")
+    assert contract.shapes["images"][2:] == (canvas, canvas)
+    for size in ((1920, 1080), (1080, 1920), (500, 500), (30, 40)):
+        box = letterbox_geometry(*size, contract.long_side)
+        assert max(box.height, box.width) <= canvas
 
 
 def test_predict_refuses_such_a_file_before_the_run(tmp_path: Path, samples: Path) -> None:

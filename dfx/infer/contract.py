@@ -12,7 +12,7 @@ import numpy as np
 from dfx.arguments import finite, whole
 from dfx.errors import ModelError
 from dfx.ops.checks import LARGEST_SIDE
-from dfx.ops.geometry import CANVAS_STEP
+from dfx.ops.geometry import CANVAS_STEP, letterbox_geometry
 from dfx.values import Float
 
 VERSION = "1"
@@ -62,7 +62,8 @@ class DetectorContract:
     @property
     def shapes(self) -> Shapes:
         """What an engine or a CUDA graph is made for: PICTURES canvases, square, for upright and wide videos."""
-        return {"images": (PICTURES, 3, self.long_side, self.long_side)}
+        box = letterbox_geometry(self.long_side, self.long_side, self.long_side)  # whole cells
+        return {"images": (PICTURES, 3, box.height, box.width)}
 
     @classmethod
     def read(cls, metadata: Mapping[str, str], source: str) -> Self:
