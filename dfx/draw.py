@@ -1,4 +1,4 @@
-"""Draw: the templates of the report and of notebooks, filled in. What comes from files is escaped."""
+"""Draw: the templates of reports, notebooks and model cards, filled in. In HTML, what comes from files is escaped."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from dfx.table import text_of
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def environment() -> Environment:
-    """Where templates come from, and how they are filled in: all that is put into them is escaped."""
+def environment(*, escaping: bool = True) -> Environment:
+    """Where templates come from, and how they are filled in: all that is put into them is escaped, as HTML needs it."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=escaping,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=not escaping,
     )
     made.filters["printable"] = text_of
     return made

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
+from dfx.draw import environment
 from dfx.infer import Calibration
 from dfx.table import write_csv
 from dfx.torch.draws import Example
@@ -28,6 +29,7 @@ from dfx.torch.train_loop import precision
 if TYPE_CHECKING:
     from dfx.torch.train import Options
 
+SIDES = "training", (HELD := "held out")
 FOLDS = 5  # of the held-out groups, when the calibration is measured
 Bool = NDArray[np.bool_]
 
@@ -169,53 +171,31 @@ def card(
     groups, held = parts
     reasons = Counter(reason.partition(":")[0] for reason in skipped.values())
     found, calibration = result.figures, result.calibration
-    rows = "\n".join(
-        f"| {name} | {len(side)} | {sum(e.fake for e in side)} | {sum(not e.fake for e in side)} "
-        f"| {len(np.unique(groups[held == place]))} | {sum(len(e.clips) for e in side)} |"
-        for place, (name, side) in enumerate(zip(("training", "held out"), sides, strict=True))
-    )
+    figures = (found.auc, found.log_loss, found.brier, found.accuracy, found.ece)
+    versions = ("dfx", "torch", "pytorch-lightning", "onnx", "av")
     begun = f"`{options.start.name}` (SHA-256 {fingerprint_of(options.start)})" if options.start else "nothing"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("dfx", "torch", "pytorch-lightning", "onnx", "av"))
-    return f"""# The classifier `model.onnx`
+    template = environment(escaping=False).get_template("card.md.j2")
+    return template.render(
+        sides=[_side(name, side, groups[held == (name == HELD)]) for name, side in zip(SIDES, sides, strict=True)],
+        left_out=", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "no video",
+        command=shlex.join(["dfx", *sys.argv[1:]]),
+        options=options,
+        epochs=epochs,
+        precision=precision(options.device),
+        begun=begun,
+        versions=", ".join(f"{name} {version(name)}" for name in versions),
+        calibrated_by=calibrated_by(result.seen),
+        figures=" | ".join(f"{figure:.4f}" for figure in figures),
+        calibration=f"{calibration.scale:.4f} * logit + {calibration.bias:.4f}",
+    )
 
-Trained by `dfx train`, not by those who wrote dfx: they know nothing of what it does. Its scores are hints, never
-proof.
 
-## Data
-
-| side | videos | fake | real | groups | clips |
-| --- | --- | --- | --- | --- | --- |
-{rows}
-
-A group is what hangs together by a person (where the labels name groups), an original or the very same file; no group
-is on both sides. Left out: {", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "no video"}.
-
-## Training
-
-    {" ".join(["dfx", *map(shlex.quote, sys.argv[1:])])}
-
-Seed {options.seed}; {epochs} epochs of at most {options.epochs}, on {options.device} in {precision(options.device)}.
-It began from {begun}.
-REAL and FAKE are drawn as often as each other; the weights are those of the epoch with the least log loss on the
-held-out videos. {versions}.
-
-## Figures
-
-On the {len(sides[1])} held-out videos, both classes weighing the same, {calibrated_by(result.seen)}:
-
-| AUC | log loss | Brier | accuracy at 0.5 | calibration error |
-| --- | --- | --- | --- | --- |
-| {found.auc:.4f} | {found.log_loss:.4f} | {found.brier:.4f} | {found.accuracy:.4f} | {found.ece:.4f} |
-
-Always 0.5 has a log loss of 0.6931. The file's own calibration, fitted on all of them, has the scale 0 where fakes did
-not score higher than real videos, and the model then says 0.5 of everything:
-probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f}).
-
-## Known limits
-
-* The epoch was chosen on the held-out videos, which flatters the figures a little; few videos make them uncertain.
-* Generators of the held-out fakes were seen in training: on other generators it does worse, as every detector does.
-* People whom the labels do not name may be on both sides (the challenge's metadata.json names originals, not people),
-  and weights that it began from may have been trained on any of these videos; both flatter the figures too.
-* Its licence follows the videos' and the starting weights'. ONNX Runtime and torch agreed when it was written.
-"""
+def _side(name: str, side: Sequence[Example], groups: NDArray[np.int64]) -> dict[str, Any]:
+    """What the card's table says of one side; groups: those of its videos."""
+    return {
+        "name": name,
+        "videos": len(side),
+        "fake": sum(example.fake for example in side),
+        "groups": len(np.unique(groups)),
+        "clips": sum(len(example.clips) for example in side),
+    }
