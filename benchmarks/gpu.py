@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -314,12 +314,18 @@ def _building(name: str, engines: Path) -> float:
 def _network(name: str, engines: Path | None, shapes: Shapes, graphs: bool) -> float:
     """Milliseconds."""
     path, kind = NETWORKS[name]
+    with _graphs(graphs), cuda.Lane(0) as lane:
+        session = open_session(path, kind, lane=lane, engines=engines)
+        inputs = {name: cuda.upload(np.zeros(shape, np.uint8), lane) for name, shape in shapes.items()}
+        return 1000 * _timed(lambda: session.run(inputs), lane, 200)
+
+
+@contextmanager
+def _graphs(graphs: bool) -> Iterator[None]:
+    """Whether networks are run as CUDA graphs, by this process and by those that it starts."""
     os.environ[GRAPHS] = str(int(graphs))
     try:
-        with cuda.Lane(0) as lane:
-            session = open_session(path, kind, lane=lane, engines=engines)
-            inputs = {name: cuda.upload(np.zeros(shape, np.uint8), lane) for name, shape in shapes.items()}
-            return 1000 * _timed(lambda: session.run(inputs), lane, 200)
+        yield
     finally:
         del os.environ[GRAPHS]
 
@@ -388,10 +394,15 @@ def _drain(windows: Iterator[Frames]) -> int:
 
 
 def whole(clip: Path, count: int) -> Figures:
-    """Videos a second through the whole pipeline, supervision included, once its workers are warm."""
+    """Videos a second through the whole pipeline, supervision included, once its workers are warm; with two numbers of
+    processes also as CUDA graphs."""
     crews = {"1 process": [Crew(0, 8)], "1 process, 4 lanes": [Crew(0, 4)], "2 processes": [Crew(0, 6)] * 2}
     crews |= {"4 processes": [Crew(0, 4)] * 4, "8 processes": [Crew(0, 2)] * 8}
-    return {name: _figure(_scored, crew, clip, count) for name, crew in crews.items()}
+    found: Figures = {name: _figure(_scored, crew, clip, count) for name, crew in crews.items()}
+    with _graphs(True):
+        for name in ("1 process", "4 processes"):
+            found[f"{name}, CUDA graphs"] = _figure(_scored, crews[name], clip, count)
+    return found
 
 
 def _scored(crews: list[Crew], clip: Path, count: int) -> float:

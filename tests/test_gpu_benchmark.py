@@ -216,6 +216,15 @@ def test_memory_is_looked_at_eight_times_or_at_every_video(
     assert found["videos"] == count
 
 
+def test_the_whole_is_timed_with_and_without_cuda_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(gpu.GRAPHS, raising=False)
+    monkeypatch.setattr(gpu, "_scored", lambda crews, clip, count: 10.0 * len(crews) + gpu.as_graphs())
+    found = gpu.whole(Path("clip.mp4"), 1)
+    assert (found["1 process"], found["4 processes"]) == (10, 40)
+    assert (found["1 process, CUDA graphs"], found["4 processes, CUDA graphs"]) == (11, 41)
+    assert not gpu.as_graphs()
+
+
 def test_a_long_run_of_nothing_is_refused() -> None:
     done = CliRunner().invoke(gpu.main, ["--long", "0"])
     assert (done.exit_code, "--long" in done.output) == (2, True)
