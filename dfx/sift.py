@@ -41,8 +41,8 @@ NOISE = 2.0
 degrees of freedom, the 98th percentile is 1.9 times the median."""
 DOUBT = 0.25
 """Share of the scores that count as a face, from the lowest on, up to which the detector is unsure of somebody: mean
-scores up to 0.66 with the shipped one. Of 20 such tracks in 12 labelled videos 18 are hands, walls, plants and the
-like, and two lie beside the faces of people who walk by."""
+scores up to 0.62 with the shipped one. With the detector before it, of 20 such tracks in 12 labelled videos 18 were
+hands, walls, plants and the like, and two lay beside the faces of people who walk by."""
 PICTURES = 12  # of a person, at most: the cost grows with their pairs
 
 

@@ -137,10 +137,42 @@ def test_a_face_below_another_picture_goes_or_is_unknown_where_it_still_shows() 
     shift = np.array([[1, 0, 22], [0, 1, 22]], np.float32)  # it covers 22 to 102: the first face wholly
     laid = scenes._laid(scene, over, shift, np.ones((80, 80), np.float32))
     assert laid.boxes[:, 0].tolist() == [140, 240, 47]
-    shift[0, 2] = 80  # to 160: half of the second
+    shift[0, 2] = 88  # to 168: seven tenths of the second
     laid = scenes._laid(scene, over, shift, np.ones((80, 80), np.float32))
     assert np.isnan(laid.target).tolist() == [False, True, False, False]
+    shift[0, 2] = 74  # to 154: a third of it, which is a face still
+    laid = scenes._laid(scene, over, shift, np.ones((80, 80), np.float32))
+    assert not np.isnan(laid.target).any()
     assert (laid.pixels[40, 100], laid.pixels[40, 170]) == (pytest.approx(200), pytest.approx(0))
+
+
+def test_cloth_hides_a_part_of_one_face_and_shows_none() -> None:
+    scene, rng = picture((160, 160, 80), size=320), np.random.default_rng(0)
+    crowd = picture(*((x, y, 40) for x in range(20, 320, 60) for y in range(20, 320, 60)), size=320)
+    crowd.pixels[:] = 90
+    for x, y in ((x, y) for x in range(20, 320, 60) for y in range(20, 320, 60)):
+        crowd.pixels[y - 20 : y + 20, x - 20 : x + 20] = 255
+    shares = []
+    for _ in range(50):
+        cloth = scenes._cloth(crowd, rng)
+        assert len(cloth) == 2 or cloth.max() == 90, "a part without a face, or one colour"
+        screened = scenes._screened(scene, np.full((9, 9, 3), 200, np.uint8), rng)
+        assert len(screened.boxes) == 1
+        shares.append((screened.pixels[120:200, 120:200] > 100).mean())
+        assert np.isnan(screened.target[0]) == (shares[-1] > scenes.HIDDEN) or abs(shares[-1] - scenes.HIDDEN) < 0.05
+        beyond = np.concatenate([screened.pixels[:70].ravel(), screened.pixels[250:].ravel()])
+        assert not beyond.any(), "it is twice the face's size, no more"
+    assert 0.05 < min(shares) < 0.2
+    assert max(shares) > 0.4
+
+
+def test_neighbours_in_a_crowd_stand_close() -> None:
+    rng, box = np.random.default_rng(0), np.array([100, 100, 140, 150], np.float32)
+    found = [scenes._beside(box, rng) for _ in range(200)]
+    away = np.array([np.linalg.norm(place - [120, 125]) for place, _ in found])
+    assert away.min() >= 25
+    assert away.max() <= 55
+    assert 40 < np.median([size for _, size in found]) < 60
 
 
 def test_a_swapped_face_stands_where_the_other_stood() -> None:

@@ -28,6 +28,9 @@ SIZES = (14.0, 230.0)  # pixels of a face in a view, drawn evenly in octaves
 CROWD = (14.0, 80.0)  # the same in a crowd
 AS_THEY_ARE = (0.4, 1.25)  # scales of a photograph that is shown as it is
 FLIPPED = [1, 0, 2, 4, 3]  # the landmarks of a mirrored face
+HIDDEN = 0.5  # share of a face's box: with more of it covered, nobody knows whether it is to be found
+CLOSE = 0.5  # share of a crowd's heads that stand close to another face
+SCREENED = 0.35  # share of the scenes in which some faces are behind a shoulder, an arm, or the edge of a hood
 AROUND = 0.7  # of a face's longer side: the width of what is cut out with it on every side, hair and shoulders
 PLAIN = 0.25  # share of the scenes that show photographs as they are, at about the size that they are judged at
 ABSENT = -1.0  # the target of a row that is no face
@@ -63,9 +66,11 @@ class Scenes(Dataset[Sample]):
         while rng.random() < 0.4:
             scene = _swapped(scene, _draw(self._faces, rng), rng)
         for _ in range(rng.integers(3, 16) if rng.random() < 0.3 else 0):
-            scene = _pasted(scene, _draw(self._heads, rng), rng, CROWD)
+            scene = _pasted(scene, _draw(self._heads, rng), rng, CROWD, CLOSE)
         while rng.random() < 0.3:
             scene = _pasted(scene, _draw(self._heads, rng), rng)
+        for _ in range(rng.integers(1, 4) if rng.random() < SCREENED else 0):
+            scene = _screened(scene, _cloth(_draw(self._pictures, rng), rng), rng)
         return scene
 
 
@@ -223,14 +228,64 @@ def _clipped(name: str, pixels: Picture, whole: Float, marks: Float, target: Flo
     return Labelled(name, pixels, boxes[kept], marks[kept], target[kept])
 
 
-def _pasted(scene: Labelled, head: Labelled, rng: np.random.Generator, sizes: tuple[float, float] = SIZES) -> Labelled:
-    """The scene with a turned head laid over it; faces below it become unknown."""
-    size = _octaves(sizes, rng)
+def _pasted(
+    scene: Labelled, head: Labelled, rng: np.random.Generator, sizes: tuple[float, float] = SIZES, close: float = 0.0
+) -> Labelled:
+    """The scene with a turned head laid over it, with a chance of `close` so near another face that it may hide some of
+    it."""
+    place, size = floats(CANVAS * rng.random(2)), _octaves(sizes, rng)
+    if len(scene.boxes) and rng.random() < close:
+        place, size = _beside(scene.boxes[rng.integers(len(scene.boxes))], rng)
     small = _shrunk(head, size / _side(head))
     box = small.boxes[0]
     linear = _turn(size / _side(small), rng)
-    matrix = _bringing((box[:2] + box[2:]) / 2, floats(CANVAS * rng.random(2)), linear)
-    return _laid(scene, small, matrix, _outline(small, rng))
+    return _laid(scene, small, _bringing((box[:2] + box[2:]) / 2, place, linear), _outline(small, rng))
+
+
+def _beside(box: Float, rng: np.random.Generator) -> tuple[Float, float]:
+    """Where a neighbour's middle is, and the longer side of its face, which is about as large."""
+    side, angle = float((box[2:] - box[:2]).max()), rng.uniform(0, 2 * np.pi)
+    away = side * rng.uniform(0.5, 1.1) * np.array([np.cos(angle), np.sin(angle)])
+    return floats((box[:2] + box[2:]) / 2 + away), float(np.clip(side * np.exp(rng.normal(0, 0.25)), *SIZES))
+
+
+def _cloth(picture: Labelled, rng: np.random.Generator) -> Picture:
+    """A square part of a picture that shows no face, or else a plain colour."""
+    height, width = picture.pixels.shape[:2]
+    side = max(2, int(min(height, width) * rng.uniform(0.08, 0.3)))
+    for _ in range(4):
+        left, top = int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1))
+        outside = (picture.boxes[:, :2] >= [left + side, top + side]) | (picture.boxes[:, 2:] <= [left, top])
+        if outside.any(axis=1).all():
+            return picture.pixels[top : top + side, left : left + side]
+    return np.full((2, 2, 3), rng.integers(0, 256, 3), np.uint8)
+
+
+def _screened(scene: Labelled, cloth: Picture, rng: np.random.Generator) -> Labelled:
+    """The scene with one of its faces partly behind a piece of cloth."""
+    known = np.flatnonzero(~np.isnan(scene.target))
+    if not len(known):
+        return scene
+    box = scene.boxes[rng.choice(known)]
+    width = 2 * max(8, round(float((box[2:] - box[:2]).max())))
+    nobody = floats(np.zeros((0, 4))), floats(np.zeros((0, 5, 2))), floats(np.zeros(0))
+    matrix = _bringing([width / 2, width / 2], (box[:2] + box[2:]) / 2, np.eye(2))
+    return _laid(scene, Labelled("", _scaled(cloth, width, width), *nobody), matrix, _screen(width, rng))
+
+
+def _screen(width: int, rng: np.random.Generator) -> Float:
+    """What hides a part of a face that is half of `width` wide: all on one side of a line, a band, or a hood."""
+    y, x = (np.mgrid[:width, :width] + 0.5) / width * 2 - 1  # in sides of the face
+    angle, kind = rng.uniform(0, 2 * np.pi), rng.random()
+    across = x * np.cos(angle) + y * np.sin(angle)
+    if kind < 0.5:
+        hides = across > rng.uniform(0.05, 0.4)
+    elif kind < 0.75:
+        hides = np.abs(across - rng.uniform(-0.3, 0.3)) < rng.uniform(0.06, 0.18)
+    else:
+        inner, outer = rng.uniform(0.33, 0.5, 2), rng.uniform(0.65, 0.95, 2)
+        hides = (np.hypot(x / inner[0], y / inner[1]) > 1) & (np.hypot(x / outer[0], y / outer[1]) < 1)
+    return floats(cv2.GaussianBlur(floats(hides), (0, 0), rng.uniform(0.3, 0.02 * width + 0.4)))
 
 
 def _side(face: Labelled) -> float:
@@ -288,7 +343,7 @@ def _softened(mask: Float, width: float) -> Float:
 def _laid(scene: Labelled, over: Labelled, matrix: Float, mask: Float) -> Labelled:
     """The scene with a picture and its faces laid over it where the mask says so.
 
-    Faces below it go, or become unknown where a part of them still shows.
+    Faces below it go, or become unknown where little of them still shows.
     """
     window = left, top, right, bottom = _window(over, matrix)
     if left >= right or top >= bottom:
@@ -299,7 +354,7 @@ def _laid(scene: Labelled, over: Labelled, matrix: Float, mask: Float) -> Labell
     pixels, part = scene.pixels.copy(), np.s_[top:bottom, left:right]
     pixels[part] = cv2.blendLinear(warped, np.ascontiguousarray(pixels[part]), alpha, 1 - alpha)
     hidden = _hidden(floats(alpha), scene.boxes, window)
-    target = np.where(hidden > 0.1, np.float32(np.nan), scene.target)[hidden < 0.9]
+    target = np.where(hidden > HIDDEN, np.float32(np.nan), scene.target)[hidden < 0.9]
     middle = (over.boxes[:, :2] + over.boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
     half = (over.boxes[:, 2:] - over.boxes[:, :2]) / 2 * np.linalg.norm(matrix[:, :2], axis=0)
     boxes = np.concatenate([scene.boxes[hidden < 0.9], np.hstack([middle - half, middle + half])])
@@ -330,7 +385,7 @@ def _weather(pixels: Picture, rng: np.random.Generator) -> Picture:
     """Light, colour, blur, noise and compression, each now and then."""
     out = pixels
     if rng.random() < 0.7:
-        gain, offset = rng.uniform(0.4, 1.4) * rng.normal(1, 0.07, 3), rng.uniform(-25, 25)
+        gain, offset = rng.uniform(0.25, 1.4) * rng.normal(1, 0.07, 3), rng.uniform(-25, 25)
         levels = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
         out = np.asarray(cv2.LUT(out, levels[None]), np.uint8)
     if rng.random() < 0.12:
