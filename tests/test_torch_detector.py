@@ -17,6 +17,7 @@ from dfx.errors import ModelError  # noqa: E402
 from dfx.infer import DetectorContract, OnnxSession  # noqa: E402
 from dfx.settings import Settings  # noqa: E402
 from dfx.torch import detector_data as data  # noqa: E402
+from dfx.torch import detector_layers as layers  # noqa: E402
 from dfx.torch import detector_scenes as scenes  # noqa: E402
 from dfx.torch import detector_store as store  # noqa: E402
 from dfx.torch.boxes import overlaps  # noqa: E402
@@ -120,14 +121,14 @@ def picture(*rows: tuple[float, float, float], size: int = 320) -> Labelled:
 
 
 def test_a_mirrored_face_keeps_its_right_eye_on_the_pictures_left() -> None:
-    mirrored = scenes._mirrored(picture((100, 80, 60), size=200))
+    mirrored = layers.mirrored(picture((100, 80, 60), size=200))
     np.testing.assert_allclose(mirrored.boxes[0], [70, 50, 130, 110], atol=SUBPIXEL)
     assert mirrored.marks[0, 0, 0] < mirrored.marks[0, 1, 0]
 
 
 def test_what_leaves_the_canvas_is_unknown_or_gone() -> None:
     over = picture((5, 160, 60), (160, 160, 60), (400, 100, 50))
-    clipped = scenes._clipped(over.name, over.pixels, over.boxes, over.marks, over.target)
+    clipped = layers.clipped(over.name, over.pixels, over.boxes, over.marks, over.target)
     assert np.isnan(clipped.target).tolist() == [True, False]
 
 
@@ -135,13 +136,13 @@ def test_a_face_below_another_picture_goes_or_is_unknown_where_it_still_shows() 
     scene, over = picture((60, 60, 40), (160, 60, 40), (260, 260, 40)), picture((40, 40, 30), size=80)
     over.pixels[:] = 200
     shift = np.array([[1, 0, 22], [0, 1, 22]], np.float32)  # it covers 22 to 102: the first face wholly
-    laid = scenes._laid(scene, over, shift, np.ones((80, 80), np.float32))
+    laid = layers.laid(scene, over, shift, np.ones((80, 80), np.float32))
     assert laid.boxes[:, 0].tolist() == [140, 240, 47]
     shift[0, 2] = 88  # to 168: seven tenths of the second
-    laid = scenes._laid(scene, over, shift, np.ones((80, 80), np.float32))
+    laid = layers.laid(scene, over, shift, np.ones((80, 80), np.float32))
     assert np.isnan(laid.target).tolist() == [False, True, False, False]
     shift[0, 2] = 74  # to 154: a third of it, which is a face still
-    laid = scenes._laid(scene, over, shift, np.ones((80, 80), np.float32))
+    laid = layers.laid(scene, over, shift, np.ones((80, 80), np.float32))
     assert not np.isnan(laid.target).any()
     assert (laid.pixels[40, 100], laid.pixels[40, 170]) == (pytest.approx(200), pytest.approx(0))
 
@@ -154,12 +155,12 @@ def test_cloth_hides_a_part_of_one_face_and_shows_none() -> None:
         crowd.pixels[y - 20 : y + 20, x - 20 : x + 20] = 255
     shares = []
     for _ in range(50):
-        cloth = scenes._cloth(crowd, rng)
+        cloth = layers.cloth(crowd, rng)
         assert len(cloth) == 2 or cloth.max() == 90, "a part without a face, or one colour"
-        screened = scenes._screened(scene, np.full((9, 9, 3), 200, np.uint8), rng)
+        screened = layers.screened(scene, np.full((9, 9, 3), 200, np.uint8), rng)
         assert len(screened.boxes) == 1
         shares.append((screened.pixels[120:200, 120:200] > 100).mean())
-        assert np.isnan(screened.target[0]) == (shares[-1] > scenes.HIDDEN) or abs(shares[-1] - scenes.HIDDEN) < 0.05
+        assert np.isnan(screened.target[0]) == (shares[-1] > layers.HIDDEN) or abs(shares[-1] - layers.HIDDEN) < 0.05
         beyond = np.concatenate([screened.pixels[:70].ravel(), screened.pixels[250:].ravel()])
         assert not beyond.any(), "it is twice the face's size, no more"
     assert 0.05 < min(shares) < 0.2
@@ -168,7 +169,7 @@ def test_cloth_hides_a_part_of_one_face_and_shows_none() -> None:
 
 def test_neighbours_in_a_crowd_stand_close() -> None:
     rng, box = np.random.default_rng(0), np.array([100, 100, 140, 150], np.float32)
-    found = [scenes._beside(box, rng) for _ in range(200)]
+    found = [layers._beside(box, rng) for _ in range(200)]
     away = np.array([np.linalg.norm(place - [120, 125]) for place, _ in found])
     assert away.min() >= 25
     assert away.max() <= 55
@@ -179,7 +180,7 @@ def test_a_swapped_face_stands_where_the_other_stood() -> None:
     scene, face = picture((160, 150, 80)), picture((40, 40, 40), size=80)
     scene.target[:] = MASKED_TARGET
     face.pixels[:] = 200
-    swapped = scenes._swapped(scene, face, np.random.default_rng(0))
+    swapped = layers.swapped(scene, face, np.random.default_rng(0))
     np.testing.assert_allclose(swapped.boxes, scene.boxes)
     np.testing.assert_allclose(swapped.marks, scene.marks, atol=HALF_PIXEL)
     assert swapped.target.tolist() == [1.0]
@@ -201,7 +202,7 @@ def test_a_head_is_cut_with_its_surroundings_and_its_neighbour_is_unknown() -> N
 def test_a_turned_view_brings_the_point_to_its_place_at_its_scale() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        matrix = scenes._bringing([30, 50], np.array([200, 100], np.float32), scenes._turn(2.0, rng))
+        matrix = layers._bringing([30, 50], np.array([200, 100], np.float32), layers._turn(2.0, rng))
         np.testing.assert_allclose(matrix @ [30, 50, 1], [200, 100], atol=SUBPIXEL)
         assert np.linalg.det(matrix[:, :2]) == pytest.approx(4.0, rel=1e-4)
 
@@ -213,10 +214,10 @@ def test_faces_follow_their_pictures_into_a_view() -> None:
         bright.pixels[y1:y2, x1:x2] = 255
     rng = np.random.default_rng(0)
     for turn in range(20):
-        seen = scenes._covered(scenes._mirrored(bright), rng)
+        seen = layers.covered(layers.mirrored(bright), rng)
         if turn % 2:
-            dark = scenes._covered(picture(), rng)
-            seen = scenes._viewed(dark, bright, rng, plain=True)
+            dark = layers.covered(picture(), rng)
+            seen = layers.viewed(dark, bright, rng, plain=True)
         lit = seen.pixels[..., 0] > 127
         shown = np.zeros_like(lit)
         for x1, y1, x2, y2 in seen.boxes.round().astype(int):
@@ -235,7 +236,7 @@ def test_scenes_stay_on_the_canvas_and_some_are_crowds() -> None:
     samples = [made[number] for number in range(24)]
     boxes = np.concatenate([boxes for _, boxes, _, _ in samples])
     assert boxes.min() >= 0
-    assert boxes.max() <= scenes.CANVAS
+    assert boxes.max() <= layers.CANVAS
     counts = [int((~np.isnan(target)).sum()) for *_, target in samples]
     assert max(counts) > 4, "some scene is a crowd"
     assert min(counts) < 3, "some is not"

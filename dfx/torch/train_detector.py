@@ -14,9 +14,10 @@ from torch import Tensor
 from dfx.cli.one_line import OneLine
 from dfx.ops.reference import decode_faces
 from dfx.torch.boxes import floats
+from dfx.torch.detector_layers import CANVAS
 from dfx.torch.detector_loss import Batch, step_loss
 from dfx.torch.detector_measures import CLASSES, LOWEST, SMALLEST, Photograph, precision
-from dfx.torch.detector_scenes import CANVAS, Scenes, batches, heads
+from dfx.torch.detector_scenes import Scenes, batches, heads
 from dfx.torch.detector_start import unfold
 from dfx.torch.detector_store import Packed
 from dfx.torch.labelled import Labelled, Picture, padded
