@@ -97,7 +97,7 @@ CLEAR = replace(clip(0, 1.0), box=(0.0, 0.0, 120.0, 120.0))
         ((CLEAR,), True),
         ((), True),
         ((CLEAR, replace(CLEAR, box=(0.0, 0.0, 60.0, 60.0))), True),
-        ((CLEAR, replace(CLEAR, confidence=0.6)), True),
+        ((CLEAR, replace(CLEAR, confidence=0.59)), True),
     ],
 )
 def test_thin_evidence_is_uncertain(clips: tuple[ClipScore, ...], unsure: bool) -> None:
