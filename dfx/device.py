@@ -13,8 +13,8 @@ from dfx.ops import cuda
 from dfx.settings import HOST
 
 GIB_A_LANE = 2  # of a card's memory: a 4K video's window, its decoder and two sessions take about one
-MOST_LANES = 16  # a GPU: an H200, with seven decoding engines, decodes no faster by more than 12, and 4 wait for others
-LANES_A_PROCESS = 4  # Python's lock holds one process to a third of what an H200 decodes, and four reach nine tenths
+MOST_LANES = 16  # a GPU: an H200, with seven decoding engines, is kept busy by four processes of four
+LANES_A_PROCESS = 4  # one process, whatever its lanes, comes to a third of what an H200 decodes, and four to nine tenths
 
 
 @dataclass(frozen=True, slots=True)
