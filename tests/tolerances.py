@@ -50,12 +50,8 @@ DALI_BRIGHTNESS = 0.4
 CHROMA_EDGES = 64
 """Grey levels, of all but a thousandth of the samples: the same, at the edges of strong colours."""
 
-BACKEND_SCORE = 0.03
-"""Probability of a video between backends: other colours at chroma edges, other providers' sums.
-
-Of the 150 labelled videos, on an H200 and on its CPUs, version 5 of the classifier was 0.019 apart at most (0.157 in
-the logit), version 7, whose calibration is steeper, 0.025 (0.141).
-"""
+BACKEND_SCORE = 0.02
+"""Probability of a video between backends: other colours at chroma edges, other providers' sums."""
 
 RGB_LEVEL = 3
 """Levels: Y, U and V are whole numbers, and BT.709's blue magnifies half a level of U by 1.9 x 255/224."""
