@@ -19,7 +19,6 @@ KERNELS = (
     *((f"a face of {face} pixels", "crop", f"-{face}") for face in (100, 300, 900)),
 )
 PLANS = "windows at keyframes", "as many windows spread evenly", "all frames"
-WAYS = "cuda", "cuda_graph"  # that a network is run on a GPU
 README = ROOT / "README.md"
 PLACE = re.compile(r"(<!-- figures: (\w+) -->\n)(?:(?!<!--).)*(\n<!-- end -->)", re.DOTALL)  # never over another mark
 
@@ -192,18 +191,17 @@ def _parity(found: Figures) -> str:
 def _networks(figures: Figures) -> str:
     """What the stages cost, and the networks alone: by CUDA's provider, as CUDA graphs, and in torch."""
     stage, alone, torch = figures["stages"], figures["providers"], figures["torch"]
-    canvas, clip = ("x".join(map(str, shape)) for shape in (stage["canvas"], [1, *stage["clip"]]))
+    wide, clip = ("x".join(map(str, shape)) for shape in (stage["canvas"], [1, *stage["clip"]]))
     square = next(name for name in alone if name.startswith("detector_cuda_graph")).split("_")[-2]
-    own = {way: (alone[f"detector_{way}_{square}_ms"], alone[f"classifier_{way}_{clip}_ms"]) for way in WAYS}
     return (
         f"For four pictures the detector takes {stage['detect_4_pictures']:.1f} ms "
         f"({stage['letterbox_4_pictures']:.2f} to letterbox them), for a clip the classifier "
         f"{stage['classify_a_clip']:.1f} ms ({stage['crop_a_clip']:.2f} to crop it). The networks alone, FP32: "
-        f"detector {alone[f'detector_cuda_{canvas}_ms']:.2f} ms by ONNX Runtime's CUDA provider, "
-        f"{torch[f'detector_torch_{canvas}_ms']:.2f} in torch {torch['torch'].split('+')[0]}; classifier "
-        f"{own['cuda'][1]:.2f} and {torch[f'classifier_torch_{clip}_ms']:.2f}. As a CUDA graph the classifier takes "
-        f"{own['cuda_graph'][1]:.2f} ms, and the detector, on a square canvas, {own['cuda_graph'][0]:.2f} where it "
-        f"takes {own['cuda'][0]:.2f} else."
+        f"detector {alone[f'detector_cuda_{wide}_ms']:.2f} ms by ONNX Runtime's CUDA provider, "
+        f"{torch[f'detector_torch_{wide}_ms']:.2f} in torch {torch['torch'].split('+')[0]}; classifier "
+        f"{alone[f'classifier_cuda_{clip}_ms']:.2f} and {torch[f'classifier_torch_{clip}_ms']:.2f}. As a CUDA graph the "
+        f"classifier takes {alone[f'classifier_cuda_graph_{clip}_ms']:.2f} ms, and the detector, on a square canvas, "
+        f"{alone[f'detector_cuda_graph_{square}_ms']:.2f} where it takes {alone[f'detector_cuda_{square}_ms']:.2f} else."
     )
 
 

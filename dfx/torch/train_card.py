@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dfx.torch.train import Options
 
 SIDES = "training", (HELD := "held out")
+PACKAGES = ("dfx", "torch", "pytorch-lightning", "onnx", "av")  # whose versions a card tells
 FOLDS = 5  # of the held-out groups, when the calibration is measured
 Bool = NDArray[np.bool_]
 
@@ -171,8 +172,7 @@ def card(
     groups, held = parts
     reasons = Counter(reason.partition(":")[0] for reason in skipped.values())
     found, calibration = result.figures, result.calibration
-    figures = (found.auc, found.log_loss, found.brier, found.accuracy, found.ece)
-    versions = ("dfx", "torch", "pytorch-lightning", "onnx", "av")
+    row = (found.auc, found.log_loss, found.brier, found.accuracy, found.ece)
     begun = f"`{options.start.name}` (SHA-256 {fingerprint_of(options.start)})" if options.start else "nothing"
     template = environment(escaping=False).get_template("card.md.j2")
     return template.render(
@@ -183,9 +183,9 @@ def card(
         epochs=epochs,
         precision=precision(options.device),
         begun=begun,
-        versions=", ".join(f"{name} {version(name)}" for name in versions),
+        versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
         calibrated_by=calibrated_by(result.seen),
-        figures=" | ".join(f"{figure:.4f}" for figure in figures),
+        figures=" | ".join(f"{figure:.4f}" for figure in row),
         calibration=f"{calibration.scale:.4f} * logit + {calibration.bias:.4f}",
     )
 
