@@ -200,9 +200,9 @@ def _networks(figures: Figures) -> str:
         f"detector {alone[f'detector_cuda_{wide}_ms']:.2f} ms by ONNX Runtime's CUDA provider, "
         f"{torch[f'detector_torch_{wide}_ms']:.2f} in torch {torch['torch'].split('+')[0]}; classifier "
         f"{alone[f'classifier_cuda_{clip}_ms']:.2f} and {torch[f'classifier_torch_{clip}_ms']:.2f}. As a CUDA graph "
-        f"the classifier takes {alone[f'classifier_cuda_graph_{clip}_ms']:.2f} ms, and the detector, on a square canvas, "
-        f"{alone[f'detector_cuda_graph_{square}_ms']:.2f} where it takes {alone[f'detector_cuda_{square}_ms']:.2f} "
-        "else."
+        f"the classifier takes {alone[f'classifier_cuda_graph_{clip}_ms']:.2f} ms, and the detector, on a square "
+        f"canvas, {alone[f'detector_cuda_graph_{square}_ms']:.2f} where it takes "
+        f"{alone[f'detector_cuda_{square}_ms']:.2f} else."
     )
 
 
