@@ -34,8 +34,9 @@ from dfx.probe import probe
 from dfx.torch.clipnet import LITE1, ClipNet
 from dfx.torch.contract import export
 from dfx.torch.export_detector import CONTRACT, Probabilities
+from dfx.torch.mesonet import MesoNet
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors
-from dfx.torch.views import ViewedNet
+from dfx.torch.steady import SteadyNet
 from dfx.track import follow
 from dfx.values import ClipScore, Faces, Frames, Pixels, Plan, Prediction, Reason, Track
 
@@ -220,7 +221,7 @@ def test_classify(benchmark: BenchmarkFixture, pipeline: Pipeline, crop: Pixels)
 
 def test_classify_in_torch(benchmark: BenchmarkFixture, crop: Pixels) -> None:
     """The same network in torch eager, its weights random."""
-    net, clips = ViewedNet(ClipNet(LITE1)).eval(), torch.from_numpy(crop)[None]
+    net, clips = SteadyNet(ClipNet(LITE1), MesoNet()).eval(), torch.from_numpy(crop)[None]
     with torch.no_grad():
         logits = _time(benchmark, lambda: net(clips))
     assert logits.shape == (1,)

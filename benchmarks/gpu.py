@@ -258,12 +258,13 @@ def in_torch() -> Figures:
 def _nets() -> dict[str, Any]:
     """The networks that ship as torch has them, by chance's weights, which take the same time."""
     from dfx.torch.clipnet import ClipNet, design_of
+    from dfx.torch.mesonet import MesoNet
     from dfx.torch.retinaface import RetinaFace
     from dfx.torch.start import stored_in
-    from dfx.torch.views import ViewedNet
+    from dfx.torch.steady import SteadyNet
 
     design = design_of(stored_in(NETWORKS["classifier"][0]))
-    return {"detector": RetinaFace(), "classifier": ViewedNet(ClipNet(design))}
+    return {"detector": RetinaFace(), "classifier": SteadyNet(ClipNet(design), MesoNet())}
 
 
 def _eager(torch: Any, net: Any, shape: tuple[int, ...], repeats: int = 50) -> float:

@@ -20,7 +20,8 @@ from dfx.torch.export_classifier import export_classifier
 from dfx.torch.export_detector import Probabilities, export_detector
 from dfx.torch.retinaface import RetinaFace
 from dfx.torch.retinaface_resnet50 import PixelForm, RetinaFaceResNet50
-from dfx.torch.views import ViewedNet, classifier_of
+from dfx.torch.steady import classifier_of
+from dfx.torch.views import ViewedNet
 
 State = Mapping[str, Any]
 

@@ -33,9 +33,10 @@ from dfx.pipeline import Pipeline
 from dfx.settings import MODELS, Limits, Settings
 from dfx.torch.clip_data import Labelled, Sample, VideoClips, read_labels
 from dfx.torch.clipnet import CLIP_LENGTH, TIGHT, Backbone, TemporalHead
+from dfx.torch.folds import labels
 from dfx.torch.recompress import Pair, by_turns, recompress, scaled
 from dfx.torch.split import Case, check, components, leaks, split
-from dfx.torch.train_classifier import fit_head, labels, video_logits
+from dfx.torch.train_classifier import fit_head, video_logits
 from dfx.torch.views import VIEWED, ViewedNet
 
 pytestmark = pytest.mark.torch

@@ -22,7 +22,8 @@ from torch.nn import functional  # noqa: E402
 from dfx.torch.clipnet import LITE1, LITE1_WIDE, TIGHT, ClipNet  # noqa: E402
 from dfx.torch.export_classifier import export_classifier  # noqa: E402
 from dfx.torch.start import begin, from_onnx  # noqa: E402
-from dfx.torch.views import VIEWED, VIEWS, ViewedNet, classifier_of, resampling  # noqa: E402
+from dfx.torch.steady import classifier_of  # noqa: E402
+from dfx.torch.views import VIEWED, VIEWS, ViewedNet, resampling  # noqa: E402
 
 SHIPPED = Path(dfx.__file__).parent / "models" / "classifier.onnx"
 

@@ -17,28 +17,21 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from dfx.cli.one_line import OneLine
 from dfx.torch.clip_data import FOLDS, Sample
-from dfx.torch.clipnet import TemporalHead
+from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
+from dfx.torch.expectation import Beyond, clues_of
+from dfx.torch.folds import Float, Method, calibrate, labels, left_out, probabilities_of
+from dfx.torch.mesonet import MesoNet
+from dfx.torch.steady import SteadyNet
 from dfx.torch.subgroups import false_alarms
-from dfx.torch.train_classifier import (
-    Float,
-    Heads,
-    Method,
-    calibrate,
-    fit_head,
-    labels,
-    left_out,
-    logits_of,
-    probabilities_of,
-    seen,
-    unseen_logits,
-    video_logits,
-)
+from dfx.torch.train_classifier import Heads, fit_head, logits_of, seen, unseen_logits, video_logits
 
 BINS = 10  # of the expected calibration error
 DRAWS = 2000  # of the bootstrap
 PLAIN = "mean of frames"
 OVER_TIME = "frames and time"
-SHIPPED = "mean of frames, each in its own view"  # the method of the file that ships
+VIEWS = "mean of frames, each in its own view"
+STEADY = "the same, less what texture lets expect"
+SHIPPED = "with a second network, less the same"  # the method of the file that ships
 
 
 @click.command(cls=OneLine)
@@ -46,11 +39,12 @@ SHIPPED = "mean of frames, each in its own view"  # the method of the file that 
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips and features.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--second", type=click.Path(path_type=Path, exists=True), help="Of train_mesonet; with views.")
 @click.option("--views/--one-view", default=True, show_default=True, help="Views are of tight crops alone.")
 @click.option(
     "--time/--no-time", "over_time", default=True, show_default=True, help="The branch over time takes minutes."
 )
-def main(backbone: Path, videos: Path, out: Path, seed: int, views: bool, over_time: bool) -> None:
+def main(backbone: Path, videos: Path, out: Path, seed: int, second: Path | None, views: bool, over_time: bool) -> None:
     """Print figures of every method, each video scored by what was fitted without its generators and people.
 
     BACKBONE: the backbone.pt that train_backbone writes; or a folder with FOLD/backbone.pt for every fold of the
@@ -58,7 +52,8 @@ def main(backbone: Path, videos: Path, out: Path, seed: int, views: bool, over_t
 
     \b
     Example:
-        python -m dfx.torch.eval_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
+        python -m dfx.torch.eval_classifier runs/backbone/backbone.pt --second runs/mesonet/mesonet.pt \
+            --videos videos --out runs/classifier
     """
     data, heads = seen(backbone, videos, out)
     tried = methods(heads)
@@ -66,14 +61,30 @@ def main(backbone: Path, videos: Path, out: Path, seed: int, views: bool, over_t
         tried[OVER_TIME] = partial(_temporal, heads[FOLDS[0]], seed)
     found = {name: left_out(method, data) for name, method in tried.items()}
     if views:
-        found[SHIPPED] = left_out(tried[PLAIN], seen(backbone, videos, out, views=True)[0])
-    best = SHIPPED if views else PLAIN
-    console = Console(width=120)
+        viewed = seen(backbone, videos, out, views=True)[0]
+        tried = {VIEWS: tried[PLAIN]} | (steady_methods(backbone, second, viewed) if backbone.is_file() else {})
+        found |= {name: left_out(method, viewed) for name, method in tried.items()}
+    show(data, found)
+
+
+def show(data: Sequence[Sample], found: dict[str, Float]) -> None:
+    """Prints tables; that of false alarms is of the last method."""
+    best, console = list(found)[-1], Console(width=120)
     console.print(f"{len(data)} videos, {labels(data).sum()} of them fake; both classes weigh the same")
     console.print(summary(data, found))
     console.print(by_family(data, found))
     console.print(f"false alarms of: {best}")
     console.print(false_alarms(data, found[best]))
+
+
+def steady_methods(backbone: Path, second: Path | None, data: Sequence[Sample]) -> dict[str, Method]:
+    """What takes off what is expected of real faces, with and without a second network."""
+    clips = ClipNet.from_frames(FrameNet.load(backbone))
+    nets = {STEADY: SteadyNet(clips)} | ({SHIPPED: SteadyNet(clips, MesoNet.load(second))} if second else {})
+    found = {name: Beyond(clues_of(net.eval(), data)) for name, net in nets.items()}
+    for name, method in found.items():
+        click.echo(f"{name}: texture explains {method.explained(data):.2f} of what votes of real videos differ by")
+    return dict(found)
 
 
 def methods(heads: Heads) -> dict[str, Method]:

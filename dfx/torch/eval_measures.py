@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -16,18 +17,20 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy.special import logit
 from scipy.stats import rankdata
 
 from dfx.cli.one_line import OneLine
+from dfx.torch import folds
 from dfx.torch.clip_data import Sample, samples
 from dfx.torch.clipnet import FrameNet
-from dfx.torch.eval_classifier import figures, ranked, resamples
-from dfx.torch.train_classifier import Float, calibrate, labels, sigmoid
+from dfx.torch.eval_classifier import figures, ranked, resamples, steady_methods
+from dfx.torch.folds import Float, calibrate, labels, sigmoid
 
 Votes = Sequence[Float]  # of each video the frames' logits, [K, T]
 Measure = Callable[[Sample, Float], float]  # a video and its votes -> its logit before calibration
 DRAWS = 1000  # of the bootstrap
-SHIPPED = "mean of frames and clips, soft maximum over people (ships)"
+SHIPPED = "mean of frames and clips, soft maximum over people"
 QUALITY = 4  # the power of the detector's confidence that a clip weighs by; aggregate takes 1
 
 
@@ -35,8 +38,11 @@ QUALITY = 4  # the power of the detector's confidence that a clip weighs by; agg
 @click.argument("backbones", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips and features.")
-def main(backbones: tuple[Path, ...], videos: Path, out: Path) -> None:
+@click.option("--second", type=click.Path(path_type=Path, exists=True), help="Of train_mesonet.")
+def main(backbones: tuple[Path, ...], videos: Path, out: Path, second: Path | None) -> None:
     """Print what each measure does to the figures of the first of BACKBONES, and what averaging with the others does.
+
+    The last rows are what ships: all that it has beside the first row.
 
     \b
     Example:
@@ -44,7 +50,9 @@ def main(backbones: tuple[Path, ...], videos: Path, out: Path) -> None:
     """
     data = samples(videos, backbones[0], out, views=True)
     base, found = None, Table("measure", "AUC", "log loss", "reals above 0.5", "pairs", "change of AUC", "of log loss")
-    for name, logits in _tried(data, backbones, videos, out):
+    steady = steady_methods(backbones[0], second, data).items()
+    methods = ((name, logit(folds.left_out(method, data))) for name, method in steady)
+    for name, logits in chain(_tried(data, backbones, videos, out), methods):
         base = logits if base is None else base
         found.add_row(name, *_cells(logits, base, data))
     Console(width=160).print(found)
@@ -111,11 +119,11 @@ def votes_of(data: Sequence[Sample], backbone: Path) -> list[Float]:
 def left_out(measure: Measure, data: Sequence[Sample], votes: Votes) -> Float:
     """Every video's logit, calibrated without its fold: float [N]."""
     raw = np.array([measure(sample, own) for sample, own in zip(data, votes, strict=True)])
-    fake, folds = labels(data), np.array([sample.video.fold for sample in data])
+    fake, fold_of = labels(data), np.array([sample.video.fold for sample in data])
     logits = np.zeros(len(data))
-    for fold in sorted(set(folds.tolist())):
-        calibration = calibrate(raw[folds != fold], fake[folds != fold])
-        logits[folds == fold] = calibration.scale * raw[folds == fold] + calibration.bias
+    for fold in sorted(set(fold_of.tolist())):
+        calibration = calibrate(raw[fold_of != fold], fake[fold_of != fold])
+        logits[fold_of == fold] = calibration.scale * raw[fold_of == fold] + calibration.bias
     return logits
 
 

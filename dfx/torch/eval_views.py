@@ -22,7 +22,7 @@ from dfx.torch.clip_data import Sample, VideoClips, cut, read_labels
 from dfx.torch.clipnet import FrameNet
 from dfx.torch.eval_classifier import figures, ranked
 from dfx.torch.eval_measures import left_out, shipped
-from dfx.torch.train_classifier import Float, labels, sigmoid
+from dfx.torch.folds import Float, labels, sigmoid
 from dfx.torch.views import VIEWED, VIEWS, Look, View
 
 MIDDLES, SIZES = (224, 252, 280), (128, 160, 192, 224)  # pixels

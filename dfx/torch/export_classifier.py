@@ -12,7 +12,8 @@ from dfx.cli.one_line import OneLine
 from dfx.infer.contract import Calibration
 from dfx.torch.clipnet import ClipNet
 from dfx.torch.contract import export
-from dfx.torch.views import ViewedNet, classifier_of
+from dfx.torch.steady import classifier_of
+from dfx.torch.views import ViewedNet
 from dfx.torch.weights import read_weights
 
 CONTRACT = {

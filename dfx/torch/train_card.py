@@ -22,8 +22,8 @@ from dfx.infer import Calibration
 from dfx.table import write_csv
 from dfx.torch.draws import Example
 from dfx.torch.eval_classifier import Figures, figures
+from dfx.torch.folds import Float, calibrate, probabilities_of
 from dfx.torch.start import fingerprint_of
-from dfx.torch.train_classifier import Float, calibrate, probabilities_of
 from dfx.torch.train_loop import precision
 
 if TYPE_CHECKING:

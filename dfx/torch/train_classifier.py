@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dfx.cli.one_line import OneLine
-from dfx.infer import Calibration
 from dfx.table import replacement
 from dfx.torch.clip_data import FOLDS, Sample, samples
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
+from dfx.torch.expectation import Beyond, as_layer, clues_of
+from dfx.torch.folds import Float, calibrate, labels, left_out
+from dfx.torch.mesonet import MesoNet
+from dfx.torch.steady import SteadyNet
 
-Float = NDArray[np.float64]
 Heads = Mapping[str, TemporalHead]
-Method = Callable[[Sequence[Sample], Sequence[Sample]], Float]
-"""Of training and of test videos: fits itself to the ones, and gives what it says of the others."""
 STEPS = 150
 RATE = 3e-3
 DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and 150 videos to learn them from
@@ -39,12 +37,20 @@ DECAY = 0.3  # weight decay of AdamW: the branch over time has 3,400 weights and
 @click.option(
     "--views/--one-view", default=None, help="See every frame in a view of its own; done unless told, or --temporal."
 )
+@click.option("--second", type=click.Path(path_type=Path, exists=True), help="Of train_mesonet; with views.")
 @click.option("--folds", type=click.Path(path_type=Path, exists=True), help="Backbones of the folds, to calibrate by.")
 @click.option("--seed", default=0, show_default=True)
 def main(
-    backbone: Path, videos: Path, out: Path, temporal: bool, views: bool | None, folds: Path | None, seed: int
+    backbone: Path,
+    videos: Path,
+    out: Path,
+    temporal: bool,
+    views: bool | None,
+    second: Path | None,
+    folds: Path | None,
+    seed: int,
 ) -> None:
-    """Fit the head and the calibration on all labelled videos and write OUT/classifier.pt.
+    """Fit what is fitted to the labelled videos, and the calibration, and write OUT/classifier.pt.
 
     BACKBONE: the backbone.pt that train_backbone writes. One that was trained on labelled videos flatters them:
     `--folds` names a folder of a backbone.pt for each fold, trained without it, by whose logits it is calibrated. What
@@ -52,23 +58,44 @@ def main(
 
     \b
     Example:
-        python -m dfx.torch.train_classifier runs/backbone/backbone.pt --videos videos --out runs/classifier
+        python -m dfx.torch.train_classifier runs/backbone/backbone.pt --second runs/mesonet/mesonet.pt \
+            --videos videos --out runs/classifier
     """
     views = not temporal if views is None else views
-    if views and temporal:
+    if temporal and views:
         raise click.UsageError("--temporal looks at what changes from frame to frame: it needs --one-view")
-    net = ClipNet.from_frames(FrameNet.load(backbone))
+    if second and (folds or not views):
+        raise click.UsageError("--second goes with views, and without --folds")
+    clips = ClipNet.from_frames(FrameNet.load(backbone))  # what is amiss with the files shows before videos are cut
+    other = MesoNet.load(second) if second else None
     data, heads = seen(folds or backbone, videos, out, views=views)
-    logits = logits_of(heads, data)
-    if temporal:
-        logits = unseen_logits(net.head, data, seed)
-        net.head = fit_head(net.head, data, seed)
+    if other:
+        net, logits = steadied(SteadyNet(clips, other).eval(), data)
+    else:
+        net, logits = over_time(clips, data, seed) if temporal else (clips, logits_of(heads, data))
     calibration = calibrate(logits, labels(data))
     out.mkdir(parents=True, exist_ok=True)
     state = {"net": net.state_dict(), "scale": calibration.scale, "bias": calibration.bias, "views": views}
     with replacement(out / "classifier.pt") as file:
         torch.save(state, file.buffer)
     click.echo(f"{len(data)} videos; probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f})")
+
+
+def steadied(net: SteadyNet, data: Sequence[Sample]) -> tuple[nn.Module, Float]:
+    """The network, less what is expected of real faces; and its logit of every video, less an expectation that was
+    fitted without the video's fold: float [N]."""
+    beyond = Beyond(clues_of(net, data))
+    net.expected = as_layer(beyond.expectation(data))
+    click.echo(f"texture explains {beyond.explained(data):.2f} of what votes differ by among real videos")
+    return net, beyond.unseen(data)
+
+
+def over_time(net: ClipNet, data: Sequence[Sample], seed: int) -> tuple[nn.Module, Float]:
+    """The network with a branch over time; and its logit of every video, by a branch that was fitted without the
+    video's fold: float [N]."""
+    logits = unseen_logits(net.head, data, seed)
+    net.head = fit_head(net.head, data, seed)
+    return net, logits
 
 
 def seen(backbone: Path, videos: Path, out: Path, *, views: bool = False) -> tuple[list[Sample], Heads]:
@@ -96,11 +123,6 @@ def logits_of(heads: Heads, data: Sequence[Sample]) -> Float:
     return np.array([sample.clips.video_logit(logits) for sample, logits in zip(data, said, strict=True)])
 
 
-def labels(data: Sequence[Sample]) -> NDArray[np.bool_]:
-    """Whether each video is fake: bool [N]."""
-    return np.array([sample.video.fake for sample in data])
-
-
 def video_logits(head: TemporalHead, data: Sequence[Sample]) -> Float:
     """As `logits_of`, by one head: float [N]."""
     return logits_of({sample.video.fold: head for sample in data}, data)
@@ -109,16 +131,6 @@ def video_logits(head: TemporalHead, data: Sequence[Sample]) -> Float:
 def unseen_logits(head: TemporalHead, data: Sequence[Sample], seed: int) -> Float:
     """As `video_logits`, each video by a head that was fitted without its fold: its generators, its people."""
     return left_out(lambda train, test: video_logits(fit_head(head, train, seed), test), data)
-
-
-def left_out(method: Method, data: Sequence[Sample]) -> Float:
-    """What a method says of every video, fitted without its fold: float [N]."""
-    said = np.zeros(len(data))
-    folds = np.array([sample.video.fold for sample in data])
-    for fold in sorted(set(folds.tolist())):
-        train, test = (np.flatnonzero(side).tolist() for side in (folds != fold, folds == fold))
-        said[test] = method([data[i] for i in train], [data[i] for i in test])
-    return said
 
 
 def fit_head(start: TemporalHead, data: Sequence[Sample], seed: int) -> TemporalHead:
@@ -153,27 +165,6 @@ def _mean(logits: Tensor, video: Tensor, count: int) -> Tensor:
     """Means over each video's clips: [M] -> [count]."""
     total = torch.zeros(count).index_add(0, video, logits)
     return total / torch.bincount(video, minlength=count)
-
-
-def calibrate(logits: Float, fake: NDArray[np.bool_]) -> Calibration:
-    """Platt scaling (Platt, 1999), both classes weighing the same: before a video is looked at, it is 0.5.
-
-    A negative scale would mean that the classifier is to be read the wrong way round; it becomes 0.
-    """
-    fit = LogisticRegression(class_weight="balanced").fit(logits[:, None], fake)
-    if fit.coef_[0, 0] <= 0:
-        return Calibration(0.0, 0.0)
-    return Calibration(float(fit.coef_[0, 0]), float(fit.intercept_[0]))
-
-
-def probabilities_of(logits: Float, calibration: Calibration) -> Float:
-    """Calibrated probabilities of logits, float [N]."""
-    return sigmoid(calibration.scale * logits + calibration.bias)
-
-
-def sigmoid(logits: Float) -> Float:
-    """Probabilities of logits, float [N]."""
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float64)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from dfx.torch.augment import Dice, augment
 from dfx.torch.clip_data import VideoClips
 from dfx.torch.clipnet import ClipNet
 from dfx.torch.draws import Batches, Draws, Example, Whole, together
-from dfx.torch.train_classifier import sigmoid
+from dfx.torch.folds import sigmoid
 
 MONITOR = "val_log_loss"
 SAVE_MINUTES = 5.0  # between checkpoints within an epoch

@@ -1,4 +1,5 @@
-"""The classifier that ships: every frame of a clip is seen in a view of its own, nearer or wider, larger or smaller.
+"""Every frame of a clip is seen in a view of its own, nearer or wider, larger or smaller, as the classifier that ships
+sees them.
 
 How large a face is shown, and how much of what is around it, moves the score of a network more than which frame it is;
 the mean over four views is nearer to the truth than over four frames in one (CLASSIFIER_CARD.md). Nothing is trained
@@ -7,13 +8,12 @@ for it, and it costs half as much again as four frames in the view that training
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dfx.torch.clipnet import CLIP_LENGTH, CLIP_STRIDE, TIGHT, Backbone, ClipNet, Cut, with_weights
+from dfx.torch.clipnet import CLIP_LENGTH, CLIP_STRIDE, TIGHT, Backbone, ClipNet, Cut
 
 VIEWED = Cut(280, 1.25, CLIP_LENGTH, CLIP_STRIDE)  # its middle of 224 pixels is a tight crop
 
@@ -89,9 +89,3 @@ def resampling(before: int, after: int) -> Tensor:
     centres = (torch.arange(after) + 0.5) * step - 0.5
     weights = (1 - (torch.arange(before) - centres[:, None]).abs() / step).clamp(min=0)
     return weights / weights.sum(dim=1, keepdim=True)
-
-
-def classifier_of(state: Mapping[str, Any]) -> ClipNet | ViewedNet:
-    """The network of a classifier.pt, with views where it was calibrated with them; raises as `with_weights`."""
-    clips = with_weights(ClipNet, state["net"])
-    return ViewedNet(clips) if state.get("views") else clips

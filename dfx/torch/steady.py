@@ -1,0 +1,72 @@
+"""The classifier that ships: what its networks say of a clip, less what they say of a real face of such texture.
+
+A network takes blur for a trace of manipulation, in real videos too: a quarter of what its votes differ by among them
+follows from how much contrast a face has at each fineness. That part is known without any fake, and is taken off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from dfx.torch.clipnet import ClipNet, with_weights
+from dfx.torch.mesonet import SIZE, MesoNet
+from dfx.torch.texture import LEVELS, Texture
+from dfx.torch.views import VIEWED, ViewedNet
+
+SECOND = 0.4  # of its logit, in units of the first's: half as loud, by the spread of both over real videos
+FRAME = 2  # of a clip, which the second network looks at: another says the same
+EDGE = (VIEWED.size - SIZE) // 2  # pixels of a crop that it does not see
+
+
+class SteadyNet(ViewedNet):
+    """Clips uint8 [N, 4, 3, 280, 280] -> logits float [N], positive for fake.
+
+    second: a network of another kind, whose mistakes are others; None for none. expected: of the textures, to be
+    fitted (`dfx.torch.expectation`); it begins with 0.
+    """
+
+    def __init__(self, clips: ClipNet, second: MesoNet | None = None) -> None:
+        super().__init__(clips)
+        self.second, self.texture = second, Texture(VIEWED.size, VIEWED.around)
+        self.expected = nn.Linear(2 * LEVELS, 1)
+        for weight in self.expected.parameters():
+            nn.init.zeros_(weight)
+
+    def opinion(self, clips: Tensor) -> Tensor | float:
+        """What the second network adds, of a clip's middle frame: float [N]."""
+        if self.second is None:
+            return 0.0
+        inner = slice(EDGE, EDGE + SIZE)
+        return SECOND * self.second(clips[:, FRAME, :, inner, inner])  # type: ignore[no-any-return]
+
+    def textures(self, clips: Tensor) -> Tensor:
+        """Means over the frames: float [N, 2 * LEVELS]."""
+        frames: Tensor = self.texture(clips.flatten(0, 1))
+        means: Tensor = frames.view(len(clips), -1, 2 * LEVELS).mean(dim=1)
+        return means
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """uint8 [N, 4, 3, 280, 280] -> float [N]."""
+        pixels = clips.float()  # once, for the sake of TensorRT, as in `features`
+        beyond: Tensor = super().forward(pixels) - self.expected(self.textures(pixels)).squeeze(1)
+        return beyond + self.opinion(pixels)
+
+
+def classifier_of(state: Mapping[str, Any]) -> ClipNet | ViewedNet:
+    """The network of a classifier.pt, as it was calibrated; raises as `with_weights`."""
+    weights = state["net"]
+    if "expected.weight" in weights:
+        return _steady(weights)
+    clips = with_weights(ClipNet, weights)
+    return ViewedNet(clips) if state.get("views") else clips
+
+
+def _steady(weights: Mapping[str, Tensor]) -> SteadyNet:
+    clips = {name: weight for name, weight in weights.items() if name.startswith(("backbone.", "head."))}
+    second = {name.removeprefix("second."): weight for name, weight in weights.items() if name.startswith("second.")}
+    net = SteadyNet(with_weights(ClipNet, clips), MesoNet.of(second) if second else None)
+    net.load_state_dict(weights)
+    return net
