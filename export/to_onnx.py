@@ -147,7 +147,7 @@ def to_fp16(
     known = {node.name for node in model.graph.node}
     if unknown := set(keep) - known:
         raise ValueError(f"no node is called {', '.join(sorted(unknown))}; the graph has {', '.join(sorted(known))}")
-    kept = sorted({*keep, *preparation(model), *overflowing(model, examples)})
+    kept = sorted({*keep, *preparation(model), *measuring(model), *overflowing(model, examples)})
     half = convert_float_to_float16(_copy(model), keep_io_types=True, node_block_list=kept)
     _join(half)
     return _with_metadata(half, model), kept
@@ -193,6 +193,20 @@ def preparation(model: onnx.ModelProto) -> list[str]:
         done = [normalised[name] for name in node.input if name in normalised]
         if done and node.op_type in PREPARING and not (any(done) and node.op_type == "MatMul"):
             normalised |= dict.fromkeys(node.output, any(done) or node.op_type in {"Sub", "Div", "Mul"})
+            names.append(node.name)
+    return names
+
+
+def measuring(model: onnx.ModelProto) -> list[str]:
+    """The nodes that measure texture (`dfx.torch.texture`), down to the logit that it corrects.
+
+    They are as good as free, and the energy of details of a grey level or two is lost in eight bits.
+    """
+    reached = {constant.name for constant in model.graph.initializer if constant.name.startswith("texture.")}
+    names = []
+    for node in model.graph.node:
+        if reached & set(node.input):
+            reached |= set(node.output)
             names.append(node.name)
     return names
 
@@ -244,7 +258,7 @@ def to_int8(
     layers = _layers(model)
     plain = _logits(model, examples)
     for first in (0, *(2**power for power in range((len(layers) - 1).bit_length()))):
-        kept = sorted({*keep, *preparation(model), *chain.from_iterable(layers[:first])})
+        kept = sorted({*keep, *preparation(model), *measuring(model), *chain.from_iterable(layers[:first])})
         quantised = _in_int8(model, examples, kept)
         apart = max(map(_apart, _logits(quantised, examples), plain))
         if apart <= TOLERANCES["int8"] / 2:

@@ -121,6 +121,17 @@ def test_int8_holds_since_its_first_layers_stay_in_fp32(tmp_path: Path) -> None:
     assert good.exit_code == 0, good.output
 
 
+def test_what_measures_texture_stays_in_fp32(tmp_path: Path) -> None:
+    model, clips = onnx.load(str(MODELS / "classifier.onnx")), [np.zeros((1, 4, 3, 280, 280), np.uint8)]
+    names = to_onnx.measuring(model)
+    nodes = [node for node in model.graph.node if node.name in names]
+    assert [node.op_type for node in nodes].count("Conv") == 5, "a level each"
+    assert nodes[-1].output[0] == model.graph.output[0].name, "down to the logit"
+    assert len(nodes) < len(model.graph.node) / 4
+    assert set(names) <= set(to_onnx.to_fp16(model, clips)[1])
+    assert to_onnx.measuring(_overflowing()) == []
+
+
 def test_a_nan_planted_in_fp16_is_mended_by_name() -> None:
     """70000 is infinite in FP16, and infinity less infinity is NaN."""
     model, clips = _overflowing(), np.full((1, 4), 200, np.uint8)

@@ -22,6 +22,7 @@ from dfx.torch.expectation import Beyond, Clues, as_layer, clues_of  # noqa: E40
 from dfx.torch.folds import labels  # noqa: E402
 from dfx.torch.labelled import jpeg  # noqa: E402
 from dfx.torch.mesonet import PUBLISHED, SIZE, MesoNet, published  # noqa: E402
+from dfx.torch.start import begin  # noqa: E402
 from dfx.torch.steady import EDGE, FRAME, SECOND, SteadyNet, classifier_of  # noqa: E402
 from dfx.torch.texture import FLOOR, LEVELS, Texture  # noqa: E402
 from dfx.torch.train_classifier import main as train_classifier  # noqa: E402
@@ -131,6 +132,8 @@ def test_a_steady_net_comes_back_from_its_file(second: MesoNet | None, clips: An
     assert isinstance(again, SteadyNet)
     with torch.no_grad():
         assert torch.equal(again(clips), net(clips))
+    begun = begin(tmp_path / "classifier.pt", "lite1").state_dict()
+    assert all(torch.equal(weight, net.state_dict()[name]) for name, weight in begun.items())
 
 
 RNG = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from dfx.torch.clip_data import FOLDS, Sample
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
 from dfx.torch.expectation import Beyond, clues_of
 from dfx.torch.folds import Float, Method, calibrate, labels, left_out, probabilities_of
-from dfx.torch.mesonet import MesoNet
+from dfx.torch.mesonet import MesoNet, published
 from dfx.torch.steady import SteadyNet
 from dfx.torch.subgroups import false_alarms
 from dfx.torch.train_classifier import Heads, fit_head, logits_of, seen, unseen_logits, video_logits
@@ -39,7 +39,7 @@ SHIPPED = "with a second network, less the same"  # the method of the file that 
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of labels.csv.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for clips and features.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--second", type=click.Path(path_type=Path, exists=True), help="Of train_mesonet; with views.")
+@click.option("--second", type=click.Path(path_type=Path, exists=True), help="Of train_mesonet; or its teacher.")
 @click.option("--views/--one-view", default=True, show_default=True, help="Views are of tight crops alone.")
 @click.option(
     "--time/--no-time", "over_time", default=True, show_default=True, help="The branch over time takes minutes."
@@ -80,7 +80,10 @@ def show(data: Sequence[Sample], found: dict[str, Float]) -> None:
 def steady_methods(backbone: Path, second: Path | None, data: Sequence[Sample]) -> dict[str, Method]:
     """What takes off what is expected of real faces, with and without a second network."""
     clips = ClipNet.from_frames(FrameNet.load(backbone))
-    nets = {STEADY: SteadyNet(clips)} | ({SHIPPED: SteadyNet(clips, MesoNet.load(second))} if second else {})
+    nets = {STEADY: SteadyNet(clips)}
+    if second:
+        other = published(second) if second.suffix == ".h5" else MesoNet.load(second)
+        nets[SHIPPED] = SteadyNet(clips, other)
     found = {name: Beyond(clues_of(net.eval(), data)) for name, net in nets.items()}
     for name, method in found.items():
         click.echo(f"{name}: texture explains {method.explained(data):.2f} of what votes of real videos differ by")

@@ -22,6 +22,7 @@ from dfx.find import Found
 from dfx.journal import state_of
 from dfx.labels import Entry
 from dfx.torch.clipnet import DESIGNS, TIGHT, ClipNet, FrameNet, design_of, with_weights
+from dfx.torch.steady import clips_of
 
 STATE = 2  # values of what is known of a video that are its file's, the last ones: size and time of change
 RELABELLED = "with another label, original, split or group"
@@ -55,16 +56,21 @@ def _weights(start: Path) -> dict[str, torch.Tensor]:
     if start.suffix == ".onnx":
         return from_onnx(start)
     state = torch.load(start, weights_only=True, map_location="cpu")
-    return dict(state.get("net", state))
+    weights = state.get("net", state)
+    return clips_of(weights) if "expected.weight" in weights else dict(weights)
 
 
 def from_onnx(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in an ONNX file of ours, by their names in torch.
+    """The weights of a ClipNet in an ONNX file of ours, by their names in torch; those of other parts are left."""
+    stored = stored_in(path)
+    return filled(ClipNet(design_of(stored)), stored)
+
+
+def filled(net: torch.nn.Module, stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a network's weights are in an ONNX file, by their names in torch.
 
     The exporter keeps the names, but for the matrix of a linear layer, which it turns over and numbers.
     """
-    stored = stored_in(path)
-    net = ClipNet(design_of(stored))
     state = {}
     for name, weight in net.state_dict().items():
         turned = [value.T for value in stored.values() if value.ndim == 2 and value.T.shape == weight.shape]

@@ -16,7 +16,7 @@ from dfx.torch.mesonet import SIZE, MesoNet
 from dfx.torch.texture import LEVELS, Texture
 from dfx.torch.views import VIEWED, ViewedNet
 
-SECOND = 0.4  # of its logit, in units of the first's: half as loud, by the spread of both over real videos
+SECOND = 0.44  # of its logit, in units of the first's: half as loud, by the spread of both over real videos
 FRAME = 2  # of a clip, which the second network looks at: another says the same
 EDGE = (VIEWED.size - SIZE) // 2  # pixels of a crop that it does not see
 
@@ -64,9 +64,13 @@ def classifier_of(state: Mapping[str, Any]) -> ClipNet | ViewedNet:
     return ViewedNet(clips) if state.get("views") else clips
 
 
+def clips_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a network's weights have of a ClipNet's, by their names there: training goes on with these alone."""
+    return {name: weight for name, weight in weights.items() if name.startswith(("backbone.", "head."))}
+
+
 def _steady(weights: Mapping[str, Tensor]) -> SteadyNet:
-    clips = {name: weight for name, weight in weights.items() if name.startswith(("backbone.", "head."))}
     second = {name.removeprefix("second."): weight for name, weight in weights.items() if name.startswith("second.")}
-    net = SteadyNet(with_weights(ClipNet, clips), MesoNet.of(second) if second else None)
+    net = SteadyNet(with_weights(ClipNet, clips_of(weights)), MesoNet.of(second) if second else None)
     net.load_state_dict(weights)
     return net
