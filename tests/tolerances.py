@@ -33,10 +33,10 @@ EXPORT = 1e-4
 """Logits of one network in torch and in ONNX Runtime, or with its normalisation folded: float32 sums reordered."""
 
 RECODED_SCORE = 0.06
-"""Probability: what another codec, depth, sampling of colour or size makes of the same face."""
+"""Probability: what another codec, depth, sampling of colour or nearly the same size makes of the same face."""
 
 COARSER_SCORE = 0.15
-"""Probability: the same face at half the size, enlarged again; what is blurred looks less manipulated."""
+"""Probability: the same face at half the size or less, enlarged again; what is blurred looks less manipulated."""
 
 SHORTER_SCORE = 0.1
 """Probability: fewer pictures of the same face, down to one."""
