@@ -118,13 +118,14 @@ def votes_of(data: Sequence[Sample], backbone: Path) -> list[Float]:
 
 def left_out(measure: Measure, data: Sequence[Sample], votes: Votes) -> Float:
     """Every video's logit, calibrated without its fold: float [N]."""
-    raw = np.array([measure(sample, own) for sample, own in zip(data, votes, strict=True)])
-    fake, fold_of = labels(data), np.array([sample.video.fold for sample in data])
-    logits = np.zeros(len(data))
-    for fold in sorted(set(fold_of.tolist())):
-        calibration = calibrate(raw[fold_of != fold], fake[fold_of != fold])
-        logits[fold_of == fold] = calibration.scale * raw[fold_of == fold] + calibration.bias
-    return logits
+    raw = {id(sample): measure(sample, own) for sample, own in zip(data, votes, strict=True)}
+
+    def calibrated(train: Sequence[Sample], test: Sequence[Sample]) -> Float:
+        known, new = (np.array([raw[id(sample)] for sample in side]) for side in (train, test))
+        calibration = calibrate(known, labels(train))
+        return np.asarray(calibration.scale * new + calibration.bias)
+
+    return folds.left_out(calibrated, data)
 
 
 def _cells(logits: Float, base: Float, data: Sequence[Sample]) -> list[str]:

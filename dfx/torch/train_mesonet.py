@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from dfx.cli.one_line import OneLine
 from dfx.torch.augment import Dice, along, blur_matrix, placed, recompressed, relit, wide
 from dfx.torch.clipnet import Cut
 from dfx.torch.crop_store import Shard, stored_size
+from dfx.torch.labelled import decoded, stretched
 from dfx.torch.loop import TICKS, Clock, Training
 from dfx.torch.mesonet import SIZE, MesoNet, published
 
@@ -133,9 +133,8 @@ def sharpened(x: Tensor, dice: Dice) -> Tensor:
 
 def stacked(jpegs: list[bytes], size: int) -> Tensor:
     """JPEGs as float [N, 3, size, size], 0 to 255, RGB."""
-    pictures = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for jpeg in jpegs]
-    scaled = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)[..., ::-1] for picture in pictures]
-    return torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2).float()
+    pictures = np.stack([stretched(decoded(jpeg), size, size) for jpeg in jpegs])
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
 
 
 def report(run: Training[MesoNet], lesson: Lesson, wrong: list[float], clock: Clock, out: Path) -> list[float]:
