@@ -8,7 +8,7 @@ Examples:
 
 The precision is in the file, so that every provider runs the same typed graph: FP16 by casts, with the nodes whose
 values leave its range kept in FP32 by name; INT8 by QDQ pairs, a scale a channel, with as many first
-layers kept in FP32, by name, as it takes. Inputs stay uint8 and are normalised in FP32.
+layers kept in FP32, by name, as it takes. Inputs stay uint8; they are normalised, and texture is measured, in FP32.
 
 Needs `pip install ".[cpu,export]"`.
 """
@@ -137,7 +137,8 @@ def task_of(model: onnx.ModelProto) -> str:
 def to_fp16(
     model: onnx.ModelProto, examples: Sequence[Array], keep: Sequence[str] = ()
 ) -> tuple[onnx.ModelProto, list[str]]:
-    """The model in FP16 and the names of the nodes that stay in FP32: normalisation, what overflows, and `keep`.
+    """The model in FP16 and the names of the nodes that stay in FP32: what normalises and what measures texture, what
+    overflows, and `keep`.
 
     A node whose input, output or constant leaves FP16's range on an example would give infinities, and NaN soon after.
 

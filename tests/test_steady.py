@@ -165,7 +165,8 @@ def test_what_texture_explains_is_taken_off(videos: tuple[list[Sample], dict[str
     assert beyond.explained(data) > 0.99
     raw = np.array([each.clips.video_logit(known[each.video.filename].votes.tolist()) for each in data])
     left = beyond.unseen(data)
-    assert raw[fake].mean() - raw[~fake].mean() < 3 * raw.std()
+    assert raw[fake].min() < np.median(raw[~fake]), "votes alone do not tell them apart"
+    assert raw[~fake].max() > np.median(raw[fake])
     assert left[fake].min() > left[~fake].max(), "all that is left is whether it is fake"
 
 

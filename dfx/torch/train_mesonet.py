@@ -48,15 +48,15 @@ def main(shards: Path, teacher: Path, out: Path, minutes: float, seed: int, devi
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     run = Training(MesoNet().to(device), TICKS, RATE, out / "checkpoint.pt", decay=AVERAGING)
-    lesson = Lesson(
-        published(teacher).to(device), Crops.read(shards), torch.Generator(device).manual_seed(seed + run.step)
-    )
+    master, crops = published(teacher).to(device), Crops.read(shards)
+    lesson = Lesson(master, crops, torch.Generator(device).manual_seed(seed + run.step))
+    exam = Exam.of(crops.measured, master, device)
     clock, reported, wrong = Clock(minutes * 60, run.tick), 0.0, []
     while (tick := clock.tick) < TICKS:
         wrong.append(lesson.step(run, tick))
         if clock.elapsed > reported + every:
-            reported, wrong = clock.elapsed, report(run, lesson, wrong, clock, out)
-    report(run, lesson, wrong, clock, out)
+            reported, wrong = clock.elapsed, report(run, exam, wrong, clock, out)
+    report(run, exam, wrong, clock, out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,12 +116,33 @@ class Lesson:
     def _of(self, jpegs: list[bytes]) -> bytes:
         return jpegs[int(torch.randint(len(jpegs), (1,), generator=self.generator, device=self.generator.device))]
 
-    @torch.inference_mode()
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exam:
+    """Pictures that training never shows, uint8 [N, 3, 256, 256], and what the teacher says of them, float [N]."""
+
+    pictures: Tensor
+    wanted: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, jpegs: list[bytes], teacher: MesoNet, device: str) -> Exam | None:
+        """None where there are too few to differ."""
+        if len(jpegs) < 2:
+            return None
+        pictures = stacked(jpegs, SIZE).byte().to(device)
+        return cls(pictures, said_by(teacher, pictures))
+
+    @torch.no_grad()
     def missed(self, student: MesoNet) -> float:
-        """The share of the teacher's variance that a student misses on pictures that training never shows."""
-        pictures = stacked(self.crops.measured, SIZE).to(self.generator.device)
-        said, wanted = (torch.cat([net(part) for part in pictures.split(64)]) for net in (student.eval(), self.teacher))
-        return float((said - wanted).square().mean() / wanted.var())
+        """The share of the teacher's variance that a student misses."""
+        said = said_by(student.eval(), self.pictures)
+        return float((said - self.wanted).square().mean() / self.wanted.var())
+
+
+def said_by(net: MesoNet, pictures: Tensor) -> Tensor:
+    """Its logits of many pictures: float [N]."""
+    return torch.cat([net(part) for part in pictures.split(64)])
 
 
 def sharpened(x: Tensor, dice: Dice) -> Tensor:
@@ -137,10 +158,10 @@ def stacked(jpegs: list[bytes], size: int) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
 
 
-def report(run: Training[MesoNet], lesson: Lesson, wrong: list[float], clock: Clock, out: Path) -> list[float]:
+def report(run: Training[MesoNet], exam: Exam | None, wrong: list[float], clock: Clock, out: Path) -> list[float]:
     """Prints the figures and writes the weights; an empty list, for the next ones."""
     seen = f"missed {np.mean(wrong):.3f} of the variance" if wrong else "no step"
-    unseen = f", {lesson.missed(run.average):.3f} of unseen pictures'" if len(lesson.crops.measured) > 1 else ""
+    unseen = f", {exam.missed(run.average):.3f} of unseen pictures'" if exam else ""
     click.echo(f"step {run.step} {clock.elapsed:.0f} s {seen}{unseen}")
     run.write(out / "mesonet.pt")
     run.save()
