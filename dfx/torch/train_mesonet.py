@@ -32,11 +32,21 @@ RATE = 4e-3
 @click.option("--shards", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of face crops.")
 @click.option("--teacher", type=click.Path(path_type=Path, exists=True), required=True, help="Its authors' .h5 file.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and weights.")
+@click.option("--start", type=click.Path(path_type=Path, exists=True), help="A mesonet.pt to begin another cycle from.")
 @click.option("--minutes", default=60.0, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--every", default=120.0, show_default=True, help="Seconds between measurements and checkpoints.")
-def main(shards: Path, teacher: Path, out: Path, minutes: float, seed: int, device: str, every: float) -> None:
+def main(
+    shards: Path,
+    teacher: Path,
+    out: Path,
+    start: Path | None,
+    minutes: float,
+    seed: int,
+    device: str,
+    every: float,
+) -> None:
     """Train, writing OUT/mesonet.pt (the running average of the weights). Interrupted, it goes on.
 
     Shards are those of pack_crops and pack_videos; of the latter only the photographs, no labelled video.
@@ -47,7 +57,8 @@ def main(shards: Path, teacher: Path, out: Path, minutes: float, seed: int, devi
     """
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
-    run = Training(MesoNet().to(device), TICKS, RATE, out / "checkpoint.pt", decay=AVERAGING)
+    net = MesoNet.load(start) if start else MesoNet()
+    run = Training(net.to(device), TICKS, RATE, out / "checkpoint.pt", decay=AVERAGING)
     master, crops = published(teacher).to(device), Crops.read(shards)
     lesson = Lesson(master, crops, torch.Generator(device).manual_seed(seed + run.step))
     exam = Exam.of(crops.measured, master, device)
