@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,8 @@ class Classifier:
 class Ensemble:
     """Classifiers that score the same faces, their calibrated logits averaged; one alone says what it says.
 
-    The mean is kept as that of the raw logits, each weighing by its calibration's scale, with the mean scale and the
-    mean bias for its calibration. That is the same number, and a file beside a copy of itself scores as it does alone.
+    The mean is kept as that of the raw logits, each weighing by its calibration's scale, with the mean scale, bias
+    and doubt for its calibration. That is the same number, and a file beside a copy of itself scores as it does alone.
 
     contract: the first classifier's, by whose crops false faces are told and reports show; cuts: a contract for each
     way of cutting clips, that one first; calibration: of the mean.
@@ -61,9 +62,7 @@ class Ensemble:
         self.contract = self.cuts[0]
         self._way = [list(ways).index(member.contract.cut) for member in self.members]
         self._calibrations = [member.contract.calibration for member in self.members]
-        self.calibration = Calibration(
-            *np.mean([(each.scale, each.bias) for each in self._calibrations], axis=0).tolist()
-        )
+        self.calibration = Calibration(*np.mean([astuple(each) for each in self._calibrations], axis=0).tolist())
 
     @property
     def window(self) -> tuple[int, int]:

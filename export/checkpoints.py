@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from dfx.find import sha256_of
-from dfx.infer import Calibration
 from dfx.torch.clipnet import ClipNet
-from dfx.torch.export_classifier import export_classifier
+from dfx.torch.export_classifier import calibration_of, export_classifier
 from dfx.torch.export_detector import Probabilities, export_detector
 from dfx.torch.retinaface import RetinaFace
 from dfx.torch.retinaface_resnet50 import PixelForm, RetinaFaceResNet50
@@ -103,8 +102,7 @@ def to_fp32(source: Path, out: Path, version: str, like: str | None = None) -> N
     """
     net = net_of(source, like)
     if isinstance(net, ClipNet | ViewedNet):
-        state = read(source)
-        export_classifier(net, out, Calibration(state["scale"], state["bias"]), version)
+        export_classifier(net, out, calibration_of(read(source)), version)
     elif isinstance(net, Probabilities) and isinstance(net.net, RetinaFaceResNet50):
         published = publication(source, like)
         about = {"name": "retinaface-resnet50", "score_votes": "1", **published.about}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,32 @@ def test_one_fake_among_the_real_makes_it_fake() -> None:
 
 def test_the_calibration_is_platts() -> None:
     assert aggregate([clip(0, 2.0)], Calibration(0.5, -1.0), WIDE) == pytest.approx(0.5)
+
+
+DOUBT = Calibration(2.0, 1.0, doubt=0.5)
+
+
+def test_what_is_in_doubt_stays_at_one_half() -> None:
+    """Log-odds of 2 * logit + 1, against what is left of them."""
+    before = np.array([-9.0, -0.05, 0.0, 0.2, 0.5, 0.75, 1.0, 4.0])
+    left = DOUBT.of_all((before - 1) / 2)
+    np.testing.assert_allclose(left[[0, 1, 4, 5, 6, 7]], [-9, -0.05, 0, 0.5, 1, 4], atol=1e-12)
+    assert (left[2:4] < 0).all()
+    assert (left[2:4] > -0.05).all()
+    assert aggregate([clip(0, (0.5 - 1) / 2)], DOUBT, WIDE) <= 0.5 < aggregate([clip(0, (0.51 - 1) / 2)], DOUBT, WIDE)
+
+
+@given(st.floats(-30, 30), st.floats(-30, 30), st.floats(0, 5))
+def test_doubt_keeps_the_order(one: float, other: float, doubt: float) -> None:
+    plain, doubting = Calibration(0.5, 0.1), Calibration(0.5, 0.1, doubt)
+    if plain.of(one) < plain.of(other) - 1e-9:
+        assert doubting.of(one) < doubting.of(other)
+    assert doubting.of(one) <= plain.of(one) + 1e-12
+
+
+def test_who_knows_nothing_says_what_is_known_beforehand() -> None:
+    """In doubt the prevalence is what is left: the odds of the prior, as if no video had been looked at."""
+    assert aggregate([clip(0, -0.25)], DOUBT, WIDE, 0.01) == pytest.approx(0.01)
 
 
 def test_prevalence_restates_the_probability_by_bayes() -> None:

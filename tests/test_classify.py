@@ -80,6 +80,15 @@ def test_clips_are_cut_once_where_contracts_agree(tmp_path: Path) -> None:
     assert ensemble.score(clips).tolist() == [[10, 20, 20, 30]]
 
 
+def test_doubt_is_averaged(tmp_path: Path) -> None:
+    """So that a file beside a copy of itself says what it says alone."""
+    text = json.dumps({"scale": 0.5, "bias": 1.0, "doubt": 0.75})
+    one = brightness_classifier(tmp_path / "one.onnx", calibration=text)
+    sure = brightness_classifier(tmp_path / "sure.onnx", calibration=calibrated(0.5, 1.0))
+    assert Ensemble([one, one]).calibration == Ensemble([one]).calibration == Calibration(0.5, 1.0, 0.75)
+    assert Ensemble([one, sure]).calibration == Calibration(0.5, 1.0, 0.375)
+
+
 def test_who_has_no_say_has_none(tmp_path: Path) -> None:
     """A calibration of scale 0, as `dfx train` writes it for a model that learned nothing."""
     mute = [brightness_classifier(tmp_path / f"{i}.onnx", calibration=calibrated(0.0, float(i))) for i in range(2)]

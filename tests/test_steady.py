@@ -18,7 +18,7 @@ from dfx.errors import ModelError  # noqa: E402
 from dfx.torch.clip_data import FOLDS, Labelled, Sample, VideoClips  # noqa: E402
 from dfx.torch.clipnet import LITE1, ClipNet, FrameNet  # noqa: E402
 from dfx.torch.crop_store import Shard  # noqa: E402
-from dfx.torch.expectation import Beyond, Clues, as_layer, clues_of  # noqa: E402
+from dfx.torch.expectation import Beyond, Clues, Expectation, clues_of  # noqa: E402
 from dfx.torch.folds import labels  # noqa: E402
 from dfx.torch.labelled import jpeg  # noqa: E402
 from dfx.torch.mesonet import PUBLISHED, SIZE, MesoNet, published  # noqa: E402
@@ -127,6 +127,7 @@ def test_what_is_expected_is_taken_off_and_the_second_opinion_added(clips: Any) 
 def test_a_steady_net_comes_back_from_its_file(second: MesoNet | None, clips: Any, tmp_path: Path) -> None:
     net = SteadyNet(ClipNet(LITE1), second).eval()
     torch.nn.init.normal_(net.expected.weight)
+    net.expected.highest.fill_(2.0)  # less than these clips have
     torch.save({"net": net.state_dict(), "scale": 1.0, "bias": 0.0, "views": True}, tmp_path / "classifier.pt")
     again = classifier_of(torch.load(tmp_path / "classifier.pt", weights_only=True)).eval()
     assert isinstance(again, SteadyNet)
@@ -149,7 +150,7 @@ def sample(number: int, fold: str, fake: bool) -> Sample:
 
 def clues(fake: bool) -> Clues:
     """Votes that follow from textures, and a little from whether it is fake."""
-    textures = RNG.normal(size=(3, 6)) * 0.1 + RNG.normal(size=6)
+    textures = RNG.normal(size=(3, 6)) * 0.02 + RNG.uniform(-2, 2, size=6)
     return Clues(textures @ SLOPES + 0.3 * fake + RNG.normal(size=3) * 0.02, textures)
 
 
@@ -183,13 +184,23 @@ def test_an_expectation_sees_neither_fakes_nor_the_fold(videos: tuple[list[Sampl
     np.testing.assert_allclose(after[own], before[own] + 9)
 
 
-def test_an_expectation_is_a_layer(videos: tuple[list[Sample], dict[str, Clues]]) -> None:
+@pytest.mark.parametrize("reach", [1.0, 5.0])
+def test_an_expectation_is_a_layer(videos: tuple[list[Sample], dict[str, Clues]], reach: float) -> None:
+    """Beyond the textures that it was fitted to as well."""
     data, known = videos
     expected = Beyond(known).expectation(data)
-    textures = np.concatenate([each.textures for each in known.values()])
+    textures = np.concatenate([each.textures for each in known.values()]) * reach
     with torch.no_grad():
-        found = as_layer(expected)(torch.from_numpy(textures).float())[:, 0]
-    np.testing.assert_allclose(found.numpy(), expected.predict(textures), rtol=1e-4, atol=1e-4)
+        found = expected.as_layer()(torch.from_numpy(textures).float())[:, 0]
+    np.testing.assert_allclose(found.numpy(), expected(textures), rtol=1e-4, atol=1e-4)
+
+
+def test_an_expectation_stands_still_beyond_what_it_was_fitted_to() -> None:
+    textures = np.linspace(-1, 1, 41)[:, None]
+    expected = Expectation.of(textures, 2 * textures[:, 0])
+    inside, edge, beyond = expected(np.array([[0.5], [1.0], [9.0]]))
+    assert inside == pytest.approx(1, rel=0.1)
+    assert beyond == edge == pytest.approx(2, rel=0.1)
 
 
 def test_clues_are_what_the_network_takes_together(clips: Any) -> None:
@@ -289,6 +300,10 @@ def test_a_student_is_trained_and_goes_on(
     assert f"step {step} " in again.output
     net = MesoNet.load(tmp_path / "out" / "mesonet.pt")
     assert net.vote.weight.shape == (1, 16)
+    other = [*map(str, words), "--out", str(tmp_path / "other"), "--start", str(tmp_path / "out" / "mesonet.pt")]
+    CliRunner().invoke(train_mesonet, [*other, "--minutes", "0"], catch_exceptions=False)
+    begun = MesoNet.load(tmp_path / "other" / "mesonet.pt").state_dict()
+    assert all(torch.equal(begun[name], weight) for name, weight in net.state_dict().items())
 
 
 def test_one_line_says_which_switches_do_not_go_together(shards: Path, tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import csv
 import hashlib
 import importlib
 import io
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,7 @@ from dfx.torch.clipnet import (
 from dfx.torch.crop_store import CropStore, Shard, stored_size
 from dfx.torch.dfdc_crops import Crops
 from dfx.torch.export_classifier import export_classifier
+from dfx.torch.folds import calibrate, calibrate_with_doubt, probabilities_of
 from dfx.torch.loop import Training
 from dfx.torch.pack_crops import ENTRY_BYTES, Item
 from dfx.torch.pack_crops import main as pack_crops
@@ -225,7 +229,7 @@ def test_a_full_disk_costs_no_weights_and_leaves_no_half_ones(tmp_path: Path, mo
     (tmp_path / "classifier.pt").write_bytes(b"of another run")
     before = contents()
     monkeypatch.setattr(train_classifier, "seen", lambda *_, **__: ([], {}))
-    monkeypatch.setattr(train_classifier, "calibrate", lambda *_: Calibration())
+    monkeypatch.setattr(train_classifier, "calibrate_with_doubt", lambda *_: Calibration())
     words = [str(tmp_path / "backbone.pt"), "--videos", str(tmp_path), "--out", str(tmp_path)]
     with full_disk(2**16):
         for work in (run.save, lambda: run.write(tmp_path / "backbone.pt")):
@@ -234,7 +238,33 @@ def test_a_full_disk_costs_no_weights_and_leaves_no_half_ones(tmp_path: Path, mo
         assert CliRunner().invoke(train_classifier.main, words).exception
     assert contents() == before
     assert CliRunner().invoke(train_classifier.main, words, catch_exceptions=False).exit_code == 0
-    assert set(torch.load(tmp_path / "classifier.pt", weights_only=True)) == {"net", "scale", "bias", "views"}
+    assert set(torch.load(tmp_path / "classifier.pt", weights_only=True)) == {"net", "views", "scale", "bias", "doubt"}
+
+
+PAGED = """
+import resource, sys
+import torch
+from dfx.torch.loop import keep_freed_memory
+if sys.argv[1:]:
+    keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(2**24)
+before = faults()
+for _ in range(5):
+    torch.ones(2**24)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_training_keeps_the_memory_that_it_frees() -> None:
+    """Pages that the system had to give, while 64 MiB are taken and let go five times."""
+    left, kept = (
+        int(subprocess.run([sys.executable, "-c", PAGED, *words], capture_output=True, check=True).stdout)
+        for words in ([], ["keep"])
+    )
+    assert kept < left / 2
 
 
 @pytest.mark.parametrize("design", DESIGNS.values())
@@ -327,9 +357,25 @@ def test_calibration_is_found_again_and_never_reversed() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, 4000)
     fake = rng.random(4000) < 1 / (1 + np.exp(-0.5 * logits))
-    found = train_classifier.calibrate(logits, fake)
+    found = calibrate(logits, fake)
     assert found.scale == pytest.approx(0.5, rel=0.2)
-    assert train_classifier.calibrate(-logits, fake) == Calibration(0.0, 0.0)
+    assert calibrate(-logits, fake) == Calibration(0.0, 0.0)
+
+
+def test_one_real_video_in_ten_is_in_doubt() -> None:
+    rng = np.random.default_rng(1)
+    fake = rng.random(400) < 0.3
+    logits = rng.normal(0, 1, 400) + fake
+    plain, found = calibrate(logits, fake), calibrate_with_doubt(logits, fake)
+    assert (found.scale, found.bias) == (plain.scale, plain.bias)
+    alarms = (probabilities_of(logits, found)[~fake] > 0.5).mean()
+    assert 0.09 < alarms <= 0.1
+    assert (probabilities_of(logits, plain)[~fake] > 0.5).mean() > 0.2
+
+
+def test_there_is_no_doubt_where_real_videos_raise_none() -> None:
+    fake = np.arange(40) % 2 == 0
+    assert calibrate_with_doubt(np.where(fake, 3.0, -3.0), fake).doubt == 0
 
 
 def test_figures_of_known_scores() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfx.arguments import finite, whole
 from dfx.errors import ModelError
@@ -19,6 +20,7 @@ VERSION = "1"
 COLOUR = "RGB BT.601"
 PICTURES = 4  # a run of the detector on a GPU, made up by the last one: a window of the default plan has three
 TEMPLATE = "a list of five finite points [x, y] that are not all in one place"
+UNDECIDED = 0.05  # log-odds below 0 that keep apart in their order what is in doubt: probabilities from 0.4875
 STEEPEST = 1e6  # of a calibration: what is beyond it could overflow where several classifiers are averaged
 Shapes = Mapping[str, tuple[int, ...]]
 """Inputs by name: what a session on a GPU is fed, always the same, so that cuDNN's choice of kernels (a second for
@@ -27,14 +29,28 @@ every new shape), TensorRT's optimisation profile and CUDA graphs hold for all o
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Platt scaling (Platt, 1999): probability = sigmoid(scale * logit + bias)."""
+    """Platt scaling (Platt, 1999): probability = sigmoid(scale * logit + bias).
+
+    doubt: what speaks for a fake no louder than this (in log-odds, 0 or more) leaves the probability at 0.5 or a little
+    below; what is twice as loud counts in full, and between these it rises in a line. Nothing changes its place in the
+    order. That is firm shrinkage (Gao and Bruce, Statistica Sinica 1997), of one side alone.
+    """
 
     scale: float = 1.0
     bias: float = 0.0
+    doubt: float = 0.0
 
     def of(self, logit: float) -> float:
         """The calibrated logit."""
-        return self.scale * logit + self.bias
+        return float(self.of_all(np.array(logit)))
+
+    def of_all(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The calibrated logits of many, in their shape."""
+        odds = np.asarray(self.scale * logits + self.bias)
+        if not self.doubt:
+            return odds
+        shrunk = np.interp(odds, (-UNDECIDED, self.doubt, 2 * self.doubt), (-UNDECIDED, 0.0, 2 * self.doubt))
+        return np.where((odds > -UNDECIDED) & (odds < 2 * self.doubt), shrunk, odds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +249,9 @@ def _template(value: Any) -> Float:
 
 
 def _calibration(value: Any) -> Calibration:
-    """Its scale may be 0: training writes that where it found nothing to go by."""
-    read = _number(lambda number: abs(number) <= STEEPEST)
-    return Calibration(read(value["scale"]), read(value["bias"]))
+    """Its scale may be 0: training writes that where it found nothing to go by. Without a doubt there is none."""
+    read, positive = _number(lambda number: abs(number) <= STEEPEST), _number(lambda number: 0 <= number <= STEEPEST)
+    return Calibration(read(value["scale"]), read(value["bias"]), positive(value.get("doubt", 0.0)))
 
 
 _COUNT = _Kind(f"a whole number from 1 to {LARGEST_SIDE}", _count)
@@ -245,4 +261,7 @@ _VARIANCES = _Kind(
     "a list of two finite numbers above 0", lambda value: _several(_number(lambda number: number > 0), value, 2)
 )
 _TEMPLATE = _Kind(TEMPLATE, _template)
-_CALIBRATION = _Kind(f"a finite scale and bias, by these names, each from -{STEEPEST:g} to {STEEPEST:g},", _calibration)
+_CALIBRATION = _Kind(
+    f"a finite scale and bias, by these names, each from -{STEEPEST:g} to {STEEPEST:g}, and a doubt from 0 if any,",
+    _calibration,
+)

@@ -10,12 +10,11 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 from tqdm import tqdm
 
 from dfx.torch.clip_data import Sample
-from dfx.torch.folds import Float, calibrate, labels, left_out, probabilities_of
-from dfx.torch.steady import SteadyNet
+from dfx.torch.folds import Float, calibrate, calibrate_with_doubt, labels, left_out, probabilities_of
+from dfx.torch.steady import Expected, SteadyNet
 
 RIDGE = 3.0  # weight decay, beside some 75 videos
 
@@ -26,6 +25,39 @@ class Clues:
 
     votes: Float
     textures: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expectation:
+    """A linear function of textures, which stands still beyond `lowest` and `highest` (float [F] each)."""
+
+    lowest: Float
+    highest: Float
+    line: Pipeline
+
+    @classmethod
+    def of(cls, textures: Float, votes: Float) -> Expectation:
+        """By ridge regression (Hoerl and Kennard, 1970) of votes float [N] on textures float [N, F]."""
+        line = make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(textures, votes)
+        return cls(textures.min(axis=0), textures.max(axis=0), line)
+
+    def __call__(self, textures: Float) -> Float:
+        """What is to be expected: float [N, F] -> float [N]."""
+        return np.asarray(self.line.predict(np.clip(textures, self.lowest, self.highest)))
+
+    def as_layer(self) -> Expected:
+        """The same function as a layer of a network."""
+        scaler, ridge = self.line.named_steps["standardscaler"], self.line.named_steps["ridge"]
+        weight = ridge.coef_ / scaler.scale_
+        state = {
+            "weight": weight[None],
+            "bias": np.array([ridge.intercept_ - weight @ scaler.mean_]),
+            "lowest": self.lowest,
+            "highest": self.highest,
+        }
+        layer = Expected(len(weight), 1)
+        layer.load_state_dict({name: torch.from_numpy(values).float() for name, values in state.items()})
+        return layer
 
 
 @torch.no_grad()
@@ -49,6 +81,10 @@ class Beyond:
         """Probabilities float [N] of test videos, by a calibration and an expectation of the training videos."""
         return probabilities_of(self.logits(train, test), calibrate(self.unseen(train), labels(train)))
 
+    def in_doubt(self, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
+        """The same, by a calibration with doubt."""
+        return probabilities_of(self.logits(train, test), calibrate_with_doubt(self.unseen(train), labels(train)))
+
     def unseen(self, data: Sequence[Sample]) -> Float:
         """Every video's logit, less an expectation that was fitted without its fold: float [N]."""
         return left_out(self.logits, data)
@@ -58,15 +94,13 @@ class Beyond:
         expected = self.expectation(train)
         return np.array([self._logit(sample, expected) for sample in test])
 
-    def _logit(self, sample: Sample, expected: Pipeline) -> float:
+    def _logit(self, sample: Sample, expected: Expectation) -> float:
         clues = self.clues[sample.video.filename]
-        return sample.clips.video_logit((clues.votes - expected.predict(clues.textures)).tolist())
+        return sample.clips.video_logit((clues.votes - expected(clues.textures)).tolist())
 
-    def expectation(self, data: Sequence[Sample]) -> Pipeline:
-        """The votes as a linear function of the textures, by ridge regression (Hoerl and Kennard, 1970) over the real
-        videos' most seen people."""
-        textures, votes = self._means([sample for sample in data if not sample.video.fake])
-        return make_pipeline(StandardScaler(), Ridge(RIDGE)).fit(textures, votes)
+    def expectation(self, data: Sequence[Sample]) -> Expectation:
+        """The votes as a function of the textures, over the real videos' most seen people."""
+        return Expectation.of(*self._means([sample for sample in data if not sample.video.fake]))
 
     def explained(self, data: Sequence[Sample]) -> float:
         """The share of the variance among real videos' votes that an expectation without their fold explains."""
@@ -74,7 +108,7 @@ class Beyond:
 
         def missed(train: Sequence[Sample], test: Sequence[Sample]) -> Float:
             textures, votes = self._means(test)
-            return np.asarray(votes - self.expectation(train).predict(textures))
+            return votes - self.expectation(train)(textures)
 
         return float(1 - np.square(left_out(missed, real)).mean() / self._means(real)[1].var())
 
@@ -83,13 +117,3 @@ class Beyond:
         both = [(self.clues[sample.video.filename], sample.clips.main) for sample in data]
         textures = [clues.textures[main].mean(axis=0) for clues, main in both]
         return np.stack(textures), np.array([clues.votes[main].mean() for clues, main in both])
-
-
-def as_layer(expected: Pipeline) -> nn.Linear:
-    """The same function as a layer of a network."""
-    scaler, ridge = expected.named_steps["standardscaler"], expected.named_steps["ridge"]
-    weight = ridge.coef_ / scaler.scale_
-    layer = nn.Linear(len(weight), 1)
-    state = {"weight": weight[None], "bias": np.array([ridge.intercept_ - weight @ scaler.mean_])}
-    layer.load_state_dict({name: torch.from_numpy(values).float() for name, values in state.items()})
-    return layer

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -36,9 +38,13 @@ def main(weights: Path, out: Path, model_version: str) -> None:
         python -m dfx.torch.export_classifier runs/classifier/classifier.pt
     """
     state = read_weights(weights, "dfx.torch.train_classifier", "net", "scale", "bias")
-    calibration = Calibration(state["scale"], state["bias"])
-    export_classifier(classifier_of(state), out, calibration, model_version)
+    export_classifier(classifier_of(state), out, calibration_of(state), model_version)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+
+
+def calibration_of(state: Mapping[str, Any]) -> Calibration:
+    """That of a classifier.pt."""
+    return Calibration(state["scale"], state["bias"], state.get("doubt", 0.0))
 
 
 def export_classifier(
@@ -57,8 +63,8 @@ def export_classifier(
     """
     shape = (net.cut.length, 3, net.cut.size, net.cut.size)
     examples = [torch.randint(0, 256, (count, *shape), dtype=torch.uint8) for count in (2, 1, 3)]
-    scale = {"scale": calibration.scale, "bias": calibration.bias}
-    contract = CONTRACT | net.cut.contract | dict(about or {}) | {"version": version, "calibration": scale}
+    known = {"version": version, "calibration": asdict(calibration)}
+    contract = CONTRACT | net.cut.contract | dict(about or {}) | known
     export(net, out, examples, [0], contract)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from dfx.infer import Calibration
 from dfx.torch.clip_data import Sample
 
 Float = NDArray[np.float64]
+FALSE_ALARMS = 0.1  # share of real videos
 Method = Callable[[Sequence[Sample], Sequence[Sample]], Float]
 """Of training and of test videos: fits itself to the ones, and gives what it says of the others."""
 
@@ -42,9 +45,21 @@ def calibrate(logits: Float, fake: NDArray[np.bool_]) -> Calibration:
     return Calibration(float(fit.coef_[0, 0]), float(fit.intercept_[0]))
 
 
+def calibrate_with_doubt(logits: Float, fake: NDArray[np.bool_]) -> Calibration:
+    """The same with as much doubt as lets FALSE_ALARMS of real videos score above 0.5, at most.
+
+    What speaks for a fake as loudly in one real video of ten is not held against any. That is split conformal
+    prediction (Papadopoulos et al., ECML 2002): it holds for one more real video that is like these.
+    """
+    plain = calibrate(logits, fake)
+    real = np.sort(plain.of_all(logits[~fake]))
+    rank = min(math.ceil((1 - FALSE_ALARMS) * (len(real) + 1)), len(real))
+    return replace(plain, doubt=max(0.0, float(real[rank - 1])))
+
+
 def probabilities_of(logits: Float, calibration: Calibration) -> Float:
     """Calibrated probabilities of logits, float [N]."""
-    return sigmoid(calibration.scale * logits + calibration.bias)
+    return sigmoid(calibration.of_all(logits))
 
 
 def sigmoid(logits: Float) -> Float:

@@ -57,7 +57,7 @@ def _weights(start: Path) -> dict[str, torch.Tensor]:
         return from_onnx(start)
     state = torch.load(start, weights_only=True, map_location="cpu")
     weights = state.get("net", state)
-    return clips_of(weights) if "expected.weight" in weights else dict(weights)
+    return clips_of(weights)
 
 
 def from_onnx(path: Path) -> dict[str, torch.Tensor]:

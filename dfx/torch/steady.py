@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dfx.torch.clipnet import ClipNet, with_weights
@@ -24,16 +25,13 @@ EDGE = (VIEWED.size - SIZE) // 2  # pixels of a crop that it does not see
 class SteadyNet(ViewedNet):
     """Clips uint8 [N, 4, 3, 280, 280] -> logits float [N], positive for fake.
 
-    second: a network of another kind, whose mistakes are others; None for none. expected: of the textures, to be
-    fitted (`dfx.torch.expectation`); it begins with 0.
+    second: a network of another kind, whose mistakes are others; None for none.
     """
 
     def __init__(self, clips: ClipNet, second: MesoNet | None = None) -> None:
         super().__init__(clips)
         self.second, self.texture = second, Texture(VIEWED.size, VIEWED.around)
-        self.expected = nn.Linear(2 * LEVELS, 1)
-        for weight in self.expected.parameters():
-            nn.init.zeros_(weight)
+        self.expected = Expected(2 * LEVELS, 1)
 
     def opinion(self, clips: Tensor) -> Tensor | float:
         """What the second network adds, of a clip's middle frame: float [N]."""
@@ -53,6 +51,28 @@ class SteadyNet(ViewedNet):
         pixels = clips.float()  # once, for the sake of TensorRT, as in `features`
         beyond: Tensor = super().forward(pixels) - self.expected(self.textures(pixels)).squeeze(1)
         return beyond + self.opinion(pixels)
+
+
+class Expected(nn.Linear):
+    """Textures float [N, F] -> what the networks say of real faces of these: float [N, 1].
+
+    It is to be fitted (`dfx.torch.expectation`), and begins with 0 everywhere. A texture beyond those of the real
+    videos that it was fitted to counts as the last of theirs: a line says nothing of what lies past its points.
+    """
+
+    lowest: Tensor
+    highest: Tensor
+
+    def reset_parameters(self) -> None:
+        """Begins with 0."""
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.register_buffer("lowest", torch.full((self.in_features,), -torch.inf))
+        self.register_buffer("highest", torch.full((self.in_features,), torch.inf))
+
+    def forward(self, textures: Tensor) -> Tensor:
+        """float [N, F] -> float [N, 1]."""
+        return super().forward(textures.maximum(self.lowest).minimum(self.highest))
 
 
 def classifier_of(state: Mapping[str, Any]) -> ClipNet | ViewedNet:

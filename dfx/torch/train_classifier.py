@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -16,8 +17,8 @@ from dfx.cli.one_line import OneLine
 from dfx.table import replacement
 from dfx.torch.clip_data import FOLDS, Sample, samples
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
-from dfx.torch.expectation import Beyond, as_layer, clues_of
-from dfx.torch.folds import Float, calibrate, labels, left_out
+from dfx.torch.expectation import Beyond, clues_of
+from dfx.torch.folds import Float, calibrate_with_doubt, labels, left_out
 from dfx.torch.mesonet import MesoNet
 from dfx.torch.steady import SteadyNet
 
@@ -73,19 +74,22 @@ def main(
         net, logits = steadied(SteadyNet(clips, other).eval(), data)
     else:
         net, logits = over_time(clips, data, seed) if temporal else (clips, logits_of(heads, data))
-    calibration = calibrate(logits, labels(data))
+    calibration = calibrate_with_doubt(logits, labels(data))
     out.mkdir(parents=True, exist_ok=True)
-    state = {"net": net.state_dict(), "scale": calibration.scale, "bias": calibration.bias, "views": views}
+    state = {"net": net.state_dict(), "views": views} | asdict(calibration)
     with replacement(out / "classifier.pt") as file:
         torch.save(state, file.buffer)
-    click.echo(f"{len(data)} videos; probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f})")
+    click.echo(
+        f"{len(data)} videos; probability = sigmoid({calibration.scale:.4f} * logit + {calibration.bias:.4f}), "
+        f"with a doubt of {calibration.doubt:.4f}"
+    )
 
 
 def steadied(net: SteadyNet, data: Sequence[Sample]) -> tuple[nn.Module, Float]:
     """The network, less what is expected of real faces; and its logit of every video, less an expectation that was
     fitted without the video's fold: float [N]."""
     beyond = Beyond(clues_of(net, data))
-    net.expected = as_layer(beyond.expectation(data))
+    net.expected = beyond.expectation(data).as_layer()
     click.echo(f"texture explains {beyond.explained(data):.2f} of what votes differ by among real videos")
     return net, beyond.unseen(data)
 
