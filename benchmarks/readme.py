@@ -108,7 +108,7 @@ def plans(figures: Figures) -> str:
     return (
         f"AUC and log loss on the {figures['videos']} labelled videos are {parts}. The other two change log loss by "
         f"{changes} (95 % of resamples): {'more than chance would' if shown else 'chance alone might'}. "
-        "Thirteen numbers of the model were fitted on these videos: on others it is worse."
+        "Some of the model was fitted on these videos: on others it is worse."
     )
 
 

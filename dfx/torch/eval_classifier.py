@@ -70,7 +70,7 @@ def main(backbone: Path, videos: Path, out: Path, seed: int, second: Path | None
 
 def show(data: Sequence[Sample], found: dict[str, Float]) -> None:
     """Prints tables; that of false alarms is of the last method."""
-    best, console = list(found)[-1], Console(width=120)
+    best, console = list(found)[-1], Console(width=140)
     console.print(f"{len(data)} videos, {labels(data).sum()} of them fake; both classes weigh the same")
     console.print(summary(data, found))
     console.print(by_family(data, found))
@@ -178,14 +178,16 @@ def ranked(probabilities: Float, data: Sequence[Sample]) -> tuple[float, int]:
 
 def summary(data: Sequence[Sample], found: dict[str, Float]) -> Table:
     """A row a method, over all videos."""
-    table = Table("method", "AUC", "95 % interval", "log loss", "Brier", "ECE", "accuracy", "pairs ranked right")
+    fake, above = labels(data), "above 0.5: real, fake"
+    table = Table("method", "AUC", "95 % interval", "log loss", "Brier", "ECE", "accuracy", above, "pairs ranked right")
     for name, probabilities in found.items():
-        whole = figures(probabilities, labels(data))
+        whole = figures(probabilities, fake)
         low, high = interval(probabilities, data)
         right, pairs = ranked(probabilities, data)
         rest = (whole.log_loss, whole.brier, whole.ece, whole.accuracy)
         cells = [f"{whole.auc:.3f}", f"{low:.2f} to {high:.2f}", *(f"{value:.3f}" for value in rest)]
-        table.add_row(name, *cells, f"{right:g} of {pairs}")
+        shares = [f"{(probabilities[side] > 0.5).mean():.2f}" for side in (~fake, fake)]
+        table.add_row(name, *cells, ", ".join(shares), f"{right:g} of {pairs}")
     return table
 
 
