@@ -4,9 +4,9 @@ Example:
     python benchmarks/plans.py ../shared/data/videos --json benchmarks/results/plans.json
 
 Each plan scores the same labelled videos with the shipped models; its price is in packets sent to the decoder and in
-seconds of one core (CPU time). Of the shipped classifier, 13 numbers (Platt's two, and what texture lets expect) were
-fitted on these videos, on clips that begin at keyframes, which flatters it, and the default plan most. Resamples take
-videos for independent, though some share people, so intervals are a little narrow.
+seconds of one core (CPU time). The shipped classifier's calibration and what texture lets expect were fitted on
+these videos, on clips that begin at keyframes, which flatters it, and the default plan most. Resamples take videos for
+independent, though some share people, so intervals are a little narrow.
 """
 
 from __future__ import annotations

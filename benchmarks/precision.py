@@ -5,8 +5,8 @@ Example:
 
 Each form is written by `export/to_onnx.py`, compared in logits by `export/check.py`, and scores the same labelled
 videos as `dfx predict --model` and `dfx score` do. Ranges are taken from the clips that ship, none of which is among
-the videos. Of the classifier 13 numbers (Platt's two, and what texture lets expect) were fitted on the 150 labelled
-videos, which flatters it there. The figures compare the forms; what the model is worth on new videos is in its card.
+the videos. The classifier's calibration and what texture lets expect were fitted on the 150 labelled videos, which
+flatters it there. The figures compare the forms; what the model is worth on new videos is in its card.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def aggregate(
     """The probability that the video is fake, within `clip_range`. It does not depend on the order of the clips.
 
     A person's score is the mean logit of their clips, weighted by the detector's confidence. A video's is a soft
-    maximum over its people (log-mean-exp), since one fake face among real ones makes it fake. Calibration is Platt's,
+    maximum over its people (log-mean-exp), since one fake face among real ones makes it fake. Calibration is
     for as many fakes as real videos; another `prevalence` shifts the logit by its own (Bayes' rule; Saerens et al.,
     Neural Computation 2002). The range bounds what a confident mistake costs: -log(0.01) = 4.6 of log loss.
 

@@ -46,8 +46,9 @@ class Classifier:
 class Ensemble:
     """Classifiers that score the same faces, their calibrated logits averaged; one alone says what it says.
 
-    The mean is kept as that of the raw logits, each weighing by its calibration's scale, with the mean scale, bias
-    and doubt for its calibration. That is the same number, and a file beside a copy of itself scores as it does alone.
+    The mean is kept as that of the raw logits, each weighing by its calibration's scale, with the mean scale and bias
+    for its calibration, which is the same number, and with the mean doubt, which comes last and once. A file beside a
+    copy of itself scores as it does alone.
 
     contract: the first classifier's, by whose crops false faces are told and reports show; cuts: a contract for each
     way of cutting clips, that one first; calibration: of the mean.
@@ -82,7 +83,7 @@ class Ensemble:
         return math.fsum(weight * logit for weight, logit in zip(weights, said, strict=True))
 
     def opinions(self, said: Sequence[float]) -> tuple[float, ...]:
-        """What each of several members said, calibrated; nothing for one, whose word is the mean."""
+        """The log-odds of each of several members, before doubt; nothing for one, whose word is the mean."""
         if len(said) == 1:
             return ()
-        return tuple(each.of(logit) for each, logit in zip(self._calibrations, said, strict=True))
+        return tuple(each.odds(logit) for each, logit in zip(self._calibrations, said, strict=True))

@@ -52,7 +52,7 @@ def doubts(
 
 def _of_scores(prediction: Prediction, scores: list[float]) -> Iterator[str]:
     if abs(prediction.probability - 0.5) < NEAR:
-        yield f"The score, {prediction.probability:.2f}, is close to 0.5: the model has next to no opinion."
+        yield f"The score, {prediction.probability:.2f}, is close to 0.5: that is too little to go by."
     if len(scores) < FEW:
         yield "Only one face clip was scored, so nothing can confirm or contradict it."
     if max(scores) - min(scores) > APART:

@@ -268,7 +268,8 @@ def gain(prediction: Prediction, windows: int, spread: float) -> float:
 
     The second-order term of log loss in the logit, p (1 - p) Var / 2, where the variance of a mean of n clips falls
     from Var / n to Var / n'. A video's own variance is shrunk towards `spread`, that of all videos, as by one clip. 0
-    where more windows bring nothing: at the top, where the video has no more, where it cannot be scored.
+    where more windows bring nothing: at the top, where the video has no more, where it cannot be scored. What is in
+    doubt (`dfx.infer.Calibration`) is at 0.5, and gets as much as what is there of itself.
     """
     if windows >= LADDER[-1] or prediction.windows < windows or prediction.reason not in JUDGED:
         return 0.0

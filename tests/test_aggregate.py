@@ -14,6 +14,7 @@ from dfx.aggregate import aggregate
 from dfx.doubts import uncertain
 from dfx.errors import InputError
 from dfx.infer import Calibration
+from dfx.infer.contract import UNDECIDED
 from dfx.values import ClipScore, Prediction, Reason
 
 PLAIN, WIDE = Calibration(), (0.0, 1.0)
@@ -51,6 +52,7 @@ def test_what_is_in_doubt_stays_at_one_half() -> None:
     np.testing.assert_allclose(left[[0, 1, 4, 5, 6, 7]], [-9, -0.05, 0, 0.5, 1, 4], atol=1e-12)
     assert (left[2:4] < 0).all()
     assert (left[2:4] > -0.05).all()
+    assert math.log(0.4875 / 0.5125) == pytest.approx(-UNDECIDED, abs=1e-3), "as the card and the README say"
     assert aggregate([clip(0, (0.5 - 1) / 2)], DOUBT, WIDE) <= 0.5 < aggregate([clip(0, (0.51 - 1) / 2)], DOUBT, WIDE)
 
 
@@ -64,7 +66,8 @@ def test_doubt_keeps_the_order(one: float, other: float, doubt: float) -> None:
 
 def test_who_knows_nothing_says_what_is_known_beforehand() -> None:
     """In doubt the prevalence is what is left: the odds of the prior, as if no video had been looked at."""
-    assert aggregate([clip(0, -0.25)], DOUBT, WIDE, 0.01) == pytest.approx(0.01)
+    for share in (0.01, 0.1, 0.9):
+        assert aggregate([clip(0, -0.25)], DOUBT, WIDE, share) == pytest.approx(share)
 
 
 def test_prevalence_restates_the_probability_by_bayes() -> None:

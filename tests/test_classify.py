@@ -64,7 +64,7 @@ def test_each_sees_the_clip_that_it_would_see_alone(samples: Path, tmp_path: Pat
     calibrations = Ensemble([SHIPPED]).calibration, Calibration(0.01, -1.0)
     for number, (alone, calibration) in enumerate(zip(apart, calibrations, strict=True)):
         heard = [clip.opinions[number] for clip in together.clips]
-        assert heard == [calibration.of(clip.logit) for clip in alone.clips]
+        assert heard == [calibration.odds(clip.logit) for clip in alone.clips]
 
 
 def test_clips_are_cut_once_where_contracts_agree(tmp_path: Path) -> None:
@@ -86,7 +86,10 @@ def test_doubt_is_averaged(tmp_path: Path) -> None:
     one = brightness_classifier(tmp_path / "one.onnx", calibration=text)
     sure = brightness_classifier(tmp_path / "sure.onnx", calibration=calibrated(0.5, 1.0))
     assert Ensemble([one, one]).calibration == Ensemble([one]).calibration == Calibration(0.5, 1.0, 0.75)
-    assert Ensemble([one, sure]).calibration == Calibration(0.5, 1.0, 0.375)
+    both = Ensemble([one, sure])
+    assert both.calibration == Calibration(0.5, 1.0, 0.375)
+    said = [1.0, -2.5]
+    assert both.calibration.odds(both.mean(said)) == np.mean(both.opinions(said)), "before doubt, it is their mean"
 
 
 def test_who_has_no_say_has_none(tmp_path: Path) -> None:

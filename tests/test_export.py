@@ -26,6 +26,7 @@ import to_onnx
 from dfx.classify import Classifier
 from dfx.detect import Detector
 from dfx.errors import OutputError
+from dfx.infer import Calibration
 from dfx.settings import MODELS
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # torch's exporter and its like warn a lot
@@ -41,17 +42,20 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     for name, design in DESIGNS.items():
-        torch.save({"net": ClipNet(design).state_dict(), "scale": 1.5, "bias": 0.25}, folder / f"{name}.pt")
+        doubt = {"doubt": 0.5} if name == "lite1" else {}  # older files have none
+        torch.save({"net": ClipNet(design).state_dict(), "scale": 1.5, "bias": 0.25, **doubt}, folder / f"{name}.pt")
     torch.save(RetinaFace().state_dict(), folder / "detector.pt")
     torch.save({"other": torch.zeros(1)}, folder / "other.pt")
     return folder
 
 
-@pytest.mark.parametrize("design", ["lite0", "lite1"])
-def test_a_classifier_of_either_design_keeps_its_calibration(design: str, checkpoints: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("design", "doubt"), [("lite0", 0.0), ("lite1", 0.5)])
+def test_a_classifier_of_either_design_keeps_its_calibration(
+    design: str, doubt: float, checkpoints: Path, tmp_path: Path
+) -> None:
     _run(checkpoints / f"{design}.pt", tmp_path / "m.onnx", "--model-version", "7")
     contract = Classifier(tmp_path / "m.onnx").contract
-    assert (contract.calibration.scale, contract.calibration.bias, contract.version) == (1.5, 0.25, "7")
+    assert (contract.calibration, contract.version) == (Calibration(1.5, 0.25, doubt), "7")
     session = onnx.load(str(tmp_path / "m.onnx"))
     assert session.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
 

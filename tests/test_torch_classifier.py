@@ -229,7 +229,7 @@ def test_a_full_disk_costs_no_weights_and_leaves_no_half_ones(tmp_path: Path, mo
     (tmp_path / "classifier.pt").write_bytes(b"of another run")
     before = contents()
     monkeypatch.setattr(train_classifier, "seen", lambda *_, **__: ([], {}))
-    monkeypatch.setattr(train_classifier, "calibrate_with_doubt", lambda *_: Calibration())
+    monkeypatch.setattr(train_classifier, "calibrate", lambda *_: Calibration())
     words = [str(tmp_path / "backbone.pt"), "--videos", str(tmp_path), "--out", str(tmp_path)]
     with full_disk(2**16):
         for work in (run.save, lambda: run.write(tmp_path / "backbone.pt")):
@@ -310,9 +310,9 @@ def test_what_is_exported_is_what_dfx_runs(tmp_path: Path) -> None:
     net = ClipNet().eval()
     with torch.no_grad():
         net.head.change.weight.normal_()
-    export_classifier(net, tmp_path / "classifier.onnx", Calibration(0.5, -0.25))
+    export_classifier(net, tmp_path / "classifier.onnx", Calibration(0.5, -0.25, 0.75))
     classifier = Classifier(tmp_path / "classifier.onnx")
-    assert classifier.contract.calibration == Calibration(0.5, -0.25)
+    assert classifier.contract.calibration == Calibration(0.5, -0.25, 0.75)
     clips = torch.randint(0, 256, (2, CLIP_LENGTH, 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8)
     with torch.no_grad():
         np.testing.assert_allclose(classifier.score(clips.numpy()), net(clips).numpy(), rtol=EXPORT, atol=EXPORT)

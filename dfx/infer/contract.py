@@ -29,16 +29,20 @@ every new shape), TensorRT's optimisation profile and CUDA graphs hold for all o
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Platt scaling (Platt, 1999): probability = sigmoid(scale * logit + bias).
+    """Platt scaling (Platt, 1999), log-odds = scale * logit + bias, of which little evidence of a fake counts for none.
 
-    doubt: what speaks for a fake no louder than this (in log-odds, 0 or more) leaves the probability at 0.5 or a little
-    below; what is twice as loud counts in full, and between these it rises in a line. Nothing changes its place in the
-    order. That is firm shrinkage (Gao and Bruce, Statistica Sinica 1997), of one side alone.
+    doubt: log-odds from -UNDECIDED to this become -UNDECIDED to 0, those from this to twice this become 0 to twice
+    this, each along a line, and all others stay: firm shrinkage (Gao and Bruce, Statistica Sinica 1997), of one side
+    alone. The order stays. 0 for none.
     """
 
     scale: float = 1.0
     bias: float = 0.0
     doubt: float = 0.0
+
+    def odds(self, logit: float) -> float:
+        """Platt's log-odds, before doubt."""
+        return self.scale * logit + self.bias
 
     def of(self, logit: float) -> float:
         """The calibrated logit."""
@@ -262,6 +266,6 @@ _VARIANCES = _Kind(
 )
 _TEMPLATE = _Kind(TEMPLATE, _template)
 _CALIBRATION = _Kind(
-    f"a finite scale and bias, by these names, each from -{STEEPEST:g} to {STEEPEST:g}, and a doubt from 0 if any,",
+    f"a finite scale and bias, by these names, each from -{STEEPEST:g} to {STEEPEST:g} (a doubt, if any, from 0),",
     _calibration,
 )

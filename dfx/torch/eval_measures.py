@@ -123,7 +123,7 @@ def left_out(measure: Measure, data: Sequence[Sample], votes: Votes) -> Float:
     def calibrated(train: Sequence[Sample], test: Sequence[Sample]) -> Float:
         known, new = (np.array([raw[id(sample)] for sample in side]) for side in (train, test))
         calibration = calibrate(known, labels(train))
-        return np.asarray(calibration.scale * new + calibration.bias)
+        return calibration.of_all(new)
 
     return folds.left_out(calibrated, data)
 

@@ -55,7 +55,7 @@ class Expectation:
             "lowest": self.lowest,
             "highest": self.highest,
         }
-        layer = Expected(len(weight), 1)
+        layer = Expected(len(weight))
         layer.load_state_dict({name: torch.from_numpy(values).float() for name, values in state.items()})
         return layer
 

@@ -14,7 +14,7 @@ from dfx.infer import Calibration
 from dfx.torch.clip_data import Sample
 
 Float = NDArray[np.float64]
-FALSE_ALARMS = 0.1  # share of real videos
+ALARMING = 0.1  # share of real videos that may score above 0.5
 Method = Callable[[Sequence[Sample], Sequence[Sample]], Float]
 """Of training and of test videos: fits itself to the ones, and gives what it says of the others."""
 
@@ -46,14 +46,14 @@ def calibrate(logits: Float, fake: NDArray[np.bool_]) -> Calibration:
 
 
 def calibrate_with_doubt(logits: Float, fake: NDArray[np.bool_]) -> Calibration:
-    """The same with as much doubt as lets FALSE_ALARMS of real videos score above 0.5, at most.
+    """The same with as much doubt as lets ALARMING of real videos score above 0.5, at most.
 
-    What speaks for a fake as loudly in one real video of ten is not held against any. That is split conformal
-    prediction (Papadopoulos et al., ECML 2002): it holds for one more real video that is like these.
+    The line of 0.5 is drawn where one real video in ten would cross it: at the rank that split conformal prediction
+    (Papadopoulos et al., ECML 2002) takes, with one more video in mind.
     """
     plain = calibrate(logits, fake)
     real = np.sort(plain.of_all(logits[~fake]))
-    rank = min(math.ceil((1 - FALSE_ALARMS) * (len(real) + 1)), len(real))
+    rank = min(math.ceil((1 - ALARMING) * (len(real) + 1)), len(real))
     return replace(plain, doubt=max(0.0, float(real[rank - 1])))
 
 

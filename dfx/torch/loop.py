@@ -30,7 +30,6 @@ class Training(Generic[Net]):
     """A network, its running average, and its optimiser at some step; on an old checkpoint, it goes on there."""
 
     def __init__(self, net: Net, steps: int, rate: float, checkpoint: Path, *, decay: float = DECAY) -> None:
-        keep_freed_memory()
         self.net = net
         self.average = copy.deepcopy(net).eval()
         self.optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02)

@@ -31,7 +31,7 @@ class SteadyNet(ViewedNet):
     def __init__(self, clips: ClipNet, second: MesoNet | None = None) -> None:
         super().__init__(clips)
         self.second, self.texture = second, Texture(VIEWED.size, VIEWED.around)
-        self.expected = Expected(2 * LEVELS, 1)
+        self.expected = Expected(2 * LEVELS)
 
     def opinion(self, clips: Tensor) -> Tensor | float:
         """What the second network adds, of a clip's middle frame: float [N]."""
@@ -63,12 +63,15 @@ class Expected(nn.Linear):
     lowest: Tensor
     highest: Tensor
 
+    def __init__(self, textures: int) -> None:
+        super().__init__(textures, 1)
+        self.register_buffer("lowest", torch.full((textures,), -torch.inf))
+        self.register_buffer("highest", torch.full((textures,), torch.inf))
+
     def reset_parameters(self) -> None:
         """Begins with 0."""
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
-        self.register_buffer("lowest", torch.full((self.in_features,), -torch.inf))
-        self.register_buffer("highest", torch.full((self.in_features,), torch.inf))
 
     def forward(self, textures: Tensor) -> Tensor:
         """float [N, F] -> float [N, 1]."""

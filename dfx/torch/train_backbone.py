@@ -22,7 +22,7 @@ from dfx.cli.one_line import OneLine
 from dfx.torch.augment import Dice, augment, wide
 from dfx.torch.clipnet import DESIGNS, TIGHT, FrameNet
 from dfx.torch.crop_store import UNKNOWN, CropStore, Measured
-from dfx.torch.loop import TICKS, Clock, Training
+from dfx.torch.loop import TICKS, Clock, Training, keep_freed_memory
 from dfx.torch.pseudo_fakes import self_blended, swapped
 
 RANKING = 0.5  # weight of the pair's ranking loss beside the cross entropy
@@ -71,6 +71,7 @@ def main(
     Example:
         python -m dfx.torch.train_backbone --shards shards --out runs/backbone --device cuda --minutes 6
     """
+    keep_freed_memory()
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True

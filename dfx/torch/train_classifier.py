@@ -18,7 +18,7 @@ from dfx.table import replacement
 from dfx.torch.clip_data import FOLDS, Sample, samples
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
 from dfx.torch.expectation import Beyond, clues_of
-from dfx.torch.folds import Float, calibrate_with_doubt, labels, left_out
+from dfx.torch.folds import Float, calibrate, calibrate_with_doubt, labels, left_out
 from dfx.torch.mesonet import MesoNet
 from dfx.torch.steady import SteadyNet
 
@@ -74,7 +74,8 @@ def main(
         net, logits = steadied(SteadyNet(clips, other).eval(), data)
     else:
         net, logits = over_time(clips, data, seed) if temporal else (clips, logits_of(heads, data))
-    calibration = calibrate_with_doubt(logits, labels(data))
+    fit = calibrate_with_doubt if other else calibrate  # as eval_classifier measures them
+    calibration = fit(logits, labels(data))
     out.mkdir(parents=True, exist_ok=True)
     state = {"net": net.state_dict(), "views": views} | asdict(calibration)
     with replacement(out / "classifier.pt") as file:

@@ -21,7 +21,7 @@ from dfx.torch.detector_scenes import Scenes, batches, heads
 from dfx.torch.detector_start import unfold
 from dfx.torch.detector_store import Packed
 from dfx.torch.labelled import Labelled, Picture, padded
-from dfx.torch.loop import TICKS, Clock, Training, quickest_layout
+from dfx.torch.loop import TICKS, Clock, Training, keep_freed_memory, quickest_layout
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, VOTES, RetinaFace
 from dfx.torch.weights import read_weights
 from dfx.values import Faces
@@ -71,6 +71,7 @@ def main(
         python -m dfx.torch.train_detector --packed packed --out runs/detector --device cuda --workers 10
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True

@@ -15,7 +15,7 @@ from dfx.torch.augment import Dice, along, blur_matrix, placed, recompressed, re
 from dfx.torch.clipnet import Cut
 from dfx.torch.crop_store import Shard, stored_size
 from dfx.torch.labelled import decoded, stretched
-from dfx.torch.loop import TICKS, Clock, Training
+from dfx.torch.loop import TICKS, Clock, Training, keep_freed_memory
 from dfx.torch.mesonet import SIZE, MesoNet, published
 
 SHOWN = Cut(SIZE, 1.0, 1, 1)
@@ -55,6 +55,7 @@ def main(
     Example:
         python -m dfx.torch.train_mesonet --shards shards --teacher meso4_f2f.h5 --out runs/mesonet
     """
+    keep_freed_memory()
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     net = MesoNet.load(start) if start else MesoNet()
