@@ -385,6 +385,7 @@ def test_figures_of_known_scores() -> None:
     assert perfect.ece == pytest.approx(0.1)
     assert perfect.log_loss == pytest.approx(-np.log(0.9))
     assert eval_classifier.figures(np.full(4, 0.5), fake).log_loss == pytest.approx(np.log(2))
+    assert eval_classifier.within(np.array([1.0, 1.0, 0.0, 0.0]), fake).startswith("0.0010 from 0.001 to 0.999, 0.0101")
 
 
 def test_swaps_are_compared_with_their_own_originals() -> None:

@@ -27,6 +27,7 @@ from dfx.torch.train_classifier import Heads, fit_head, logits_of, seen, unseen_
 
 BINS = 10  # of the expected calibration error
 DRAWS = 2000  # of the bootstrap
+CLIPPED = (0.001, 0.01, 0.05, 0.1, 0.2)  # lower ends of clip ranges
 PLAIN = "mean of frames"
 OVER_TIME = "frames and time"
 VIEWS = "mean of frames, each in its own view"
@@ -76,6 +77,13 @@ def show(data: Sequence[Sample], found: dict[str, Float]) -> None:
     console.print(by_family(data, found))
     console.print(f"false alarms of: {best}")
     console.print(false_alarms(data, found[best]))
+    console.print(f"log loss of the same within a clip range: {within(found[best], labels(data))}")
+
+
+def within(probabilities: Float, fake: NDArray[np.bool_]) -> str:
+    """What bounding the scores does to log loss, in words."""
+    losses = {low: figures(probabilities.clip(low, 1 - low), fake).log_loss for low in CLIPPED}
+    return ", ".join(f"{loss:.4f} from {low:g} to {1 - low:g}" for low, loss in losses.items())
 
 
 def steady_methods(backbone: Path, second: Path | None, data: Sequence[Sample]) -> dict[str, Method]:
