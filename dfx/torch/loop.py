@@ -94,7 +94,7 @@ def keep_freed_memory() -> None:
     """Lets this process keep the memory of the tensors that it frees, where glibc has the say (mallopt(3)).
 
     It gives blocks beyond 32 MiB back to the system at once otherwise, which fills each anew with zeros, page by page:
-    a quarter of a small network's training on a CPU.
+    a quarter of the time of a training on a CPU.
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library
         libc = ctypes.CDLL(None)

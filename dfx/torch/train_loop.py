@@ -32,6 +32,7 @@ from dfx.torch.clip_data import VideoClips
 from dfx.torch.clipnet import ClipNet
 from dfx.torch.draws import Batches, Draws, Example, Whole, together
 from dfx.torch.folds import sigmoid
+from dfx.torch.loop import keep_freed_memory
 
 MONITOR = "val_log_loss"
 SAVE_MINUTES = 5.0  # between checkpoints within an epoch
@@ -166,6 +167,8 @@ def fit(net: ClipNet, train: Sequence[Example], held: Sequence[Example], plan: P
     Returns:
         How many epochs there have been, over all runs.
     """
+    if plan.device == "cpu":
+        keep_freed_memory()
     folder = out / "checkpoints"
     best = ModelCheckpoint(folder, "best", monitor=MONITOR, enable_version_counter=False)
     within = Within(folder, "last", train_time_interval=timedelta(minutes=SAVE_MINUTES), **_ALWAYS)
