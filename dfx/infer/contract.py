@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ PICTURES = 4  # a run of the detector on a GPU, made up by the last one: a windo
 TEMPLATE = "a list of five finite points [x, y] that are not all in one place"
 UNDECIDED = 0.05  # log-odds below 0 that keep apart in their order what is in doubt: probabilities from 0.4875
 STEEPEST = 1e6  # of a calibration: what is beyond it could overflow where several classifiers are averaged
+Number = TypeVar("Number", float, NDArray[np.float64])
 Shapes = Mapping[str, tuple[int, ...]]
 """Inputs by name: what a session on a GPU is fed, always the same, so that cuDNN's choice of kernels (a second for
 every new shape), TensorRT's optimisation profile and CUDA graphs hold for all of it. The CPU takes any."""
@@ -40,8 +41,8 @@ class Calibration:
     bias: float = 0.0
     doubt: float = 0.0
 
-    def odds(self, logit: float) -> float:
-        """Platt's log-odds, before doubt."""
+    def odds(self, logit: Number) -> Number:
+        """Platt's log-odds, before doubt, of one logit or of many."""
         return self.scale * logit + self.bias
 
     def of(self, logit: float) -> float:
@@ -50,7 +51,7 @@ class Calibration:
 
     def of_all(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """The calibrated logits of many, in their shape."""
-        odds = np.asarray(self.scale * logits + self.bias)
+        odds = np.asarray(self.odds(logits))
         if not self.doubt:
             return odds
         shrunk = np.interp(odds, (-UNDECIDED, self.doubt, 2 * self.doubt), (-UNDECIDED, 0.0, 2 * self.doubt))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from dfx.cli.one_line import OneLine
 from dfx.torch.clip_data import FOLDS, Sample
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
 from dfx.torch.expectation import Beyond, clues_of
-from dfx.torch.folds import Float, Method, calibrate, labels, left_out, probabilities_of
+from dfx.torch.folds import Float, Method, calibrate, calibrate_with_doubt, labels, left_out, probabilities_of
 from dfx.torch.mesonet import MesoNet, published
 from dfx.torch.steady import SteadyNet
 from dfx.torch.subgroups import false_alarms
@@ -96,7 +96,9 @@ def steady_methods(backbone: Path, second: Path | None, data: Sequence[Sample]) 
     found = {name: Beyond(clues_of(net.eval(), data)) for name, net in nets.items()}
     for name, method in found.items():
         click.echo(f"{name}: texture explains {method.explained(data):.2f} of what votes of real videos differ by")
-    return found | ({SHIPPED: found[SECOND].in_doubt} if second else {})
+    if second:
+        found[SHIPPED] = replace(found[SECOND], calibrated=calibrate_with_doubt)
+    return dict(found)
 
 
 def methods(heads: Heads) -> dict[str, Method]:

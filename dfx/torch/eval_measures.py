@@ -80,7 +80,7 @@ def shipped(sample: Sample, votes: Float) -> float:
 
 
 def measures() -> dict[str, Measure]:
-    """By name; the one that ships comes first."""
+    """By name; the one that prediction uses comes first."""
     return {
         SHIPPED: shipped,
         "middle frame, in its view": lambda sample, votes: shipped(sample, votes[:, [votes.shape[1] // 2]]),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from dfx.infer import Calibration
 from dfx.torch.clip_data import Sample
-from dfx.torch.folds import Float, calibrate, calibrate_with_doubt, labels, left_out, probabilities_of
+from dfx.torch.folds import Float, calibrate, labels, left_out, probabilities_of
 from dfx.torch.steady import Expected, SteadyNet
 
 RIDGE = 3.0  # weight decay, beside some 75 videos
@@ -73,17 +75,17 @@ def clues_of(net: SteadyNet, data: Sequence[Sample]) -> dict[str, Clues]:
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """Scores by what the networks say beyond what is expected: a method, once its videos' clues are known."""
+    """Scores by what the networks say beyond what is expected: a method, once its videos' clues are known.
+
+    calibrated: how its logits become probabilities.
+    """
 
     clues: Mapping[str, Clues]
+    calibrated: Callable[[Float, NDArray[np.bool_]], Calibration] = calibrate
 
     def __call__(self, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
         """Probabilities float [N] of test videos, by a calibration and an expectation of the training videos."""
-        return probabilities_of(self.logits(train, test), calibrate(self.unseen(train), labels(train)))
-
-    def in_doubt(self, train: Sequence[Sample], test: Sequence[Sample]) -> Float:
-        """The same, by a calibration with doubt."""
-        return probabilities_of(self.logits(train, test), calibrate_with_doubt(self.unseen(train), labels(train)))
+        return probabilities_of(self.logits(train, test), self.calibrated(self.unseen(train), labels(train)))
 
     def unseen(self, data: Sequence[Sample]) -> Float:
         """Every video's logit, less an expectation that was fitted without its fold: float [N]."""

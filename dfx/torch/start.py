@@ -56,8 +56,7 @@ def _weights(start: Path) -> dict[str, torch.Tensor]:
     if start.suffix == ".onnx":
         return from_onnx(start)
     state = torch.load(start, weights_only=True, map_location="cpu")
-    weights = state.get("net", state)
-    return clips_of(weights)
+    return clips_of(state.get("net", state))
 
 
 def from_onnx(path: Path) -> dict[str, torch.Tensor]:
