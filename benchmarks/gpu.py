@@ -33,6 +33,7 @@ import numpy as np
 from apart import Figures, apart
 from av.video.frame import PictureType
 from figures import machine, write
+from simulated import compared
 from whole_job import HEIGHT, WIDTH, challenge_clip
 
 import dfx
@@ -53,7 +54,7 @@ from dfx.plan import plan
 from dfx.pool import Pool
 from dfx.probe import probe
 from dfx.settings import Limits, Settings
-from dfx.values import Frames, Plan, Prediction
+from dfx.values import Frames, Plan
 
 LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libcudnn.so.9")
 NETWORKS: dict[str, tuple[Path, type[Contract]]] = {
@@ -120,19 +121,9 @@ def parity(videos: Path, work: Path) -> Figures:
     """Every video on the CPU and on the GPU: how far probabilities and mean logits are apart."""
     cpu = dfx.predict_dir(videos, work / "cpu.csv", device="cpu", progress=False)
     gpu = dfx.predict_dir(videos, work / "gpu.csv", device="cuda:0", progress=False)
-    pairs = list(zip(cpu, gpu, strict=True))
-    apart = {ours.filename: abs(ours.probability - theirs.probability) for ours, theirs in pairs}
-    worst = sorted(apart, key=lambda name: -apart[name])[:10]
-    logits = [abs(_logit(a) - _logit(b)) for a, b in pairs if a.clips and b.clips]
-    return {
-        "videos": len(pairs),
-        "reasons_differ": [f"{a.filename}: {a.reason} {b.reason} {b.detail}" for a, b in pairs if a.reason != b.reason],
-        "clips_differ": sum(len(a.clips) != len(b.clips) for a, b in pairs),
-        "probability": {"median": median(apart.values()), "largest": max(apart.values())},
-        "logit": {"median": median(logits), "largest": max(logits)},
-        "worst": {name: round(apart[name], 4) for name in worst},
-        "rows": {a.filename: [a.probability, b.probability, len(a.clips), len(b.clips)] for a, b in pairs},
-    }
+    pairs = zip(cpu, gpu, strict=True)
+    rows = {a.filename: [a.probability, b.probability, len(a.clips), len(b.clips)] for a, b in pairs}
+    return compared(cpu, gpu) | {"rows": rows}
 
 
 def colours(work: Path) -> Figures:
@@ -146,7 +137,7 @@ def colours(work: Path) -> Figures:
         info, chosen = _work(path)
         lane = cuda.Lane(0)
         with lane:
-            frames = next(iter(DALIDecoder(0, lane.stream).read(info, chosen)))
+            frames = next(iter(DALIDecoder(lane).read(info, chosen)))
             theirs = ops.letterbox(frames.pictures[:1], info.height, info.width).numpy()[0].astype(np.float64)
         planes = next(iter(PyAVDecoder().read(info, chosen))).pictures[:1]
         ours = ops.letterbox(planes, info.height, info.width)[0].astype(np.float64)
@@ -172,10 +163,6 @@ def _still(path: Path, pix_fmt: str) -> Path:
     return path
 
 
-def _logit(row: Prediction) -> float:
-    return float(np.mean([clip.logit for clip in row.clips]))
-
-
 def stages(clip: Path) -> Figures:
     """Median milliseconds of each stage alone on one stream, for one window of a 1080p clip, as the pipeline has it.
 
@@ -190,6 +177,7 @@ def stages(clip: Path) -> Figures:
         canvas, face = letterbox(), crop(track)
         found = {
             "detect_4_pictures": _timed(lambda: detector._run(canvas), lane),
+            "unmix_4_pictures": _timed(_unmixing(lane), lane),
             "letterbox_4_pictures": _timed(letterbox, lane),
             "crop_a_clip": _timed(lambda: crop(track), lane),
             "classify_a_clip": _timed(lambda: classifier.score([[face]]), lane),
@@ -205,6 +193,12 @@ def _inputs(frames: Frames, pipeline: Pipeline) -> tuple[Callable[[], Any], Call
     pictures = [frames.pictures[n % len(frames)] for n in range(count)]
     contract = pipeline.classifier.contract
     return lambda: ops.letterbox(pictures, height, width), lambda track: crop_track(frames, track, contract)
+
+
+def _unmixing(lane: cuda.Lane) -> Callable[[], Any]:
+    """Planes of RGB, as 1080p is coded."""
+    rgb = cuda.upload(np.zeros((PICTURES, -(-HEIGHT // 16) * 16, WIDTH, 3), np.uint8), lane)
+    return lambda: ops.unmix(rgb, full_range=False)
 
 
 def _fed(contract: Contract) -> Shapes:
@@ -367,7 +361,7 @@ def _dali(work: Work, count: int, lanes: int) -> float:
     def begin() -> None:
         try:
             local.lane = cuda.Lane(0)
-            local.decoder = DALIDecoder(0, local.lane.stream)
+            local.decoder = DALIDecoder(local.lane)
             with local.lane:
                 _drain(local.decoder.read(*work))
         except BaseException:

@@ -19,26 +19,26 @@ using Readable = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using Writable = nb::ndarray<nb::c_contig, nb::device::cpu>;
 using Records = nb::ndarray<const u8, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Counts = nb::ndarray<const i32, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-// address, stored width and height, bytes from row to row, rotation, what is added to filtered red, green and blue
-using Surface = std::tuple<Address, i32, i32, i64, i32, i32, i32, i32>;
+// addresses of the channels, stored width and height, bytes from row to row, rotation, whether planes, whether full range
+using Surface = std::tuple<Address, Address, Address, i32, i32, i64, i32, bool, bool>;
 
 std::vector<Stored> to_stored(const std::vector<Surface>& surfaces) {
     std::vector<Stored> all;
-    for (const auto& [data, width, height, stride, rotation, red, green, blue] : surfaces)
-        all.push_back({data, width, height, stride, rotation, {red, green, blue}});
+    for (const auto& [first, second, third, width, height, stride, rotation, planar, full_range] : surfaces)
+        all.push_back({{first, second, third}, width, height, stride, rotation, planar, full_range});
     return all;
 }
 
-void letterbox(const std::vector<Surface>& surfaces, const std::vector<const RgbPlan*>& plans,
+void letterbox(const std::vector<Surface>& surfaces, const std::vector<const SurfacePlan*>& plans,
                const std::vector<Address>& memories, Address out, i32 height, i32 width, int pixel,
                const Stream* stream, int threads) {
-    letterbox_rgb(to_stored(surfaces), plans, memories, out, height, width, static_cast<Pixel>(pixel),
-                  {stream, threads});
+    letterbox_surfaces(to_stored(surfaces), plans, memories, out, height, width, static_cast<Pixel>(pixel),
+                       {stream, threads});
 }
 
 void crop(const std::vector<Surface>& surfaces, const Floats<3>& matrices, Address out, i32 size, int pixel,
           const Stream* stream, int threads) {
-    crop_rgb(to_stored(surfaces), matrices.data(), out, size, static_cast<Pixel>(pixel), {stream, threads});
+    crop_surfaces(to_stored(surfaces), matrices.data(), out, size, static_cast<Pixel>(pixel), {stream, threads});
 }
 
 void select(Address scores, Address boxes, Address landmarks, Address anchors, Address counts, Address found,
@@ -49,6 +49,13 @@ void select(Address scores, Address boxes, Address landmarks, Address anchors, A
                                  reinterpret_cast<i32*>(counts), reinterpret_cast<Candidate*>(found),
                                  {variances.first, variances.second}, threshold, anchor_count, pictures, capacity};
     select_faces(launch, {stream, 1});
+}
+
+void unmix_pictures(Address rgb, Address planes, Address means, i32 width, i32 height, i32 count, bool full_range,
+                    const Stream* stream, int threads) {
+    const UnmixLaunch launch = {reinterpret_cast<const u8*>(rgb), reinterpret_cast<u8*>(planes),
+                                reinterpret_cast<i16*>(means), unmixing(full_range), width, height, count};
+    unmix(launch, {stream, threads});
 }
 
 std::vector<Detection> candidates_of(const Records& found, const Counts& counts, std::size_t picture) {
@@ -125,19 +132,22 @@ void bind_driver(nb::module_& module) {
 
 void bind_gpu(nb::module_& module) {
     bind_driver(module);
-    nb::class_<RgbPlan>(module, "RgbPlan")
+    nb::class_<SurfacePlan>(module, "SurfacePlan")
         .def(nb::init<i32, i32, i32, i32>(), "width"_a, "height"_a, "canvas_width"_a, "canvas_height"_a)
-        .def_prop_ro("memory", [](const RgbPlan& plan) {
+        .def_prop_ro("memory", [](const SurfacePlan& plan) {
             return nb::bytes(reinterpret_cast<const char*>(plan.memory().data()), plan.memory().size());
         })
-        .def_prop_ro("address", [](const RgbPlan& plan) { return reinterpret_cast<Address>(plan.memory().data()); });
-    module.def("letterbox_rgb", &letterbox, "surfaces"_a, "plans"_a, "memories"_a, "out"_a, "height"_a, "width"_a,
+        .def_prop_ro("address", [](const SurfacePlan& plan) { return reinterpret_cast<Address>(plan.memory().data()); });
+    module.def("letterbox_surfaces", &letterbox, "surfaces"_a, "plans"_a, "memories"_a, "out"_a, "height"_a, "width"_a,
                "pixel"_a, "stream"_a.none(), "threads"_a, Unlocked());
-    module.def("crop_rgb", &crop, "surfaces"_a, "matrices"_a, "out"_a, "size"_a, "pixel"_a, "stream"_a.none(),
+    module.def("crop_surfaces", &crop, "surfaces"_a, "matrices"_a, "out"_a, "size"_a, "pixel"_a, "stream"_a.none(),
                "threads"_a, Unlocked());
     module.def("select_faces", &select, "scores"_a, "boxes"_a, "landmarks"_a, "anchors"_a, "counts"_a, "found"_a,
                "pictures"_a, "anchor_count"_a, "capacity"_a, "variances"_a, "threshold"_a, "stream"_a.none(),
                Unlocked());
+    module.def("unmix", &unmix_pictures, "rgb"_a, "planes"_a, "means"_a, "width"_a, "height"_a, "count"_a,
+               "full_range"_a, "stream"_a.none(), "threads"_a, Unlocked());
+    module.attr("UNMIX_BATCH") = kUnmixBatch;
     module.def("suppress", &suppress_all, "found"_a, "counts"_a, "threshold"_a, "iou"_a, "limit"_a, "votes"_a);
     module.def("score_floor", [](float threshold, i64 votes) { return floor_of({threshold, 0, 0, votes}); },
                "threshold"_a, "votes"_a);

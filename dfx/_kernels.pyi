@@ -42,8 +42,12 @@ def level() -> str:
 def use_level(name: str) -> None:
     """Changes the instruction set; raises IndexError for one that is not in `levels()`."""
 
-RGB: TypeAlias = tuple[int, int, int, int, int]
-"""Address, stored width and height, bytes from row to row, degrees clockwise that make it upright."""
+Stored: TypeAlias = tuple[int, int, int, int, int, int, int, bool, bool]
+"""Addresses of three channels, stored width and height, bytes from row to row, degrees clockwise that make it upright,
+whether the channels are planes, and of full range."""
+
+UNMIX_BATCH: int
+"""Pictures at a time for which `unmix` needs `means`."""
 
 class Stream:
     """A CUDA stream. Addresses are of its GPU's memory, sizes in bytes; raises dfx.errors.DeviceError."""
@@ -59,7 +63,7 @@ class Stream:
     def upload(self, to: int, array: NDArray[Any]) -> None: ...
     def download(self, array: NDArray[Any], memory: int) -> None: ...
 
-class RgbPlan:
+class SurfacePlan:
     """The letterbox of upright pictures of one size in one canvas. The kernels read a copy of `memory`."""
 
     def __init__(self, width: int, height: int, canvas_width: int, canvas_height: int) -> None: ...
@@ -69,9 +73,9 @@ class RgbPlan:
     def address(self) -> int:
         """Where the host finds `memory`, as long as this object lives."""
 
-def letterbox_rgb(
-    surfaces: Sequence[RGB],
-    plans: Sequence[RgbPlan],
+def letterbox_surfaces(
+    surfaces: Sequence[Stored],
+    plans: Sequence[SurfacePlan],
     memories: Sequence[int],
     out: int,
     height: int,
@@ -82,10 +86,26 @@ def letterbox_rgb(
 ) -> None:
     """Fills [N, 3, height, width] at the address `out`, with bytes (pixel 0), halves (1) or counts of writes (2)."""
 
-def crop_rgb(
-    surfaces: Sequence[RGB], matrices: Float, out: int, size: int, pixel: int, stream: Stream | None, threads: int
+def crop_surfaces(
+    surfaces: Sequence[Stored], matrices: Float, out: int, size: int, pixel: int, stream: Stream | None, threads: int
 ) -> None:
-    """Fills [N, 3, size, size] at the address `out`, as `letterbox_rgb` does."""
+    """Fills [N, 3, size, size] at the address `out`, as `letterbox_surfaces` does."""
+
+def unmix(
+    rgb: int,
+    planes: int,
+    means: int,
+    width: int,
+    height: int,
+    count: int,
+    full_range: bool,
+    stream: Stream | None,
+    threads: int,
+) -> None:
+    """Fills uint8 [count, 3 * height * width // 2] at the address `planes`.
+
+    means: of int16 [min(count, UNMIX_BATCH), 2, height // 2, width // 2], to work in.
+    """
 
 def select_faces(
     scores: int,

@@ -13,8 +13,9 @@ from dfx.errors import InputError
 FULL_HD = 1920 * 1080
 """Pixels of the pictures that NVDEC's rates are published for."""
 
-BYTES_A_PIXEL = 9.0
-"""Of a card's memory, a decoded pixel: NV12 written and read (2 x 1.5), RGB written and read by a kernel (2 x 3)."""
+BYTES_A_PIXEL = 14.0
+"""Of a card's memory, a decoded pixel, written and read: NV12 (2 x 1.5), DALI's RGB (2 x 3), what becomes chroma of it
+(2 x 1), and planes (2 x 1.5)."""
 
 SHARE_OF_PEAK = 0.1
 """Assumption: small networks, a video at a time, reach this share of a card's peak rate of arithmetic."""

@@ -79,7 +79,7 @@ class Pipeline:
     def _dali(self, lane: Lane) -> DALIDecoder:
         from dfx.decode.dali import DALIDecoder  # loaded for a GPU only
 
-        return DALIDecoder(self.device, lane.stream, self.limits.pixels)
+        return DALIDecoder(lane, self.limits.pixels)
 
     def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
         """Scores one video. Whatever is wrong with it becomes a reason on its row; only DeviceError is raised.

@@ -126,17 +126,16 @@ class Planes:
         return int(self.y.shape[0])
 
 
-NO_OFFSET = (0.0, 0.0, 0.0)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """One picture as DALI left it: RGB as BT.601, uint8 [stored_height, stored_width, 3]; not yet upright.
+    """One picture where it was decoded, not yet upright: planes of 8 bits, or RGB as BT.601, uint8 either way.
 
-    pointer: address of its first sample, in the memory of `device`, the ordinal of a GPU or `dfx.settings.HOST`;
+    pointer: address of its first sample, in the memory of `device`, the ordinal of a GPU or `dfx.settings.HOST`: of
+    luma [stored_height, stored_width] where there is chroma, else of RGB [stored_height, stored_width, 3];
     rotation: degrees clockwise that make it upright (0, 90, 180, 270); owner: whatever keeps the memory alive;
-    row_bytes: from row to row, where the picture is a part of a wider one (None: its rows follow each other); offset:
-    levels that `dfx.ops` adds to red, green and blue.
+    row_bytes: from row to row, where the picture is a part of a wider one (None: its rows follow each other);
+    chroma: addresses of U and V, [ceil(stored_height / 2), ceil(stored_width / 2)], whose rows are half as far apart;
+    full_range: as of `Planes`.
     """
 
     pointer: int
@@ -146,18 +145,24 @@ class Surface:
     device: int
     owner: object
     row_bytes: int | None = None
-    offset: tuple[float, float, float] = NO_OFFSET
+    chroma: tuple[int, int] | None = None
+    full_range: bool = False
 
     def __post_init__(self) -> None:
         if self.rotation not in {0, 90, 180, 270} or min(self.stored_width, self.stored_height) < 1:
             raise ValueError(f"{self.stored_width}x{self.stored_height} turned by {self.rotation} is no picture")
-        if self.stride < 3 * self.stored_width:
+        if self.stride < self._row or (self.chroma and self.stride % 2):
             raise ValueError(f"rows of {self.stored_width} pixels are not {self.stride} bytes apart")
 
     @property
     def stride(self) -> int:
-        """Bytes from row to row."""
-        return 3 * self.stored_width if self.row_bytes is None else self.row_bytes
+        """Bytes from row to row, of luma where there is chroma."""
+        return self._row if self.row_bytes is None else self.row_bytes
+
+    @property
+    def _row(self) -> int:
+        """Bytes of a row."""
+        return self.stored_width * (1 if self.chroma else 3)
 
     @property
     def width(self) -> int:

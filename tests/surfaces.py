@@ -1,4 +1,4 @@
-"""RGB pictures as a GPU's decoder gives them, in host memory, and a GPU that is none."""
+"""Pictures as a GPU's decoder gives them, in host memory, and a GPU that is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from dfx import _kernels
 from dfx.settings import HOST
-from dfx.values import Surface
+from dfx.values import Planes, Surface
 
 ROTATIONS = (0, 90, 180, 270)
 SHAPES = [(1, 1), (7, 1), (1, 9), (17, 33), (64, 48), (101, 57), (333, 211)]
@@ -41,6 +41,34 @@ def on_host(pixels: np.ndarray, rotation: int = 0) -> Surface:
     whole = np.ascontiguousarray(pixels)
     height, width, _ = whole.shape
     return Surface(whole.ctypes.data, width, height, rotation, HOST, whole)
+
+
+def planes(width: int, height: int, seed: int = 0, *, full_range: bool = False) -> Planes:
+    """Noise of the highest contrast, in planes."""
+    rng = np.random.default_rng((width, height, seed, 3))
+    sizes = (height, width), *[(-(-height // 2), -(-width // 2))] * 2
+    return Planes(*(rng.integers(0, 256, size, np.uint8) for size in sizes), 8, "unknown", full_range)
+
+
+def turned(picture: Planes, rotation: int) -> Planes:
+    """Clockwise."""
+    parts = (np.ascontiguousarray(np.rot90(plane, -rotation // 90)) for plane in (picture.y, picture.u, picture.v))
+    return Planes(*parts, 8, picture.matrix, picture.full_range)
+
+
+def packed(picture: Planes) -> tuple[np.ndarray, int, int, int]:
+    """Planes in one piece of memory: its bytes, where U and V begin, and how long rows of luma are, an even number."""
+    wide, parts = picture.u.shape[1], []
+    for plane, row in ((picture.y, 2 * wide), (picture.u, wide), (picture.v, wide)):
+        parts.append(np.pad(plane, ((0, 0), (0, row - plane.shape[1]))).ravel())
+    return np.concatenate(parts), len(parts[0]), len(parts[0]) + len(parts[1]), 2 * wide
+
+
+def planar_on_host(picture: Planes, rotation: int = 0) -> Surface:
+    """A surface of planes as they are stored, which it keeps alive."""
+    memory, u, v, row = packed(picture)
+    place, size = memory.ctypes.data, (picture.width, picture.height, rotation, HOST, memory, row)
+    return Surface(place, *size, (place + u, place + v), picture.full_range)
 
 
 class PretendedStream:
@@ -89,10 +117,12 @@ def pretended_kernels() -> Any:
         gpu_compute_capability=lambda ordinal: (9, 0),
         gpu_memory=lambda ordinal: 2**34,
         gpu_loaded=lambda ordinal: True,
-        letterbox_rgb=lambda *rest: _kernels.letterbox_rgb(*rest[:-2], None, 1),
-        crop_rgb=lambda *rest: _kernels.crop_rgb(*rest[:-2], None, 1),
+        letterbox_surfaces=lambda *rest: _kernels.letterbox_surfaces(*rest[:-2], None, 1),
+        crop_surfaces=lambda *rest: _kernels.crop_surfaces(*rest[:-2], None, 1),
+        unmix=lambda *rest: _kernels.unmix(*rest[:-2], None, 1),
         select_faces=lambda *rest: _kernels.select_faces(*rest[:-1], None),
+        UNMIX_BATCH=_kernels.UNMIX_BATCH,
     )
-    for name in ("RgbPlan", "score_floor", "suppress", "anchors", "decode_faces"):
+    for name in ("SurfacePlan", "score_floor", "suppress", "anchors", "decode_faces"):
         setattr(gpu, name, getattr(_kernels, name))
     return gpu

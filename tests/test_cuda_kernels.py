@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from surfaces import MATRICES, ROTATIONS, SHAPES, on_host, stored
+from surfaces import MATRICES, ROTATIONS, SHAPES, on_host, planar_on_host, planes, stored, turned
 from tolerances import GREY_LEVEL
 
 from dfx import _kernels, ops
@@ -79,16 +79,20 @@ def test_coloured_pictures_are_those_of_the_planes() -> None:
     assert difference(ours, theirs) <= GREY_LEVEL
 
 
+@pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("rotation", ROTATIONS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_offsets_are_added_before_rounding(shape: tuple[int, int], rotation: int) -> None:
-    surface = replace(on_host(stored(*shape), rotation), offset=(-3.75, 0.5, 40.25))
+def test_planes_of_a_gpu_give_what_those_of_the_cpu_do(shape: tuple[int, int], rotation: int, full_range: bool) -> None:
+    """To the bit: the GPU's way of a pixel is the CPU's."""
+    picture = planes(*shape, full_range=full_range)
+    surface, upright = planar_on_host(picture, rotation), turned(picture, rotation)
+    assert (surface.width, surface.height) == (upright.width, upright.height)
     for canvas in CANVASES:
-        wanted = reference.letterbox(reference.upright(surface), *canvas)
-        assert difference(ops.letterbox([surface], *canvas)[0], wanted) <= GREY_LEVEL
+        assert np.array_equal(ops.letterbox([surface], *canvas), ops.letterbox([upright], *canvas))
     maps = np.array(list(MATRICES.values()), np.float32)
-    for name, matrix, image in zip(MATRICES, maps, ops.crop([surface] * len(maps), maps, 13), strict=True):
-        assert difference(image, reference.crop(reference.upright(surface), matrix, 13)) <= GREY_LEVEL, name
+    assert np.array_equal(ops.crop([surface] * len(maps), maps, 21), ops.crop([upright] * len(maps), maps, 21))
+    assert np.array_equal(reference.upright(surface).y, upright.y)
+    assert np.array_equal(reference.upright(surface).v, upright.v)
 
 
 def tallied(shape: tuple[int, ...]) -> np.ndarray:
@@ -104,26 +108,27 @@ def assert_each_once(whole: np.ndarray) -> None:
     assert (whole[-GUARD:] == 99).all()
 
 
-@pytest.mark.parametrize("count", [1, 3, 39, 40, 79])
+@pytest.mark.parametrize("count", [1, 3, 17, 18, 35])
 @pytest.mark.parametrize("canvas", [*CANVASES, (33, 65), (8, 31)], ids=str)
 def test_letterbox_writes_each_number_once(canvas: tuple[int, int], count: int) -> None:
     surface = on_host(stored(17, 33), 90)
-    plan = _kernels.RgbPlan(surface.width, surface.height, canvas[1], canvas[0])
+    plan = _kernels.SurfacePlan(surface.width, surface.height, canvas[1], canvas[0])
     out = tallied((count, 3, *canvas))
-    picture = (surface.pointer, 17, 33, 17 * 3, 90, 0, 0, 0)
+    picture = (surface.pointer, surface.pointer + 1, surface.pointer + 2, 17, 33, 17 * 3, 90, False, False)
     plans, places = [plan] * count, [plan.address] * count
-    _kernels.letterbox_rgb([picture] * count, plans, places, out.ctypes.data + GUARD, *canvas, TALLY, None, 2)
+    _kernels.letterbox_surfaces([picture] * count, plans, places, out.ctypes.data + GUARD, *canvas, TALLY, None, 2)
     assert_each_once(out)
 
 
-@pytest.mark.parametrize("count", [1, 3, 23, 24, 47])
+@pytest.mark.parametrize("count", [1, 3, 10, 11, 21])
 @pytest.mark.parametrize("size", [1, 8, 13, 32, 65])
 def test_crop_writes_each_number_once(size: int, count: int) -> None:
     surface = on_host(stored(17, 33))
     maps = np.array(list(MATRICES.values()), np.float32)[np.arange(count) % len(MATRICES)]
     out = tallied((count, 3, size, size))
-    pictures = [(surface.pointer, 17, 33, 17 * 3, 0, -300, 0, 300)] * count
-    _kernels.crop_rgb(pictures, maps, out.ctypes.data + GUARD, size, TALLY, None, 2)
+    channels = surface.pointer, surface.pointer + 1, surface.pointer + 2
+    pictures = [(*channels, 17, 33, 17 * 3, 0, False, False)] * count
+    _kernels.crop_surfaces(pictures, maps, out.ctypes.data + GUARD, size, TALLY, None, 2)
     assert_each_once(out)
 
 
@@ -204,6 +209,12 @@ def test_numpy_may_be_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None
         (lambda s, p: ops.letterbox([Surface(64, 99999, 8, 0, -1, None)], 8, 8), "99999x8"),
         (lambda s, p: ops.letterbox([s, Surface(64, 8, 8, 0, 1, None)], 8, 8), "GPU 1 among those of the host"),
         (lambda s, p: host.letterbox([s], 8, 8, dtype=np.int8), "int8"),
+        (lambda s, p: ops.unmix(np.zeros((1, 8, 7, 3), np.uint8), True), r"uint8 \[1, 8, 7, 3\].*even H and W"),
+        (
+            lambda s, p: ops.unmix(np.zeros((8, 8, 3), np.uint8), True),
+            r"\[8, 8, 3\]: uint8 \[N, H, W, 3\] is needed",
+        ),
+        (lambda s, p: ops.unmix(np.zeros((1, 8, 8, 3), np.float32), True), "float32"),
     ],
 )
 def test_errors_say_what_is_wrong(call, message: str) -> None:
@@ -226,8 +237,8 @@ def test_every_architecture_compiles(architecture: str) -> None:
     code = compiler.compiled(architecture)
     assert code.startswith(b"\x7fELF" if architecture.startswith("sm_") else b"//")
     assert code.endswith(b"\0") or architecture.startswith("sm_")
-    names = (b"letterbox_bytes", b"letterbox_halves", b"crop_bytes", b"crop_halves", b"select_faces")
-    assert all(name in code for name in names)
+    names = ("letterbox_bytes", "letterbox_halves", "crop_bytes", "crop_halves", "select_faces", "unmix_cells")
+    assert all(name.encode() in code for name in (*names, "unmix_chroma"))
 
 
 def test_machine_code_is_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

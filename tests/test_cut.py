@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange
 from clips import ALTREF, clip, encode, numbered, recrop, uneven
 from numpy.typing import NDArray
 
@@ -176,6 +177,40 @@ def test_crops_are_struck_out(tmp_path: Path, settings: dict[str, str], edges: d
     assert (info.width, info.height) == (width, height)
     part = assert_same(info, plan(info, windows=2, count=8))
     assert part.shape == Shape(192, 96, edges["left"], edges["top"], width, height)
+
+
+def told_full(path: Path, target: Path) -> Path:
+    """The file, whose container says that its range is full."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as container:
+        track = container.add_stream_from_template(source.streams.video[0])
+        track.codec_context.color_range = ColorRange.JPEG
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = track
+                container.mux(packet)
+    return target
+
+
+def range_by_stream(part: Cut) -> int:
+    """What its stream alone says: decoded without the container."""
+    with av.open(io.BytesIO(part.data.tobytes())) as container:
+        stream = container.streams.video[0]
+        decoder = av.CodecContext.create(stream.codec_context.name, "r")
+        decoder.extradata = stream.codec_context.extradata
+        frames = [frame for packet in container.demux(stream) for frame in decoder.decode(packet)]
+        return int((frames or decoder.decode(None))[0].color_range)
+
+
+@pytest.mark.parametrize("settings", [{}, x265()], ids=["h264", "hevc"])
+def test_a_full_range_is_written_into_the_stream(tmp_path: Path, settings: dict[str, str]) -> None:
+    """FFmpeg goes by the container where the stream is silent; DALI by the stream alone."""
+    plain = probe(encode(tmp_path / "plain.mkv", map(numbered, range(30)), pix_fmt="yuv420p", **settings))
+    full = probe(told_full(plain.path, tmp_path / "full.mkv"))
+    silent, told = (of_plan(info, plan(info, windows=1)) for info in (plain, full))
+    assert [silent.full_range, told.full_range] == [False, True]
+    assert range_by_stream(silent) != ColorRange.JPEG
+    assert range_by_stream(told) == ColorRange.JPEG
+    assert_same(full, plan(full, windows=1))
 
 
 def test_packets_that_hide_pictures_are_told(tmp_path: Path) -> None:

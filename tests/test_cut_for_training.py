@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed (pip install 'dfx[train]')")
 pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (pip install 'dfx[train]')")
 
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from simulated import SimulatedDALI
 from surfaces import pretended_kernels
 from tolerances import GREY_LEVEL
 
@@ -21,9 +25,9 @@ import dfx.decode.dali
 import dfx.detect
 import dfx.infer
 import dfx.pipeline
-from dfx import ops
 from dfx.clip_cache import CachedClips, ClipsChore, same_bytes
-from dfx.decode.pyav import PyAVDecoder
+from dfx.decode.cut import Cut
+from dfx.decode.dali import NEWEST, DALIDecoder, Piece
 from dfx.errors import InputError
 from dfx.find import Found
 from dfx.infer.contract import contract_to_cut
@@ -35,29 +39,34 @@ from dfx.settings import HOST, Limits
 from dfx.torch import train
 from dfx.torch.clipnet import TIGHT
 from dfx.torch.train import Options, cached, cutters
-from dfx.values import Frames, Plan, Surface
 
 pytestmark = pytest.mark.torch
 
 
-class StandInDecoder:
-    """Pictures where a GPU's decoder leaves them: RGB in the lane's memory."""
+class StandInTensor:
+    """A tensor of DALI's in the lane's memory."""
+
+    def __init__(self, pictures: np.ndarray, lane: Lane) -> None:
+        self._array = cuda.upload(pictures, lane)
+
+    def data_ptr(self) -> int:
+        return self._array.pointer
+
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape
+
+
+class StandInDecoder(DALIDecoder):
+    """The decoder of a GPU, but for DALI: its surfaces are in the lane's memory."""
 
     used = 0
 
-    def __init__(self, device: int, stream: int, pixels: int) -> None:
-        self._decoder = PyAVDecoder(pixels)
+    def __init__(self, lane: Lane, pixels: int | None) -> None:
+        self._lane, self._pixels, self._capability = lane, pixels, NEWEST
 
-    def read(self, info: VideoInfo, plan: Plan) -> Iterator[Frames]:
-        for frames in self._decoder.read(info, plan):
-            StandInDecoder.used += 1
-            pictures = tuple(self._surface(picture) for picture in frames.pictures)
-            yield Frames(frames.window, frames.index, frames.seconds, pictures)
-
-    def _surface(self, picture: Any) -> Surface:
-        rgb = ops.letterbox([picture], picture.height, picture.width)[0].transpose(1, 2, 0)
-        array = cuda.upload(rgb)
-        return Surface(array.pointer, picture.width, picture.height, 0, array.lane.device, array)
+    def _decode(self, info: VideoInfo, part: Cut, pieces: Sequence[Piece]) -> StandInTensor:
+        StandInDecoder.used += len(pieces)
+        return StandInTensor(SimulatedDALI()._decode(info, part, pieces), self._lane)
 
 
 class StandInSession(OnnxSession):

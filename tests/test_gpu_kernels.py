@@ -14,7 +14,7 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import numpy as np
@@ -25,7 +25,7 @@ if importlib.util.find_spec("av") is None:  # the kernels do without it: a packa
     sys.modules["dfx"] = ModuleType("dfx")
     sys.modules["dfx"].__path__ = list(found.submodule_search_locations)
 
-from surfaces import MATRICES, ROTATIONS, SHAPES, on_host, pretended_kernels, stored
+from surfaces import MATRICES, ROTATIONS, SHAPES, on_host, packed, planar_on_host, planes, pretended_kernels, stored
 
 from dfx import ops
 from dfx.errors import DeviceError, InputError
@@ -33,6 +33,7 @@ from dfx.ops import cuda, host
 from dfx.ops.cuda import DeviceArray, Lane
 from dfx.values import Faces, Surface
 
+Pairs = Callable[[int, Lane], tuple[list[Surface], list[Surface]]]
 CONTRACT = {"strides": (8, 16), "min_sizes": ((16, 32), (64, 128)), "variances": (0.1, 0.2)}
 HEIGHT, WIDTH = 160, 128
 ANCHORS = 2 * (20 * 16 + 10 * 8)
@@ -68,27 +69,53 @@ def pairs(count: int, lane: Lane) -> tuple[list[Surface], list[Surface]]:
     return [on_gpu(*picture, lane) for picture in pictures], [on_host(*picture) for picture in pictures]
 
 
+def planar_pairs(count: int, lane: Lane) -> tuple[list[Surface], list[Surface]]:
+    """The same of planes."""
+    there, here = [], []
+    for i in range(count):
+        picture, rotation = planes(*SHAPES[i % len(SHAPES)], i, full_range=i % 3 == 0), ROTATIONS[i % len(ROTATIONS)]
+        memory, u, v, row = packed(picture)
+        array = cuda.upload(memory, lane)
+        size = picture.width, picture.height, rotation, lane.device, array, row
+        there.append(Surface(array.pointer, *size, (array.pointer + u, array.pointer + v), picture.full_range))
+        here.append(planar_on_host(picture, rotation))
+    return there, here
+
+
 def matrices(count: int) -> np.ndarray:
     every = np.array(list(MATRICES.values()), np.float32)
     return every[np.arange(count) % len(every)]
 
 
+KINDS = pytest.mark.parametrize("kind", [pairs, planar_pairs], ids=["RGB", "planes"])
+
+
+@KINDS
 @pytest.mark.parametrize("canvas", [(32, 32), (64, 96), (7, 5), (1, 1), (100, 50), (33, 65)], ids=str)
-def test_letterbox_is_the_cpu_s(canvas: tuple[int, int], lane: Lane) -> None:
-    there, here = pairs(56, lane)  # more than a launch, and every shape in every rotation
+def test_letterbox_is_the_cpu_s(canvas: tuple[int, int], kind: Pairs, lane: Lane) -> None:
+    there, here = kind(56, lane)  # more than a launch, and every shape in every rotation
     ours = ops.letterbox(there, *canvas)
     assert isinstance(ours, DeviceArray)
     assert (ours.shape, ours.dtype, ours.device) == ((56, 3, *canvas), np.uint8, lane.device)
     assert np.array_equal(ours.numpy(), host.letterbox(here, *canvas))
 
 
+@KINDS
 @pytest.mark.parametrize("size", [1, 13, 33])
-def test_crop_is_the_cpu_s(size: int, lane: Lane) -> None:
+def test_crop_is_the_cpu_s(size: int, kind: Pairs, lane: Lane) -> None:
     count = 7 * len(MATRICES)  # every shape by every matrix
-    there, here = pairs(count, lane)
+    there, here = kind(count, lane)
     ours = ops.crop(there, matrices(count), size)
     assert isinstance(ours, DeviceArray)
     assert np.array_equal(ours.numpy(), host.crop(here, matrices(count), size))
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+def test_unmix_is_the_cpu_s(full_range: bool, lane: Lane) -> None:
+    pictures = np.stack([stored(130, 70, seed) for seed in range(19)])  # more than two launches
+    there = ops.unmix(cuda.upload(pictures, lane), full_range)
+    assert isinstance(there, DeviceArray)
+    assert np.array_equal(there.numpy(), host.unmix(pictures, full_range))
 
 
 def test_sizes_of_real_videos(lane: Lane) -> None:

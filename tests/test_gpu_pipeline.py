@@ -18,7 +18,7 @@ from dfx.device import Crew
 from dfx.govern import Once
 from dfx.pipeline import Pipeline
 from dfx.pool import Pool
-from dfx.settings import HOST, Limits, Settings
+from dfx.settings import Limits, Settings
 from dfx.values import Reason
 
 
@@ -41,7 +41,7 @@ def in_vp9(source: Path, target: Path) -> Path:
 def test_surfaces_score_as_planes_do(samples: Path, tmp_path: Path, name: str) -> None:
     clip = in_vp9(samples / name, tmp_path / f"{Path(name).stem}.mp4")
     planes, surfaces = Pipeline(), Pipeline()
-    surfaces.gpu_decoder = DALIDecoder(HOST)
+    surfaces.gpu_decoder = DALIDecoder()
     one, other = planes.predict(clip), surfaces.predict(clip)
     assert other.reason == one.reason, other.detail
     assert [(a.track, a.start, a.end) for a in other.clips] == [(b.track, b.start, b.end) for b in one.clips]
@@ -53,7 +53,7 @@ def test_surfaces_score_as_planes_do(samples: Path, tmp_path: Path, name: str) -
 def test_what_dali_cannot_read_the_cpu_reads(samples: Path) -> None:
     """H.264, which DALI reads on a GPU only."""
     pipeline = Pipeline()
-    pipeline.gpu_decoder = DALIDecoder(HOST)
+    pipeline.gpu_decoder = DALIDecoder()
     row = pipeline.predict(samples / "real.mp4")
     assert row.reason == Reason.OK
     assert row.probability == Pipeline().predict(samples / "real.mp4").probability

@@ -42,10 +42,16 @@ SHORTER_SCORE = 0.1
 """Probability: fewer pictures of the same face, down to one."""
 
 DALI_COLOURS = 3.0
-"""Grey levels, mean: DALI rounds chroma to whole levels once it is interpolated."""
+"""Grey levels, mean: DALI's CPU variant leaves the conversion to FFmpeg, which repeats chroma samples."""
 
-DALI_BRIGHTNESS = 0.4
-"""Grey levels, of a channel's mean: roundings, and an offset that is right for a range between the two."""
+UNMIXED_COLOURS = 0.05
+"""Grey levels, mean: what rounding to RGB, and clipping, lose of planes; 0.002 to 0.01 was seen."""
+
+TEN_BITS_IN_EIGHT = 1.5
+"""Grey levels, mean: NVDEC hands on eight bits of ten; if it drops two, a level of chroma and luma is 1.03 too low."""
+
+CHROMA_LOST = 0.02
+"""Share of chroma samples that rounding to RGB may have moved by a level: 0.001 to 0.01 in the samples."""
 
 CHROMA_EDGES = 64
 """Grey levels, of all but a thousandth of the samples: the same, at the edges of strong colours."""

@@ -57,56 +57,72 @@ void* image_at(Address out, i64 index, i64 height, i64 width, Pixel pixel) {
     return reinterpret_cast<void*>(out + index * kChannels * height * width * bytes);
 }
 
-View view_of(const Stored& stored) {
-    return upright(reinterpret_cast<const u8*>(stored.data), stored.width, stored.height, stored.stride,
+View view_of(const Stored& stored, i32 channel) {
+    const i32 covered = stored.planar && channel > 0 ? 2 : 1;  // pixels a sample, across and down
+    return upright(reinterpret_cast<const u8*>(stored.channels[channel]), (stored.width + covered - 1) / covered,
+                   (stored.height + covered - 1) / covered, stored.planar ? 1 : kChannels, stored.stride / covered,
                    stored.rotation);
 }
 
-CropAxis axis_of(const float* row, i32 samples, i32 size) {
-    const Span s = span(row, 1, samples, size);
+Channels channels_of(const Stored& stored) {
+    return {{view_of(stored, 0), view_of(stored, 1), view_of(stored, 2)}, bt601(8, stored.full_range), stored.planar};
+}
+
+CropAxis axis_of(const float* row, i32 subsampling, i32 samples, i32 size) {
+    const Span s = span(row, subsampling, samples, size);
     return {s.line, s.side, s.block, s.first, (samples + s.block - 1) / s.block};
 }
 
 CropPicture crop_of(const Stored& stored, const float* matrix, i32 size) {
-    const View view = view_of(stored);
-    return {view, axis_of(matrix, view.width, size), axis_of(matrix + 3, view.height, size),
-            {stored.offset[0], stored.offset[1], stored.offset[2]}};
+    CropPicture picture = {channels_of(stored), {}, {}};
+    for (i32 kind = 0; kind < 2; ++kind) {
+        const View& view = picture.channels.views[kind];
+        const i32 covered = stored.planar ? kind + 1 : 1;
+        picture.x[kind] = axis_of(matrix, covered, view.width, size);
+        picture.y[kind] = axis_of(matrix + 3, covered, view.height, size);
+    }
+    return picture;
 }
 
 }  // namespace
 
-RgbPlan::RgbPlan(i32 width, i32 height, i32 canvas_width, i32 canvas_height)
+SurfacePlan::SurfacePlan(i32 width, i32 height, i32 canvas_width, i32 canvas_height)
     : inner_(fit(width, height, canvas_width, canvas_height)) {
-    const Table across = table(inner_, 1, width, inner_.width), down = table(inner_, 1, height, inner_.height);
-    across_count_ = across.count;
-    down_count_ = down.count;
-    across_ = append(across);
-    down_ = append(down);
+    for (i32 kind = 0; kind < 2; ++kind) {
+        const i32 covered = kind + 1;
+        across_[kind] = append(covered, (width + covered - 1) / covered, inner_.width);
+        down_[kind] = append(covered, (height + covered - 1) / covered, inner_.height);
+    }
 }
 
 // First samples, then weights; what follows them is padded, so that numbers of 32 bits stay aligned.
-i64 RgbPlan::append(const Table& table) {
+SurfacePlan::Part SurfacePlan::append(i32 subsampling, i32 size, i32 outputs) {
+    const Table from = table(inner_, subsampling, size, outputs);
     const i64 offset = static_cast<i64>(memory_.size());
-    const i64 firsts = table.first.size() * sizeof(i32), weights = table.weights.size() * sizeof(i16);
+    const i64 firsts = from.first.size() * sizeof(i32), weights = from.weights.size() * sizeof(i16);
     memory_.resize(offset + firsts + (weights + 7) / 8 * 8);
-    std::memcpy(memory_.data() + offset, table.first.data(), firsts);
-    std::memcpy(memory_.data() + offset + firsts, table.weights.data(), weights);
-    return offset;
+    std::memcpy(memory_.data() + offset, from.first.data(), firsts);
+    std::memcpy(memory_.data() + offset + firsts, from.weights.data(), weights);
+    return {offset, outputs, from.count};
 }
 
-Taps RgbPlan::taps(i64 offset, i32 outputs, i32 count, Address memory) const {
-    const Address first = memory + offset, weights = first + outputs * sizeof(i32);
-    return {count, reinterpret_cast<const i32*>(first), reinterpret_cast<const i16*>(weights)};
+Taps SurfacePlan::taps(const Part& part, Address memory) {
+    const Address first = memory + part.offset, weights = first + part.outputs * sizeof(i32);
+    return {part.count, reinterpret_cast<const i32*>(first), reinterpret_cast<const i16*>(weights)};
 }
 
-LetterboxPicture RgbPlan::picture(const Stored& stored, Address memory) const {
-    return {view_of(stored), taps(across_, inner_.width, across_count_, memory),
-            taps(down_, inner_.height, down_count_, memory), inner_.width, inner_.height,
-            {stored.offset[0], stored.offset[1], stored.offset[2]}};
+LetterboxPicture SurfacePlan::picture(const Stored& stored, Address memory) const {
+    const i32 other = stored.planar;  // red, green and blue have one table
+    return {channels_of(stored),
+            {taps(across_[0], memory), taps(across_[other], memory)},
+            {taps(down_[0], memory), taps(down_[other], memory)},
+            inner_.width,
+            inner_.height};
 }
 
-void letterbox_rgb(const std::vector<Stored>& pictures, const std::vector<const RgbPlan*>& plans,
-                   const std::vector<Address>& memories, Address out, i32 height, i32 width, Pixel pixel, Where where) {
+void letterbox_surfaces(const std::vector<Stored>& pictures, const std::vector<const SurfacePlan*>& plans,
+                        const std::vector<Address>& memories, Address out, i32 height, i32 width, Pixel pixel,
+                        Where where) {
     const i32 total = static_cast<i32>(pictures.size());
     for (i32 first = 0; first < total; first += kLetterboxBatch) {
         LetterboxLaunch launch = {};
@@ -120,8 +136,8 @@ void letterbox_rgb(const std::vector<Stored>& pictures, const std::vector<const 
     }
 }
 
-void crop_rgb(const std::vector<Stored>& pictures, const float* matrices, Address out, i32 size, Pixel pixel,
-              Where where) {
+void crop_surfaces(const std::vector<Stored>& pictures, const float* matrices, Address out, i32 size, Pixel pixel,
+                   Where where) {
     const i32 total = static_cast<i32>(pictures.size());
     for (i32 first = 0; first < total; first += kCropBatch) {
         CropLaunch launch = {};
@@ -137,6 +153,19 @@ void crop_rgb(const std::vector<Stored>& pictures, const float* matrices, Addres
 void select_faces(const SelectLaunch& launch, Where where) {
     const Kernel<SelectLaunch> kernel = {"select_faces", select_thread};
     run(kernel, grid_of(launch.anchor_count, launch.pictures, 1, 256, 1), launch, where);
+}
+
+void unmix(UnmixLaunch launch, Where where) {
+    const i32 wide = launch.width / 2, high = launch.height / 2, total = launch.count;
+    const i64 area = static_cast<i64>(launch.width) * launch.height;
+    const Kernel<UnmixLaunch> cells = {"unmix_cells", unmix_cell_thread}, chroma = {"unmix_chroma", unmix_chroma_thread};
+    for (i32 first = 0; first < total; first += kUnmixBatch) {
+        launch.count = std::min(kUnmixBatch, total - first);
+        run(cells, grid_of(wide, high, launch.count), launch, where);
+        run(chroma, grid_of(wide, high, launch.count), launch, where);
+        launch.rgb += 3 * area * kUnmixBatch;
+        launch.planes += 3 * area / 2 * kUnmixBatch;
+    }
 }
 
 }  // namespace dfx

@@ -4,8 +4,9 @@
 #include <vector>
 
 #include "../cpu/plan.h"
-#include "../ops/rgb.h"
+#include "../ops/picture.h"
 #include "../ops/select.h"
+#include "../ops/unmix.h"
 #include "driver.h"
 
 namespace dfx {
@@ -16,45 +17,54 @@ struct Where {
     int threads;
 };
 
-// A stored picture, in the memory of where the work is done.
+// A stored picture, in the memory of where the work is done. Its channels are the red, green and blue of pixels that lie
+// side by side, or planes whose chroma samples cover 2 x 2 of luma.
 struct Stored {
-    Address data;
+    Address channels[kChannels];  // the first sample of each
     i32 width, height;
-    i64 stride;  // bytes from row to row
+    i64 stride;  // bytes from row to row, of planes that of luma
     i32 rotation;
-    i32 offset[kChannels];  // added to filtered red, green and blue
+    bool planar, full_range;
 };
 
 // What pixels of the output are.
 enum class Pixel { byte, half, tally };
 
-// Letterbox of pictures of one (upright) size to one canvas: the taps of both axes, in one piece of memory that can be
-// copied to a GPU.
-class RgbPlan {
+// Letterbox of pictures of one (upright) size to one canvas: the taps of both axes, for pixels and for chroma, in one
+// piece of memory that can be copied to a GPU.
+class SurfacePlan {
 public:
-    RgbPlan(i32 width, i32 height, i32 canvas_width, i32 canvas_height);
+    SurfacePlan(i32 width, i32 height, i32 canvas_width, i32 canvas_height);
     const std::vector<u8>& memory() const { return memory_; }
     // `memory` is where the kernels find a copy of it.
     LetterboxPicture picture(const Stored& stored, Address memory) const;
 
 private:
-    i64 append(const Table& table);
-    Taps taps(i64 offset, i32 outputs, i32 count, Address memory) const;
+    // One axis: where its table begins in the memory, and how many taps an output pixel has.
+    struct Part {
+        i64 offset;
+        i32 outputs, count;
+    };
+    Part append(i32 subsampling, i32 size, i32 outputs);
+    static Taps taps(const Part& part, Address memory);
 
     Inner inner_;
-    i32 across_count_, down_count_;
-    i64 across_, down_;  // offsets
+    Part across_[2], down_[2];
     std::vector<u8> memory_;
 };
 
 // [N, 3, height, width] at `out`; plans and memories: one a picture.
-void letterbox_rgb(const std::vector<Stored>& pictures, const std::vector<const RgbPlan*>& plans,
-                   const std::vector<Address>& memories, Address out, i32 height, i32 width, Pixel pixel, Where where);
+void letterbox_surfaces(const std::vector<Stored>& pictures, const std::vector<const SurfacePlan*>& plans,
+                        const std::vector<Address>& memories, Address out, i32 height, i32 width, Pixel pixel,
+                        Where where);
 
 // [N, 3, size, size] at `out`; matrices: [N, 2, 3] on the host, crop pixels to pixels of the upright picture.
-void crop_rgb(const std::vector<Stored>& pictures, const float* matrices, Address out, i32 size, Pixel pixel,
-              Where where);
+void crop_surfaces(const std::vector<Stored>& pictures, const float* matrices, Address out, i32 size, Pixel pixel,
+                   Where where);
 
 void select_faces(const SelectLaunch& launch, Where where);
+
+// `launch.count` may be any number; `launch.means` has room for kUnmixBatch pictures, or for all where they are fewer.
+void unmix(UnmixLaunch launch, Where where);
 
 }  // namespace dfx

@@ -7,7 +7,8 @@ windows are handed on. Should it seek, it finds exactly those packets marked as 
 
 A crop that a stream of H.264 or HEVC states is struck out, and left to whoever reads the pictures. DALI keeps NVDEC
 sessions to be used again, files them by the size that is shown and looks them up by the size that is coded; where the
-two differ it makes one anew for every video, which took 70 ms on an H200, one thread at a time.
+two differ it makes one anew for every video, which took 70 ms on an H200, one thread at a time. A full range is written
+into a stream of H.264 or HEVC, since DALI goes by that, and FFmpeg also by the container.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from dfx.decode.bitstream import Shape, begins_anew, has_picture, hides_pictures, shapes
@@ -35,6 +37,7 @@ LARGEST = 2**31 - 1  # bytes; DALI counts what is left of a file in memory with 
 NO_TAG = "\0\0\0\0"  # the container's own name for a codec, which another container may not know
 TICK = Fraction(1, 1000)  # seconds; what Matroska can say
 UNCROPPED = "crop_left=0:crop_right=0:crop_top=0:crop_bottom=0"
+FULL_RANGE = "video_full_range_flag=1"
 Span = tuple[int, int]  # of packets: the first, and one past the last
 
 
@@ -44,13 +47,14 @@ class Cut:
 
     data: uint8 [bytes], an mp4 or Matroska file; shape: of its pictures, whose shown rectangle the file no longer
     states; places: the number in this file, in order of presentation, of each frame of the video that it holds; hides:
-    whether packets hold pictures that are not shown.
+    whether packets hold pictures that are not shown; full_range: as of `dfx.values.Planes`.
     """
 
     data: Pixels
     shape: Shape
     places: dict[int, int]
     hides: bool
+    full_range: bool
 
 
 def spans(windows: Sequence[Window]) -> list[Span]:
@@ -90,10 +94,12 @@ def cut(info: VideoInfo, needed: Iterable[Span], pixels: int | None = None) -> C
             reason = reason or f"its stream does not state pictures of {info.width}x{info.height} alone"
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}")
         numbers = _numbers(info, runs)
-        data = _file(info.codec, stream, shape, packets, _times(runs, numbers))
+        full_range = info.codec != "vp8" and int(stream.codec_context.color_range) == ColorRange.JPEG
+        change = _change(info.codec, shape, full_range)
+        data = _file(info.codec, stream, shape, packets, _times(runs, numbers), change)
     frames = info.packets.rank[[packet.index for packet in packets]]
     hides = any(hides_pictures(info.codec, packet.data) for packet in packets)
-    return Cut(data, shape, dict(zip(frames.tolist(), numbers, strict=True)), hides)
+    return Cut(data, shape, dict(zip(frames.tolist(), numbers, strict=True)), hides, full_range)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,23 +237,33 @@ def _times(runs: Sequence[Sequence[_Packet]], numbers: Sequence[int]) -> list[tu
     ]
 
 
+def _change(codec: str, shape: Shape, full_range: bool) -> str | None:
+    """The bitstream filter of FFmpeg for what a stream is to say otherwise."""
+    words = [UNCROPPED] if shape.is_cropped else []
+    words += [FULL_RANGE] if full_range and codec in {"h264", "hevc"} else []
+    return f"{codec}_metadata={':'.join(words)}" if words else None
+
+
 def _file(
-    codec: str, stream: VideoStream, shape: Shape, packets: Sequence[_Packet], times: Sequence[tuple[int, int]]
+    codec: str,
+    stream: VideoStream,
+    shape: Shape,
+    packets: Sequence[_Packet],
+    times: Sequence[tuple[int, int]],
+    change: str | None,
 ) -> Pixels:
-    """Muxes packets with their dts and pts."""
+    """Muxes packets with their dts and pts, through a bitstream filter where there is one."""
     memory, kind = io.BytesIO(), "matroska" if codec == "vp8" else "mp4"
     with av.open(memory, "w", format=kind, options={} if kind == "matroska" else {"use_editlist": "0"}) as target:
         track = target.add_stream_from_template(stream)
-        change = None
-        if shape.is_cropped:
-            change = BitStreamFilterContext(f"{codec}_metadata={UNCROPPED}", stream, track)
+        altered = BitStreamFilterContext(change, stream, track) if change else None
         context = track.codec_context
         context.width, context.height, context.codec_tag = shape.coded_width, shape.coded_height, NO_TAG
         track.time_base = TICK
         for packet, (dts, pts) in zip(packets, times, strict=True):
             copy = Packet(packet.data)
             copy.dts, copy.pts, copy.time_base, copy.is_keyframe = dts, pts, TICK, packet.restarts
-            for one in change.filter(copy) if change else [copy]:
+            for one in altered.filter(copy) if altered else [copy]:
                 one.stream = track
                 target.mux(one)
     if memory.getbuffer().nbytes > LARGEST:

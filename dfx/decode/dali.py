@@ -1,5 +1,8 @@
 """The GPU's decoder: NVDEC through DALI's dynamic mode, handing on pictures that stay where they were decoded.
 
+DALI gives RGB alone, and makes it of NVDEC's planes otherwise than dfx does; scores moved by up to 0.05 for that. So
+planes are made of it again (`dfx.ops.unmix`), and what follows sees what it sees on a CPU.
+
 What of DALI 2.4 belongs to whom (read in its source): the stack of evaluation contexts, the current device and the
 evaluation mode are a thread's own. A context has its own CUDA stream, pool of threads and operator, and refuses to be
 entered by two threads. The process shares the pool of device memory, whose blocks return in the order of the stream
@@ -15,6 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -29,22 +33,18 @@ from dfx.errors import (
     DependencyError,
     DeviceError,
     DfxError,
-    InputError,
     TooLargeVideoError,
     UnsupportedVideoError,
 )
 from dfx.info import VideoInfo
+from dfx.ops import unmix
+from dfx.ops.cuda import DeviceArray, Lane
 from dfx.settings import HOST
-from dfx.values import NO_OFFSET, Frames, Pixels, Plan, Surface, Window
+from dfx.values import Frames, Pixels, Plan, Surface, Window
 
 Piece = tuple[Window, Span]  # and the packets that it needs
 CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring: 64 frames of 1080p, 398 MB
 HIDDEN = "it has packets with pictures that are not shown, and NVDEC was seen to show them"
-# DALI takes 127.5 for the zero of chroma, where video has 128. What undoes it, in levels of red, green and blue, is
-# half of BT.601's coefficients, times 1 for the full range and 255 / 224 for the limited one; halfway is a twentieth of
-# a level from either. DALI 2.4 on an H200 was off by 0.6, -0.5, 0.8 and 0.9, -0.5, 1.0; that moved scores by up to 0.1.
-ZERO = 0.5 * (1 + 255 / 224) / 2
-OFFSET = (-1.402 * ZERO, (0.344136 + 0.714136) * ZERO, -1.772 * ZERO)
 NEWEST = (99, 0)  # compute capability: the pipeline asks `suits` with the real one, and NVDEC knows its own limits
 INSTALL = 'pip install "dfx[gpu-cu12]" (P100 to H100) or pip install "dfx[gpu-cu13]" (T4 and newer)'
 
@@ -111,25 +111,23 @@ def _no_torch() -> Iterator[None]:
 class DALIDecoder:
     """Decodes the planned windows with DALI. A decoder is for one thread; several threads have one each.
 
-    device: ordinal of a GPU, or HOST for DALI's CPU variant (VP8, VP9, MJPEG).
-    stream: the caller's CUDA stream, a CUstream as an int (0: the legacy default stream), which DALI works on. Work
-    that is put on that stream afterwards may read the pictures at once, other streams must wait for it first; their
-    memory returns in the order of that stream when the last `Surface` has gone, and the stream must outlive them all.
+    lane: of the GPU, whose stream DALI works on; None for DALI's CPU variant (VP8, VP9, MJPEG). Work that is put on
+    that stream afterwards may read the pictures at once, other streams must wait for it first; their memory returns in
+    the order of that stream when the last `Surface` has gone, and the lane must outlive them all.
     pixels: of one picture at most.
 
     Raises:
         DependencyError: DALI is not installed.
     """
 
-    def __init__(self, device: int = HOST, stream: int = 0, pixels: int | None = None) -> None:
-        if device < HOST:
-            raise InputError(f"device {device}: give a GPU's ordinal, or {HOST} for the CPU")
-        self._device, self._stream, self._pixels = device, stream, pixels
+    def __init__(self, lane: Lane | None = None, pixels: int | None = None) -> None:
+        self._lane, self._pixels, self._capability = lane, pixels, None if lane is None else NEWEST
         self._dynamic = _dynamic()
         self._session: _Session | None = None
 
     def read(self, info: VideoInfo, plan: Plan) -> Iterator[Frames]:
-        """Yields one `Frames` a window, in order of time, with surfaces for pictures, not yet upright.
+        """Yields one `Frames` a window, in order of time, with surfaces for pictures, not yet upright: planes on a GPU,
+        and RGB, which FFmpeg makes, from DALI's CPU variant.
 
         One call of DALI brings as many windows as CHUNK bytes hold (64 frames of 1080p), or one window where that alone
         is larger; a call's memory goes when all of its `Frames` have. DALI is given the packets of those windows alone
@@ -156,7 +154,7 @@ class DALIDecoder:
         name = repr(info.path.name)
         if self._pixels is not None and width * height > self._pixels:
             raise TooLargeVideoError(f"{name}: {width}x{height} pixels; {self._pixels} is the limit")
-        reason = suits(replace(info, width=width, height=height), None if self._device == HOST else NEWEST)
+        reason = suits(replace(info, width=width, height=height), self._capability)
         if reason is not None:
             raise UnsupportedVideoError(f"{name}: {reason}; the CPU's decoder reads it")
 
@@ -167,12 +165,12 @@ class DALIDecoder:
             shape, count = part.shape, sum(window.count for window, _ in pieces)
             if len(pieces) > 1 and shape.coded_width * shape.coded_height * 3 * count > CHUNK:
                 raise CorruptVideoError(f"{info.path.name!r}: its windows are larger together than {CHUNK} bytes")
-            decoded = self._decode(info, part, pieces)
+            pictures = self._pictures(info, part, self._decode(info, part, pieces))
         except CorruptVideoError:
             if len(pieces) == 1:
                 raise
         else:
-            yield from _split(info, part, pieces, decoded, self._device)
+            yield from _split(info, part, pieces, pictures)
             return
         for piece in pieces:
             with suppress(CorruptVideoError):
@@ -182,7 +180,7 @@ class DALIDecoder:
         """The windows' packets, where DALI can be trusted with pictures of the size that they are coded as."""
         part = cut(info, [span for _, span in pieces], self._pixels)
         self._check(info, part.shape.coded_width, part.shape.coded_height)
-        if self._device == HOST:
+        if self._capability is None:
             return part
         reason = HIDDEN if part.hides else SIZES.clash(info.codec, part.shape)
         if reason:
@@ -203,20 +201,31 @@ class DALIDecoder:
         _check_size(info, decoded, len(wanted), part.shape)
         return decoded
 
+    def _pictures(self, info: VideoInfo, part: Cut, decoded: Any) -> Iterator[Surface]:
+        """What is shown of each picture of a tensor of DALI, which on a GPU may go at once: planes take half of it."""
+        if self._lane is None:
+            places = range(decoded.shape()[0])
+            return (rgb_surface(info, part.shape, int(decoded.data_ptr()), place, decoded) for place in places)
+        rgb = DeviceArray.over(decoded.data_ptr(), decoded.shape(), np.uint8, self._lane, decoded)
+        planes = unmix(rgb, part.full_range)
+        self._lane.synchronize()  # DALI has waited for its pictures already; this takes a fraction of a millisecond
+        return planar(info, part, planes.pointer, len(planes), self._lane.device, planes)
+
     def _open(self) -> _Session:
         try:
-            self._session = self._session or _Session(self._dynamic, self._device, self._stream)
+            self._session = self._session or _Session(self._dynamic, self._lane)
         except Exception as error:
-            raise DeviceError(f"DALI cannot use device {self._device} ({error}): check nvidia-smi") from error
+            device = "the CPU" if self._lane is None else f"GPU {self._lane.device}"
+            raise DeviceError(f"DALI cannot use {device} ({error}): check nvidia-smi") from error
         return self._session
 
 
 class _Session:
     """One evaluation context and one operator of DALI."""
 
-    def __init__(self, dynamic: Any, device: int, stream: int) -> None:
-        place = dynamic.Device("cpu") if device == HOST else dynamic.Device("gpu", device)
-        settings = {} if device == HOST else {"device_id": device, "cuda_stream": _Stream(stream, device)}
+    def __init__(self, dynamic: Any, lane: Lane | None) -> None:
+        place = dynamic.Device("cpu") if lane is None else dynamic.Device("gpu", lane.device)
+        settings = {} if lane is None else {"device_id": lane.device, "cuda_stream": _Stream(lane.stream, lane.device)}
         with place:
             self._context = dynamic.EvalContext(num_threads=1, **settings)
         # The function `decoders.video` reads its caller's source to find constant arguments; the class behind it does
@@ -301,25 +310,35 @@ def _chunks(windows: Sequence[Window], size: int) -> Iterator[list[Piece]]:
         yield chunk
 
 
-def _split(info: VideoInfo, part: Cut, pieces: Sequence[Piece], decoded: Any, device: int) -> Iterator[Frames]:
-    """The windows' frames out of the tensor of all; windows of which nothing is there are left out."""
-    pts, place = np.sort(info.packets.pts), 0
+def _split(info: VideoInfo, part: Cut, pieces: Sequence[Piece], pictures: Iterator[Surface]) -> Iterator[Frames]:
+    """The windows' frames out of the pictures of all; windows of which nothing is there are left out."""
+    pts = np.sort(info.packets.pts)
     for window, _ in pieces:
         index: NDArray[np.int64] = np.array([index for index in window.frames if index in part.places], np.int64)
         if not len(index):
             continue
         seconds = (pts[index].astype(np.float64) - float(pts[0])) * float(info.time_base)
-        places = range(place, place + len(index))
-        place += len(index)
-        yield Frames(window, index, seconds, tuple(_surface(info, part.shape, decoded, at, device) for at in places))
+        yield Frames(window, index, seconds, tuple(islice(pictures, len(index))))
 
 
-def _surface(info: VideoInfo, shape: Shape, decoded: Any, place: int, device: int) -> Surface:
-    """Picture `place` of the tensor; of it, the rectangle that is shown."""
+def rgb_surface(info: VideoInfo, shape: Shape, first: int, place: int, owner: object) -> Surface:
+    """Picture `place` of RGB at the address `first` on the host; of it, the rectangle that is shown."""
     row = shape.coded_width * 3
-    pointer = int(decoded.data_ptr()) + (place * shape.coded_height + shape.top) * row + shape.left * 3
-    offset = NO_OFFSET if device == HOST else OFFSET  # on the host it is FFmpeg that converts
-    return Surface(pointer, shape.width, shape.height, info.rotation, device, decoded, row, offset)
+    pointer = first + (place * shape.coded_height + shape.top) * row + shape.left * 3
+    return Surface(pointer, shape.width, shape.height, info.rotation, HOST, owner, row)
+
+
+def planar(info: VideoInfo, part: Cut, first: int, count: int, device: int, owner: object) -> Iterator[Surface]:
+    """Pictures whose planes lie one after the other, as of `unmix`; of each, the rectangle that is shown.
+
+    first: address of the first one.
+    """
+    shape, row = part.shape, part.shape.coded_width
+    area, corner = row * shape.coded_height, (shape.top // 2) * (row // 2) + shape.left // 2
+    for pointer in range(first, first + count * area * 3 // 2, area * 3 // 2):
+        luma, chroma = pointer + shape.top * row + shape.left, pointer + area + corner
+        size = shape.width, shape.height, info.rotation, device, owner, row
+        yield Surface(luma, *size, (chroma, chroma + area // 4), part.full_range)
 
 
 def _mapped(info: VideoInfo, error: Exception) -> Exception:

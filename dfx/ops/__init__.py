@@ -1,13 +1,14 @@
 """The pixel work: letterbox, crop, and what turns a detector's output into faces.
 
 Colours: what the networks see is RGB as BT.601 whatever the stream's tag says, the range tag honoured, chroma
-interpolated bilinearly and sited at the centre of the samples it covers. That is what every backend gives.
+interpolated bilinearly and sited at the centre of the samples it covers. That is what every backend gives, to the bit
+from the same planes; DALI has only RGB to give, of which `unmix` makes planes again.
 
 The compiled extension does it, unless the environment variable DFX_OPS is "numpy", which chooses the slow NumPy
 reference (`dfx.ops.reference`). Pictures of the two differ by at most one grey level. The extension's results are the
 same to the bit whatever the processor's instruction set and the number of threads.
 
-Where the pictures are surfaces (RGB already), a GPU's are worked on by CUDA kernels on the current `dfx.ops.cuda.Lane`,
+Where the pictures are surfaces, a GPU's are worked on by CUDA kernels on the current `dfx.ops.cuda.Lane`,
 and the host's by the same code on the CPU.
 """
 
@@ -49,6 +50,7 @@ __all__ = [
     "letterbox_geometry",
     "require",
     "similarity",
+    "unmix",
 ]
 
 DEPTHS = range(8, 13)
@@ -137,6 +139,36 @@ def crop(
     out: Pixels = np.empty((len(frames), 3, size, size), np.uint8)
     kernels().crop(pictures, maps, out, threads)
     return out
+
+
+@overload
+def unmix(pictures: Pixels, full_range: bool) -> Pixels: ...
+@overload
+def unmix(pictures: DeviceArray, full_range: bool) -> DeviceArray: ...
+def unmix(pictures: Pixels | DeviceArray, full_range: bool) -> Pixels | DeviceArray:
+    """The planes that DALI made RGB of: uint8 [N, 3 * H * W // 2].
+
+    Of each picture luma [H, W], then both planes of chroma [H // 2, W // 2]. DALI 2.4 interpolates chroma, converts by
+    BT.601 with black and the zero of chroma a little off, and rounds (`dfx.ops.reference.mixed`). All of it can be
+    undone: the weights of luma in red, green and blue take out chroma, so that rounding, of half a level a colour,
+    leaves less than half a level of luma, which is a whole number; and chroma is what 4 pixels say of it in the mean,
+    sharpened by the inverse of what interpolation does to it. Luma is exact where no colour was clipped at 0 or 255;
+    of chroma about one sample in a hundred is a level off.
+
+    Args:
+        pictures: uint8 [N, H, W, 3] of even sides, as DALI gives them. Those on a GPU give a `DeviceArray` there, on
+            their lane, queued and not waited for.
+        full_range: which range DALI took the samples for, see `Planes`.
+
+    Raises:
+        InputError: pictures of another shape. DependencyError: the extension is not built. DeviceError: the GPU cannot
+            serve.
+    """
+    if isinstance(pictures, DeviceArray):
+        return cuda.unmix(pictures, full_range)
+    if _wants_reference():
+        return reference.unmix(pictures, full_range)
+    return host.unmix(pictures, full_range)
 
 
 def decode_faces(
@@ -241,7 +273,7 @@ def _planes(frames: Sequence[Planes | Surface]) -> list[Planes]:
     return [frame for frame in frames if isinstance(frame, Planes)]
 
 
-def _plain(frames: Sequence[Planes | Surface]) -> list[Planes | Pixels | NDArray[np.float64]]:
+def _plain(frames: Sequence[Planes | Surface]) -> list[Planes | Pixels]:
     """What the reference takes, checked."""
     for planes in _planes(frames):
         _frame(planes)

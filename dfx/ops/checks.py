@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from dfx.errors import DependencyError, InputError
 from dfx.settings import HOST
 from dfx.values import Float, Surface
 
+if TYPE_CHECKING:
+    from dfx._kernels import Stored
+
 LARGEST_SIDE = 16384
-FRACTION = 128  # of a level: the extension's filtered samples
 
 
 def kernels() -> ModuleType:
@@ -54,7 +56,7 @@ def check_matrices(matrices: ArrayLike, frames: int) -> Float:
     return maps
 
 
-def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[tuple[int, ...]]:
+def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[Stored]:
     """What the extension takes of each; raises InputError where one lies elsewhere, or is nowhere, or too large."""
     for surface in surfaces:
         if surface.device != device:
@@ -68,10 +70,24 @@ def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[tuple[int, 
                 f"a surface of {surface.stored_width}x{surface.stored_height} pixels at {surface.pointer:#x}; each "
                 f"side must be from 1 to {LARGEST_SIDE}, at an address that is not 0"
             )
-    return [
-        (s.pointer, s.stored_width, s.stored_height, s.stride, s.rotation, *(round(FRACTION * x) for x in s.offset))
-        for s in surfaces
-    ]
+    return [_stored(surface) for surface in surfaces]
+
+
+def _stored(surface: Surface) -> Stored:
+    second, third = surface.chroma or (surface.pointer + 1, surface.pointer + 2)
+    size = surface.stored_width, surface.stored_height, surface.stride
+    kind = surface.rotation, surface.chroma is not None, surface.full_range
+    return surface.pointer, second, third, *size, *kind
+
+
+def check_rgb(shape: Sequence[int], dtype: DTypeLike) -> tuple[int, int, int]:
+    """The number of pictures, their height and width; raises InputError unless uint8 [N, H, W, 3] of even sides."""
+    wanted = len(shape) == 4 and shape[3] == 3 and np.dtype(dtype) == np.uint8
+    if not wanted or not all(side % 2 == 0 and 2 <= side <= LARGEST_SIDE for side in shape[1:3]):
+        raise InputError(
+            f"{np.dtype(dtype)} {list(shape)}: uint8 [N, H, W, 3] is needed, with even H and W from 2 to {LARGEST_SIDE}"
+        )
+    return shape[0], shape[1], shape[2]
 
 
 def count_anchors(height: int, width: int, strides: Sequence[int], min_sizes: Sequence[Sequence[float]]) -> int:

@@ -1,4 +1,4 @@
-"""The pixel work on a GPU: letterbox, crop and the decoding of faces, on RGB pictures that are there already.
+"""The pixel work on a GPU: letterbox, crop and the decoding of faces, on pictures that are there already.
 
 Needs NVIDIA's driver (libcuda.so.1), and NVRTC unless machine code is embedded; neither is looked for before a GPU is
 asked for. Everything runs on the stream of a `Lane`, in order, and nothing but `numpy()` and `decode_faces` waits.
@@ -17,7 +17,15 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dfx.errors import DependencyError, DeviceError, InputError
 from dfx.ops import compiler, host
-from dfx.ops.checks import check_counts, check_matrices, check_outputs, check_surfaces, count_anchors, kernels
+from dfx.ops.checks import (
+    check_counts,
+    check_matrices,
+    check_outputs,
+    check_rgb,
+    check_surfaces,
+    count_anchors,
+    kernels,
+)
 from dfx.values import Faces, Surface
 
 CAPACITY = 1024
@@ -233,7 +241,7 @@ def letterbox(pictures: Sequence[Surface], height: int, width: int, *, dtype: DT
     tables = [_letterbox_table(lane, picture.width, picture.height, width, height) for picture in pictures]
     plans, places = [plan for plan, _ in tables], [piece.pointer for _, piece in tables]
     out = empty((len(pictures), 3, height, width), dtype, lane)
-    kernels().letterbox_rgb(surfaces, plans, places, out.pointer, height, width, code, lane.queue, 1)
+    kernels().letterbox_surfaces(surfaces, plans, places, out.pointer, height, width, code, lane.queue, 1)
     return out
 
 
@@ -252,8 +260,23 @@ def crop(pictures: Sequence[Surface], matrices: ArrayLike, size: int, *, dtype: 
     code, surfaces = host.pixel_code(dtype), check_surfaces(pictures, lane.device)
     maps = check_matrices(matrices, len(pictures))
     out = empty((len(pictures), 3, size, size), dtype, lane)
-    kernels().crop_rgb(surfaces, maps, out.pointer, size, code, lane.queue, 1)
+    kernels().crop_surfaces(surfaces, maps, out.pointer, size, code, lane.queue, 1)
     return out
+
+
+def unmix(pictures: DeviceArray, full_range: bool) -> DeviceArray:
+    """As `dfx.ops.unmix`, on the lane of the pictures: queued and not waited for.
+
+    Raises:
+        InputError: pictures of another shape. DeviceError: the GPU cannot serve.
+    """
+    count, height, width = check_rgb(pictures.shape, pictures.dtype)
+    lane = pictures.lane
+    planes = empty((count, 3 * height * width // 2), np.uint8, lane)
+    means = empty((min(count, kernels().UNMIX_BATCH), 2, height // 2, width // 2), np.int16, lane)
+    places = (array.pointer for array in (pictures, planes, means))
+    kernels().unmix(*places, width, height, count, full_range, lane.queue, 1)
+    return planes
 
 
 def decode_faces(
@@ -326,7 +349,7 @@ def _on_host(arrays: tuple[DeviceArray, ...], index: int, height: int, width: in
 
 def _letterbox_table(lane: Lane, *sizes: int) -> tuple[Any, _Memory]:
     def make() -> tuple[Any, ArrayLike]:
-        plan = kernels().RgbPlan(*sizes)
+        plan = kernels().SurfacePlan(*sizes)
         return plan, np.frombuffer(plan.memory, np.uint8)
 
     return lane.table(("letterbox", *sizes), make)

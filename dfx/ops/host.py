@@ -1,4 +1,4 @@
-"""The CUDA kernels' work on RGB pictures in host memory: every block and thread of a launch, on the CPU.
+"""The CUDA kernels' work on pictures in host memory: every block and thread of a launch, on the CPU.
 
 The same functions of cpp_ext/ops as on a GPU, with the same launches and the same checks of bounds, so the results are
 a GPU's to the bit. It lets everything that a GPU does run, and be tested, where there is none.
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dfx.errors import InputError
-from dfx.ops.checks import check_counts, check_matrices, check_surfaces, count_anchors, kernels
+from dfx.ops.checks import check_counts, check_matrices, check_rgb, check_surfaces, count_anchors, kernels
 from dfx.settings import HOST
-from dfx.values import Faces, Float, Surface
+from dfx.values import Faces, Float, Pixels, Surface
 
 PIXELS = {np.dtype(np.uint8): 0, np.dtype(np.float16): 1}
 """What the kernels write, by its number in the extension: 0 to 255 either way."""
@@ -37,11 +37,11 @@ def letterbox(
     """As `dfx.ops.letterbox`, of surfaces on the HOST: uint8 or float16 [N, 3, height, width]."""
     check_counts(pictures, threads, height=height, width=width)
     code, surfaces = pixel_code(dtype), check_surfaces(pictures, HOST)
-    plan_of = {(p.width, p.height): kernels().RgbPlan(p.width, p.height, width, height) for p in pictures}
+    plan_of = {(p.width, p.height): kernels().SurfacePlan(p.width, p.height, width, height) for p in pictures}
     plans = [plan_of[picture.width, picture.height] for picture in pictures]
     out = np.empty((len(pictures), 3, height, width), dtype)
     places = [plan.address for plan in plans]
-    kernels().letterbox_rgb(surfaces, plans, places, out.ctypes.data, height, width, code, None, threads)
+    kernels().letterbox_surfaces(surfaces, plans, places, out.ctypes.data, height, width, code, None, threads)
     return out
 
 
@@ -53,8 +53,18 @@ def crop(
     code, surfaces = pixel_code(dtype), check_surfaces(pictures, HOST)
     maps = check_matrices(matrices, len(pictures))
     out = np.empty((len(pictures), 3, size, size), dtype)
-    kernels().crop_rgb(surfaces, maps, out.ctypes.data, size, code, None, threads)
+    kernels().crop_surfaces(surfaces, maps, out.ctypes.data, size, code, None, threads)
     return out
+
+
+def unmix(pictures: Pixels, full_range: bool, *, threads: int = 1) -> Pixels:
+    """As `dfx.ops.unmix`."""
+    count, height, width = check_rgb(pictures.shape, pictures.dtype)
+    rgb, planes = np.ascontiguousarray(pictures), np.empty((count, 3 * height * width // 2), np.uint8)
+    means = np.empty((min(count, kernels().UNMIX_BATCH), 2, height // 2, width // 2), np.int16)
+    places = (array.ctypes.data for array in (rgb, planes, means))
+    kernels().unmix(*places, width, height, count, full_range, None, threads)
+    return planes
 
 
 def decode_faces(

@@ -20,6 +20,12 @@ Double = NDArray[np.float64]
 KR, KG, KB = 0.299, 0.587, 0.114
 """Weights of red, green and blue in luma, ITU-R BT.601."""
 
+CHROMA = np.array([[0, 2 * (1 - KR)], [-2 * KB * (1 - KB) / KG, -2 * KR * (1 - KR) / KG], [2 * (1 - KB), 0]])
+"""What U and V are in red, green and blue."""
+
+ZERO = 0.5 * 255
+"""Of chroma, as DALI has it; video has 128."""
+
 LONGEST_SIDE = 3
 """Samples: where a crop pixel sees more of a plane, blocks of it are averaged first."""
 
@@ -29,17 +35,25 @@ BLOCK_SAMPLES = 16
 LARGEST_DELTA, SAME_FACE, HEARD = 4.2, 0.5, 0.1
 
 
-def upright(surface: Surface) -> Pixels | Double:
-    """A surface of the host as an array, turned: uint8 [H, W, 3], a view of its memory; float64 where it is offset."""
-    shape = surface.stored_height, surface.stored_width, 3
-    size = surface.stride * (surface.stored_height - 1) + 3 * surface.stored_width
-    memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(surface.pointer))
-    picture = np.lib.stride_tricks.as_strided(memory, shape, (surface.stride, 3, 1))
-    turned = np.rot90(picture, -surface.rotation // 90)
-    return turned + np.array(surface.offset) if any(surface.offset) else turned
+def upright(surface: Surface) -> Pixels | Planes:
+    """A surface of the host as an array, turned: RGB uint8 [H, W, 3], a view of its memory; or its planes."""
+    if surface.chroma is None:
+        return _turned(surface, surface.pointer, 1, 3)
+    y, u, v = _turned(surface, surface.pointer), *(_turned(surface, place, 2) for place in surface.chroma)
+    return Planes(y, u, v, 8, "unknown", surface.full_range)
 
 
-def letterbox(picture: Planes | Pixels | Double, height: int, width: int) -> Pixels:
+def _turned(surface: Surface, pointer: int, covered: int = 1, *rest: int) -> Pixels:
+    """Samples that cover so many pixels across and down."""
+    high, wide = -(-surface.stored_height // covered), -(-surface.stored_width // covered)
+    row, pixel = surface.stride // covered, int(np.prod(rest))
+    memory = np.ctypeslib.as_array((ctypes.c_uint8 * (row * (high - 1) + pixel * wide)).from_address(pointer))
+    steps = (row, pixel, *[1] * len(rest))
+    stored = np.lib.stride_tricks.as_strided(memory, (high, wide, *rest), steps)
+    return np.ascontiguousarray(np.rot90(stored, -surface.rotation // 90))
+
+
+def letterbox(picture: Planes | Pixels, height: int, width: int) -> Pixels:
     """One picture, planes or RGB [H, W, 3]: uint8 [3, height, width]."""
     planes = _channels(picture)
     high, wide = planes[0].shape
@@ -56,14 +70,14 @@ def letterbox(picture: Planes | Pixels | Double, height: int, width: int) -> Pix
     return canvas
 
 
-def _channels(picture: Planes | Pixels | Double) -> list[Double]:
+def _channels(picture: Planes | Pixels) -> list[Double]:
     """The planes, or red, green and blue, on the scale of 8-bit video."""
     if isinstance(picture, Planes):
         return [_levels(plane, picture.depth) for plane in (picture.y, picture.u, picture.v)]
     return list(np.moveaxis(picture, 2, 0).astype(np.float64))
 
 
-def _bytes(picture: Planes | Pixels | Double, channels: Double) -> Pixels:
+def _bytes(picture: Planes | Pixels, channels: Double) -> Pixels:
     """Filtered channels [3, H, W] of a picture to RGB."""
     if isinstance(picture, Planes):
         return _to_rgb(channels, picture.depth, picture.full_range)
@@ -84,7 +98,7 @@ def _linear(position: Double, sample: NDArray[np.int64]) -> Double:
     return np.asarray(np.clip(1 - np.abs(position - sample), 0, 1), np.float64)
 
 
-def crop(picture: Planes | Pixels | Double, matrix: Float, size: int) -> Pixels:
+def crop(picture: Planes | Pixels, matrix: Float, size: int) -> Pixels:
     """One square of a picture, planes or RGB [H, W, 3]: uint8 [3, size, size]."""
     planes, channels = _channels(picture), []
     for plane in planes:
@@ -137,6 +151,53 @@ def _to_rgb(yuv: Double, depth: int, full_range: bool) -> Pixels:
     blue = y + 2 * (1 - KB) * u
     green = (y - KR * red - KB * blue) / KG
     return np.asarray(np.clip(np.stack([red, green, blue]) * 255, 0, 255) + 0.5).astype(np.uint8)
+
+
+def mixed(planes: Planes) -> Pixels:
+    """RGB uint8 [H, W, 3] as DALI 2.4 makes it on a GPU of planes with 8 bits and 4:2:0, of even sides.
+
+    From its source: VideoColorSpaceConversionKernel (dali/operators/video/color_space.cu), and itu_r_bt_601 and jpeg
+    (dali/kernels/imgproc/color_manipulation/color_space_conversion_impl.h). Black is 0.0625 and the zero of chroma 0.5
+    of 255, each a little below what video has; chroma is interpolated, and not rounded before red, green and blue are.
+    """
+    black, luma, chroma = _range_of_dali(planes.full_range)
+    y = luma * (planes.y - black)
+    across, down = (_resampling(side // 2, side, 0.5) for side in (planes.width, planes.height))
+    u, v = (chroma * (down @ plane @ across.T - ZERO) for plane in (planes.u, planes.v))
+    rgb = np.stack([y, y, y], axis=2) + np.stack([u, v], axis=2) @ CHROMA.T
+    return np.asarray(np.clip(np.rint(rgb), 0, 255), np.uint8)
+
+
+def unmix(pictures: Pixels, full_range: bool) -> Pixels:
+    """The planes of pictures that DALI mixed: uint8 [N, 3 * H * W // 2]."""
+    return np.stack([np.concatenate([plane.ravel() for plane in _unmixed(one, full_range)]) for one in pictures])
+
+
+def _unmixed(rgb: Pixels, full_range: bool) -> list[Pixels]:
+    black, luma, chroma = _range_of_dali(full_range)
+    y = np.clip(np.rint(rgb @ np.array([KR, KG, KB]) / luma + black), 0, 255)
+    colours = rgb - luma * (y - black)[..., None]
+    parts = colours @ np.linalg.pinv(chroma * CHROMA).T + ZERO  # least squares
+    cells = parts.reshape(len(y) // 2, 2, -1, 2, 2).mean(axis=(1, 3))
+    down, across = map(_sharpening, cells.shape[:2])
+    planes = [y, *(down @ cells[..., plane] @ across.T for plane in range(2))]
+    return [np.asarray(np.clip(np.rint(plane), 0, 255), np.uint8) for plane in planes]
+
+
+def _range_of_dali(full_range: bool) -> tuple[float, float, float]:
+    """Black, and what a level of luma and of chroma is worth."""
+    return (0.0, 1.0, 1.0) if full_range else (0.0625 * 255, 255 / 219, 255 / 224)
+
+
+def _sharpening(size: int) -> Double:
+    """The inverse of what interpolating by two and averaging by two do to one axis, to two samples either way."""
+    weights = (2 * np.sqrt(2) - 3) ** np.abs(np.arange(-2, 3))
+    matrix, rows = np.zeros((size, size)), np.arange(size)
+    for shift, weight in zip(range(-2, 3), weights / weights.sum(), strict=True):
+        places = rows + shift
+        inside = np.where(places < 0, -1 - places, np.where(places < size, places, 2 * size - 1 - places))
+        np.add.at(matrix, (rows, np.clip(inside, 0, size - 1)), weight)
+    return matrix
 
 
 def decode_faces(

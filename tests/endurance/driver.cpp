@@ -7,8 +7,9 @@
 #include <cstring>
 #include <string>
 
-#include "ops/rgb.h"
+#include "ops/picture.h"
 #include "ops/select.h"
+#include "ops/unmix.h"
 
 namespace {
 
@@ -199,6 +200,13 @@ CUresult cuMemcpyDtoHAsync(void* to, CUdeviceptr from, size_t bytes, CUstream st
     return CUDA_SUCCESS;
 }
 
+CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
+    IN_CONTEXT;
+    WANT(stream);
+    std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes);
+    return CUDA_SUCCESS;
+}
+
 CUresult cuMemsetD32Async(CUdeviceptr memory, unsigned value, size_t words, CUstream stream) {
     IN_CONTEXT;
     WANT(stream);
@@ -219,6 +227,8 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
     else if (name == "crop_bytes") run<CropLaunch, crop_thread<Byte>>(width, height, depth, parameters);
     else if (name == "crop_halves") run<CropLaunch, crop_thread<Half>>(width, height, depth, parameters);
     else if (name == "select_faces") run<SelectLaunch, select_thread>(width, height, depth, parameters);
+    else if (name == "unmix_cells") run<UnmixLaunch, unmix_cell_thread>(width, height, depth, parameters);
+    else if (name == "unmix_chroma") run<UnmixLaunch, unmix_chroma_thread>(width, height, depth, parameters);
     else return CUDA_ERROR_NOT_FOUND;
     return CUDA_SUCCESS;
 }
