@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -459,6 +460,9 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing(HOST) is None
     monkeypatch.setattr(ctypes, "CDLL", _no_library)
     assert "libnvcuvid.so.1" in str(missing(0))
+    assert missing(HOST) is None
+    monkeypatch.setattr("nvidia.dali.__version__", "2.5.0")
+    assert re.search(r"DALI 2\.5\.0 is there.*DALI 2\.4\.x makes RGB: pip install", str(missing(0)))
     assert missing(HOST) is None
     monkeypatch.setitem(sys.modules, "nvidia.dali.experimental", None)
     assert 'pip install "dfx[gpu-cu12]"' in str(missing(0))

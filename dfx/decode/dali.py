@@ -45,6 +45,7 @@ from dfx.values import Frames, Pixels, Plan, Surface, Window
 Piece = tuple[Window, Span]  # and the packets that it needs
 CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring: 64 frames of 1080p, 398 MB
 HIDDEN = "it has packets with pictures that are not shown, and NVDEC was seen to show them"
+KNOWN = "2.4."  # versions whose colours `dfx.ops.unmix` takes back
 NEWEST = (99, 0)  # compute capability: the pipeline asks `suits` with the real one, and NVDEC knows its own limits
 INSTALL = 'pip install "dfx[gpu-cu12]" (P100 to H100) or pip install "dfx[gpu-cu13]" (T4 and newer)'
 
@@ -71,18 +72,26 @@ def missing(device: int = 0) -> str | None:
     It imports DALI, which takes a second.
     """
     try:
-        _dynamic()
+        version = _version()
     except DependencyError as error:
         return str(error)
+    if device == HOST:
+        return None
+    if not version.startswith(KNOWN):
+        return f"DALI {version} is there, and what is undone here is how DALI {KNOWN}x makes RGB: {INSTALL}"
     try:
-        if device != HOST:
-            ctypes.CDLL("libnvcuvid.so.1")
+        ctypes.CDLL("libnvcuvid.so.1")
     except OSError:
         return (
             "libnvcuvid.so.1, the video decoder in NVIDIA's driver, is not there: install the whole driver, or start "
             "the container with NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
         )
     return None
+
+
+def _version() -> str:
+    _dynamic()
+    return str(sys.modules["nvidia.dali"].__version__)
 
 
 def _dynamic() -> Any:
