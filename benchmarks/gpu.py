@@ -1,4 +1,5 @@
-"""Proves and times dfx on a GPU: parity with the CPU, each stage, decoding alone, the whole, memory in a long run.
+"""Proves and times dfx on a GPU: parity with the CPU, each stage, decoding alone, the whole, memory in a long run, a
+broken video, clips for training, the kernels under compute-sanitizer. The last lines say which points hold.
 
 Example:
     python benchmarks/gpu.py --videos ../shared/data/videos --out benchmarks/results/gpu.json
@@ -28,6 +29,7 @@ from typing import Any
 
 import av
 import click
+import gpu_checks
 import gpu_peers
 import numpy as np
 from apart import Figures, apart
@@ -62,6 +64,7 @@ NETWORKS: dict[str, tuple[Path, type[Contract]]] = {
     "classifier": (Settings().models[0], ClassifierContract),
 }
 LANES = (1, 2, 4, 8, 12)
+SEEN = {True: "holds", False: "FAILS", None: "not seen"}
 Work = tuple[VideoInfo, Plan]
 
 
@@ -90,12 +93,17 @@ def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...], 
             "peers": (peers, (clip,)),
             "whole": (whole, (clip, count)),
             "memory": (growth, (clip, long)),
+            "broken": (gpu_checks.broken, (clip, work)),
+            "clips": (gpu_checks.clips, (videos, 20)),
+            "sanitizer": (gpu_checks.sanitizer, ()),
         }
         for name in only or parts:
             figures[name] = apart(*parts[name], min(limit, max(0.0, deadline - time.monotonic())))
             click.echo(json.dumps({name: figures[name]}, indent=1))
             write(figures, out)
-    sys.exit(any("error" in part for part in figures.values()))
+    points = gpu_checks.verdicts(figures)
+    click.echo("\n".join(f"{SEEN[held]:<8}  {point}" for point, held in points.items()))
+    sys.exit(False in points.values() or any("error" in part for part in figures.values()))
 
 
 def facts() -> Figures:

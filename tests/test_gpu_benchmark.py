@@ -18,6 +18,7 @@ from surfaces import pretended_kernels
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu
+import gpu_checks
 import whole_job
 
 import dfx.crop
@@ -228,3 +229,48 @@ def test_the_whole_is_timed_with_and_without_cuda_graphs(monkeypatch: pytest.Mon
 def test_a_long_run_of_nothing_is_refused() -> None:
     done = CliRunner().invoke(gpu.main, ["--long", "0"])
     assert (done.exit_code, "--long" in done.output) == (2, True)
+
+
+def test_clips_of_the_two_are_compared(fed: list[Any], samples: Path) -> None:
+    found = gpu_checks.clips(samples, 3)
+    assert found["videos"] == 3
+    assert found["counts_differ"] == 0
+    assert 0 < found["levels"]["mean"] <= found["levels"]["largest"] < 1
+
+
+SEEN_WELL: dict[str, Any] = {
+    "parity": {"probability": {"largest": 0.019}, "reasons_differ": [], "clips_differ": 0},
+    "decode": {"dali_1_lanes": 20.0, "dali_4_lanes": 90.0, "dali_8_lanes": "no memory", "pyav_1_core": 400.0},
+    "whole": {"1 process": 31.0, "4 processes": 73.0, "8 processes": "no memory", "took": 99.0},
+    "memory": {"card_mib": [3000, 3300, 3300, 3350], "worker_mib": [2000, 2390, 2400, 2400]},
+    "broken": {"alone": 0.25, "others": [0.25] * 8, "reason": "corrupt"},
+    "clips": {"counts_differ": 0, "levels": {"mean": 0.1}},
+    "sanitizer": {"status": 0},
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("parity", {"probability": {"largest": 0.021}}),
+        ("parity", {"reasons_differ": ["a.mp4: ok corrupt"]}),
+        ("parity", {"clips_differ": 1}),
+        ("whole", {"4 processes": 71.0}),
+        ("whole", {"error": "not done after 60 s"}),
+        ("memory", {"card_mib": [3000, 3300, 3300, 3500]}),
+        ("memory", {"worker_mib": [2000, 2390, 2400, 2520]}),
+        ("broken", {"others": [0.25] * 7 + [0.26]}),
+        ("clips", {"counts_differ": 1}),
+        ("clips", {"levels": {"mean": 1.5}}),
+        ("sanitizer", {"status": 9}),
+    ],
+)
+def test_what_does_not_hold_is_said(part: str, changed: dict[str, Any]) -> None:
+    assert set(gpu_checks.verdicts(SEEN_WELL).values()) == {True}
+    said = gpu_checks.verdicts({**SEEN_WELL, part: {**SEEN_WELL[part], **changed}})
+    assert sorted(map(str, said.values())) == ["False"] + ["True"] * 5
+
+
+def test_what_was_not_run_is_not_called_seen() -> None:
+    assert set(gpu_checks.verdicts({}).values()) == {None}
+    assert None in gpu_checks.verdicts({**SEEN_WELL, "sanitizer": {"missing": "it is not on the path"}}).values()
