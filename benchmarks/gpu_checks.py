@@ -27,8 +27,8 @@ LEVELS = 1.0  # grey levels, mean, between clips of the two
 def clips(videos: Path, count: int) -> Figures:
     """Clips of faces, as training has them, from the first videos on the CPU and on the GPU: how far they are apart."""
     cpu, gpu, apart, counts = Pipeline(), Pipeline(device=0), [], []
-    for found in list(find(videos))[:count]:
-        ours, theirs = ([clip for _, clip in pipeline.clips(found.path)] for pipeline in (cpu, gpu))
+    for path in [found.path for found in find(videos) if found.path][:count]:
+        ours, theirs = ([clip for _, clip in pipeline.clips(path)] for pipeline in (cpu, gpu))
         counts.append((len(ours), len(theirs)))
         pairs = zip(ours, theirs, strict=False)
         apart += [np.abs(a.astype(np.int16) - np.asarray(b)).mean() for a, b in pairs]

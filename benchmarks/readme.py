@@ -192,8 +192,10 @@ def _parity(found: Figures) -> str:
 def simulated(figures: Figures) -> str:
     """The sentences on parity with a GPU as far as a CPU can tell."""
     planes, rgb = figures["planes"], figures["rgb"]
+    codecs = ", ".join(f"{count} of {codec.upper()}" for codec, count in figures["as_on_a_gpu"].items())
     return (
-        f"Of {planes['videos']} videos {len(planes['reasons_differ'])} have another reason than on the CPU, "
+        f"Of the {figures['videos']} videos {planes['videos']} are decoded as on a GPU ({codecs}), the others by the "
+        f"CPU there too. Of those {len(planes['reasons_differ'])} have another reason than on the CPU, "
         f"{planes['clips_differ']} another number of clips; probabilities are apart by "
         f"{planes['probability']['median']:.4f} in the median, {planes['probability']['largest']:.4f} at most. On "
         f"DALI's RGB as it is, {rgb['beyond']['0.02']} would be more than 0.02 apart, by up to "

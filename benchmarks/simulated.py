@@ -5,13 +5,14 @@ Example:
 
 What NVDEC would decode, FFmpeg does, out of the very bytes that DALI would be given; RGB is made of it as DALI does
 (`dfx.ops.reference.mixed`), planes of that RGB by the kernels' own code, and faces are sought and cut as on a GPU, by
-that code too. Left out are the roundings of a GPU's networks. Each video is also scored on DALI's RGB as it is, which
-says what planes are made for.
+that code too. Left out are the roundings of a GPU's networks, and videos that are the CPU's on a GPU too. Each video is
+also scored on DALI's RGB as it is, which says what planes are made for.
 """
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -45,6 +46,7 @@ class SimulatedDALI(DALIDecoder):
 
     def __init__(self, rgb: bool = False) -> None:
         self._lane, self._pixels, self._capability, self._rgb = None, None, CAPABILITY, rgb
+        self.served: dict[Path, str] = {}  # the codec of each video that was decoded as on a GPU
 
     def _decode(self, info: VideoInfo, part: Cut, pieces: Sequence[Piece]) -> Pixels:
         """uint8 [frames, height, width, 3], as DALI gives them."""
@@ -54,6 +56,9 @@ class SimulatedDALI(DALIDecoder):
                 pictures = [frame.to_ndarray() for frame in container.decode(video=0)]
         except av.error.FFmpegError as error:
             raise CorruptVideoError(str(error)) from error
+        if not wanted or len(pictures) != len(part.places):
+            raise CorruptVideoError(f"{len(pictures)} pictures of {len(part.places)} packets, {len(wanted)} planned")
+        self.served[info.path] = info.codec
         return np.stack([reference.mixed(_as_nv12(pictures[place], part)) for place in wanted])
 
     def _pictures(self, info: VideoInfo, part: Cut, decoded: Any) -> Iterator[Surface]:
@@ -86,8 +91,11 @@ def _pipelines() -> list[Pipeline]:
     return [Pipeline(), on_simulated_gpu(), on_simulated_gpu(rgb=True)]
 
 
-def _scored(path: Path) -> list[Prediction]:
-    return [pipeline.predict(path) for pipeline in _pipelines()]
+def _scored(path: Path) -> tuple[list[Prediction], str | None]:
+    """The rows of all pipelines; the video's codec, where it was decoded as on a GPU."""
+    pipelines = _pipelines()
+    rows = [pipeline.predict(path) for pipeline in pipelines]
+    return rows, pipelines[1].gpu_decoder.served.get(path)
 
 
 @click.command()
@@ -98,8 +106,11 @@ def main(videos: Path, workers: int, out: Path | None) -> None:
     """Score VIDEOS on the CPU and as on a GPU, and say how far apart the scores are."""
     paths = [found.path for found in find(videos) if found.path]
     with ProcessPoolExecutor(workers) as pool:
-        cpu, planes, rgb = zip(*tqdm(pool.map(_scored, paths), total=len(paths)), strict=True)
-    publish({"planes": compared(cpu, planes), "rgb": compared(cpu, rgb)}, out)
+        scored = list(tqdm(pool.map(_scored, paths), total=len(paths)))
+    cpu, planes, rgb = zip(*(rows for rows, codec in scored if codec), strict=True)
+    codecs = Counter(codec for _, codec in scored if codec)
+    found = {"planes": compared(cpu, planes), "rgb": compared(cpu, rgb)}
+    publish({"videos": len(paths), "as_on_a_gpu": codecs, **found}, out)
 
 
 def compared(cpu: Sequence[Prediction], gpu: Sequence[Prediction]) -> Figures:

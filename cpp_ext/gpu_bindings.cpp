@@ -93,6 +93,8 @@ nb::object anchor_table(i32 height, i32 width, const std::vector<int>& strides,
 void raise_device_error(const std::exception_ptr& raised, void*) {
     try {
         std::rethrow_exception(raised);
+    } catch (const DeviceFull& error) {
+        PyErr_SetString(nb::module_::import_("dfx.errors").attr("DeviceMemoryError").ptr(), error.what());
     } catch (const DeviceFailure& error) {
         PyErr_SetString(nb::module_::import_("dfx.errors").attr("DeviceError").ptr(), error.what());
     }

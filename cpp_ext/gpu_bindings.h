@@ -1,4 +1,4 @@
-// The half of dfx._kernels that works on RGB pictures, on a GPU or on the CPU in its place.
+// The half of dfx._kernels that works on stored pictures, on a GPU or on the CPU in its place.
 #pragma once
 
 #include "arrays.h"

@@ -27,6 +27,10 @@ class DeviceError(DfxError, RuntimeError):
     """A GPU was asked for and cannot serve, or no longer serves this process; the message says how to mend it."""
 
 
+class DeviceMemoryError(DeviceError, MemoryError):
+    """A GPU has no memory left for what was asked of it; for less it may go on."""
+
+
 class OutputError(DfxError, OSError):
     """A file could not be written where it was asked for."""
 

@@ -46,15 +46,6 @@ def enter(device: int = 0) -> None:
     call("cuCtxSetCurrent", context)
 
 
-def stream() -> int:
-    """A new stream that does not wait for the default one, as an int; it lives until the process ends."""
-    enter()
-    handle = ctypes.c_void_p()
-    call("cuStreamCreate", ctypes.byref(handle), 1)  # CU_STREAM_NON_BLOCKING
-    assert handle.value
-    return handle.value
-
-
 def used_memory() -> int:
     """Bytes of the GPU's memory that this process has taken; all that are taken, where nobody tells by whom."""
     enter()

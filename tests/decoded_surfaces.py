@@ -60,7 +60,7 @@ def upright(surface: Surface) -> NDArray[np.uint8]:
     picture = reference.upright(on_host(surface))
     if isinstance(picture, Planes):
         return ops.letterbox([picture], picture.height, picture.width)[0].transpose(1, 2, 0)
-    return picture
+    return picture.copy()  # of memory that nothing may keep
 
 
 def pixels(surface: Surface) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dfx import _kernels
+from dfx.errors import DeviceMemoryError
 from dfx.settings import HOST
 from dfx.values import Planes, Surface
 
@@ -88,6 +89,8 @@ class PretendedStream:
         assert other >= 0
 
     def allocate(self, nbytes: int) -> int:
+        if nbytes > 2**40:
+            raise DeviceMemoryError("cuMemAllocAsync: pretended")
         piece = np.full(max(1, nbytes), 0xA5, np.uint8)
         self._memory[piece.ctypes.data] = piece
         return int(piece.ctypes.data)

@@ -195,6 +195,7 @@ def test_numpy_may_be_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None
     assert max(map(difference, compiled, plain)) <= GREY_LEVEL
 
 
+@pytest.mark.parametrize("backend", ["numpy", ""])
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -215,9 +216,12 @@ def test_numpy_may_be_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None
             r"\[8, 8, 3\]: uint8 \[N, H, W, 3\] is needed",
         ),
         (lambda s, p: ops.unmix(np.zeros((1, 8, 8, 3), np.float32), True), "float32"),
+        (lambda s, p: ops.unmix(np.zeros((0, 8, 8, 3), np.uint8), True), "N from 1"),
+        (lambda s, p: ops.letterbox([replace(s, row_bytes=160, chroma=(64, 0))], 8, 8), "address that is not 0"),
     ],
 )
-def test_errors_say_what_is_wrong(call, message: str) -> None:
+def test_errors_say_what_is_wrong(call, message: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFX_OPS", backend)
     grey = np.zeros((8, 8), np.uint8)
     with pytest.raises(InputError, match=message):
         call(on_host(stored(40, 30)), Planes(grey, grey, grey))

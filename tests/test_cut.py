@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from pathlib import Path
 
 import av
@@ -176,14 +177,15 @@ def test_crops_are_struck_out(tmp_path: Path, settings: dict[str, str], edges: d
     width, height = 192 - edges["left"] - edges.get("right", 0), 96 - edges["top"] - edges.get("bottom", 0)
     assert (info.width, info.height) == (width, height)
     part = assert_same(info, plan(info, windows=2, count=8))
-    assert part.shape == Shape(192, 96, edges["left"], edges["top"], width, height)
+    rectangle = Shape(192, 96, edges["left"], edges["top"], width, height)
+    assert dataclasses.replace(part.shape, full_range=None) == rectangle
 
 
-def told_full(path: Path, target: Path) -> Path:
-    """The file, whose container says that its range is full."""
+def remuxed(path: Path, target: Path, told: ColorRange) -> Path:
+    """The file, whose container says that its range is so."""
     with av.open(str(path)) as source, av.open(str(target), "w") as container:
         track = container.add_stream_from_template(source.streams.video[0])
-        track.codec_context.color_range = ColorRange.JPEG
+        track.codec_context.color_range = told
         for packet in source.demux(video=0):
             if packet.size:
                 packet.stream = track
@@ -201,16 +203,30 @@ def range_by_stream(part: Cut) -> int:
         return int((frames or decoder.decode(None))[0].color_range)
 
 
-@pytest.mark.parametrize("settings", [{}, x265()], ids=["h264", "hevc"])
-def test_a_full_range_is_written_into_the_stream(tmp_path: Path, settings: dict[str, str]) -> None:
-    """FFmpeg goes by the container where the stream is silent; DALI by the stream alone."""
-    plain = probe(encode(tmp_path / "plain.mkv", map(numbered, range(30)), pix_fmt="yuv420p", **settings))
-    full = probe(told_full(plain.path, tmp_path / "full.mkv"))
-    silent, told = (of_plan(info, plan(info, windows=1)) for info in (plain, full))
-    assert [silent.full_range, told.full_range] == [False, True]
-    assert range_by_stream(silent) != ColorRange.JPEG
-    assert range_by_stream(told) == ColorRange.JPEG
-    assert_same(full, plan(full, windows=1))
+RANGES = {
+    "silent h264": {"pix_fmt": "yuv420p"},
+    "limited h264": {"pix_fmt": "yuv420p", "x264-params": "range=tv:overscan=show:sar=64/63"},
+    "full h264": {"pix_fmt": "yuvj420p"},
+    "silent hevc": {"pix_fmt": "yuv420p", **x265()},
+    "limited hevc": {"pix_fmt": "yuv420p", **x265(range="limited", sar=2, scaling_list="default")},
+    "full hevc": {"pix_fmt": "yuv420p", **x265(range="full", overscan="crop")},
+    "limited vp9": {"codec": "libvpx-vp9", "deadline": "realtime", "cpu-used": "8"},
+    "full vp9": {"codec": "libvpx-vp9", "deadline": "realtime", "cpu-used": "8", "color_range": "pc"},
+}
+
+
+@pytest.mark.parametrize("told", [ColorRange.UNSPECIFIED, ColorRange.MPEG, ColorRange.JPEG])
+@pytest.mark.parametrize("name", RANGES)
+def test_the_range_is_the_one_that_the_cpu_s_decoder_takes(tmp_path: Path, name: str, told: ColorRange) -> None:
+    """And DALI, which goes by the stream alone, is told of a full one."""
+    path = encode(tmp_path / "plain.mkv", map(numbered, range(20)), **RANGES[name])
+    info = probe(remuxed(path, tmp_path / "a.mkv", told))
+    part = of_plan(info, plan(info, windows=1))
+    (frames,) = PyAVDecoder().read(info, plan(info, windows=1))
+    assert part.full_range == frames.pictures[0].full_range
+    assert (range_by_stream(part) == ColorRange.JPEG) == part.full_range
+    if told == ColorRange.UNSPECIFIED:
+        assert part.full_range == name.startswith("full")
 
 
 def test_packets_that_hide_pictures_are_told(tmp_path: Path) -> None:
@@ -262,6 +278,34 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 def test_windows_that_go_on_need_what_came_before() -> None:
     windows = (Window(0, 4, 1, 0, 6), Window(8, 2, 1, 6, 12), Window(50, 4, 1, 50, 56), Window(54, 1, 1, 56, 56))
     assert spans(windows) == [(0, 6), (0, 12), (50, 56), (50, 56)]
+
+
+def golomb(*numbers: int) -> str:
+    """ue(v)."""
+    return "".join("0" * ((number + 1).bit_length() - 1) + f"{number + 1:b}" for number in numbers)
+
+
+def sequence_of_hevc(full_range: bool) -> bytes:
+    """A sequence parameter set with all that may stand before its range, by the tables of H.265, 7.3.2.2 and 7.3.7."""
+    scaling = "11" + "1" + golomb(*[3] * 16) + ("0" + golomb(0)) * 19
+    pcm = "1" + "01110111" + golomb(0, 1) + "1"
+    plain = golomb(2, 1) + golomb(0) + "1" + golomb(1) + "0" + golomb(1) + "1"  # -1, -3 and 2
+    nearer = "1" + "1" + golomb(0) + "1" + "00" + "1" + "01"  # a picture later, without one: -2, 1 and -1
+    further = "1" + "0" + golomb(0) + "1111"  # of those -1, 2, 1 remain, and one falls on the picture itself
+    last = "1" + "0" + golomb(4) + "111" + "1"  # as many flags as that left, and one
+    references = golomb(4) + plain + nearer + further + last
+    long_term = "1" + golomb(1) + "10101010" + "1"
+    usability = "1" + "1" + f"{255:08b}" + "1" * 32 + "1" + "0" + "1" + "101" + f"{full_range:d}" + "0"
+    profile = "00000001" + "0110" + "0" * 28 + "1011" + "0" * 44 + f"{93:08b}"
+    bits = "00000001" + profile + golomb(0, 1, 192, 96) + "0" + golomb(0, 0, 4) + "1" + golomb(3, 0, 0)
+    bits += golomb(0, 2, 0, 2, 1, 1) + scaling + "11" + pcm + references + long_term + "11" + usability
+    bits += "1" * (-len(bits) % 8)
+    return b"\x42\x01" + re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", int(bits, 2).to_bytes(len(bits) // 8, "big"))
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+def test_the_range_behind_all_tools_of_hevc(full_range: bool) -> None:
+    assert shapes("hevc", b"\0\0\1" + sequence_of_hevc(full_range), b"") == {Shape(192, 96, 0, 0, 192, 96, full_range)}
 
 
 def test_headers_that_are_cut() -> None:

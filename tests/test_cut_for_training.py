@@ -28,7 +28,7 @@ import dfx.pipeline
 from dfx.clip_cache import CachedClips, ClipsChore, same_bytes
 from dfx.decode.cut import Cut
 from dfx.decode.dali import NEWEST, DALIDecoder, Piece
-from dfx.errors import InputError
+from dfx.errors import DeviceMemoryError, InputError
 from dfx.find import Found
 from dfx.infer.contract import contract_to_cut
 from dfx.infer.session import OnnxSession
@@ -106,6 +106,17 @@ def test_a_gpu_cuts_what_the_cpu_cuts(samples: Path, tmp_path: Path, gpu: None) 
     for ours, theirs in zip(clips.all(), expected, strict=True):
         assert ours.shape == theirs.shape
         assert np.abs(ours.astype(np.float32) - theirs).mean() < GREY_LEVEL
+
+
+def test_a_card_without_memory_for_planes_leaves_a_video_to_the_cpu_s_decoder(
+    samples: Path, gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise DeviceMemoryError("cuMemAlloc: full")
+
+    monkeypatch.setattr(dfx.decode.dali, "unmix", full)
+    row = dfx.pipeline.Pipeline(device=0).predict(samples / "real.mp4")
+    assert (row.reason, len(row.clips), StandInDecoder.used) == ("ok", 2, 2)
 
 
 def _host_pipeline() -> dfx.pipeline.Pipeline:

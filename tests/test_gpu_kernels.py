@@ -28,7 +28,7 @@ if importlib.util.find_spec("av") is None:  # the kernels do without it: a packa
 from surfaces import MATRICES, ROTATIONS, SHAPES, on_host, packed, planar_on_host, planes, pretended_kernels, stored
 
 from dfx import ops
-from dfx.errors import DeviceError, InputError
+from dfx.errors import DeviceError, DeviceMemoryError, InputError
 from dfx.ops import cuda, host
 from dfx.ops.cuda import DeviceArray, Lane
 from dfx.values import Faces, Surface
@@ -110,9 +110,16 @@ def test_crop_is_the_cpu_s(size: int, kind: Pairs, lane: Lane) -> None:
     assert np.array_equal(ours.numpy(), host.crop(here, matrices(count), size))
 
 
+def test_memory_that_is_not_there_is_said_to_be_full(lane: Lane) -> None:
+    with pytest.raises(DeviceMemoryError, match="cuMemAlloc"):
+        cuda.empty((2**44,), np.uint8, lane)
+    assert np.array_equal(cuda.upload(np.arange(9), lane).numpy(), np.arange(9))
+
+
 @pytest.mark.parametrize("full_range", [False, True])
-def test_unmix_is_the_cpu_s(full_range: bool, lane: Lane) -> None:
-    pictures = np.stack([stored(130, 70, seed) for seed in range(19)])  # more than two launches
+@pytest.mark.parametrize(("shape", "count"), [((130, 70), 19), ((2, 2), 1), ((2, 8), 9), ((1920, 1088), 1)], ids=str)
+def test_unmix_is_the_cpu_s(shape: tuple[int, int], count: int, full_range: bool, lane: Lane) -> None:
+    pictures = np.stack([stored(*shape, seed) for seed in range(count)])  # 19 are more than two launches
     there = ops.unmix(cuda.upload(pictures, lane), full_range)
     assert isinstance(there, DeviceArray)
     assert np.array_equal(there.numpy(), host.unmix(pictures, full_range))

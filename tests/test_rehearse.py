@@ -109,7 +109,7 @@ def test_the_projections_arithmetic() -> None:
     found = project(WORK, CARDS["t4"])
     assert found.engines == pytest.approx(60e6 / (1920 * 1080 * 771 * 0.5 * 2))
     assert found.arithmetic == pytest.approx(0.1 * 60e9 / 8.1e11)
-    assert found.memory == pytest.approx(30e6 * 9 / 320e9)
+    assert found.memory == pytest.approx(30e6 * 14 / 320e9)
     assert found.host == pytest.approx(0.001)
     assert found.expected == max(found.parts.values())
     assert found.bound == pytest.approx(sum(found.parts.values()))

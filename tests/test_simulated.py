@@ -20,12 +20,12 @@ from simulated import SimulatedDALI, on_simulated_gpu
 
 from dfx import ops
 from dfx.decode.pyav import PyAVDecoder
+from dfx.errors import UnsupportedVideoError
 from dfx.pipeline import Pipeline
 from dfx.plan import plan
 from dfx.probe import probe
 from dfx.values import Frames
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "videos"
 VP9 = {"codec": "libvpx-vp9", "deadline": "realtime", "cpu-used": "8"}
 
 
@@ -66,6 +66,12 @@ def test_turned_and_cropped_pictures(tmp_path: Path, turns: int) -> None:
     assert_same_colours(ours, theirs)
 
 
+def test_vp9_of_the_full_range_is_left_to_the_cpu_s_decoder(tmp_path: Path) -> None:
+    info = probe(encode(tmp_path / "a.webm", [colourful(320, 240)] * 8, **VP9, color_range="pc"))
+    with pytest.raises(UnsupportedVideoError, match=r"full range, and whether NVDEC.*the CPU's decoder"):
+        list(SimulatedDALI().read(info, plan(info)))
+
+
 def score(pipeline: Pipeline, path: Path) -> tuple[float, str]:
     row = pipeline.predict(path)
     return row.probability, str(row.reason)
@@ -73,7 +79,19 @@ def score(pipeline: Pipeline, path: Path) -> tuple[float, str]:
 
 def test_the_samples_score_as_on_the_cpu(samples: Path) -> None:
     cpu, gpu = Pipeline(), on_simulated_gpu()
+    gpu.decoder = SimulatedDALI()  # which decodes nothing else than as a GPU does
     for path in sorted(samples.glob("*.mp4")):
         (ours, reason), (theirs, same) = score(cpu, path), score(gpu, path)
         assert reason == same
         assert theirs == pytest.approx(ours, abs=BACKEND_SCORE)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["dfl_046_fake", "dfl_049_real", "dfl_085_real", "head_046_real", "dfdc_009_real"])
+def test_videos_that_colours_move_most_score_as_on_the_cpu(shared: Path, name: str) -> None:
+    (path,) = (shared / "data" / "videos").glob(f"{name}.*")
+    gpu = on_simulated_gpu()
+    gpu.decoder = SimulatedDALI()
+    (ours, reason), (theirs, same) = score(Pipeline(), path), score(gpu, path)
+    assert reason == same == "ok"
+    assert theirs == pytest.approx(ours, abs=BACKEND_SCORE)

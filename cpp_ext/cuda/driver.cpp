@@ -86,7 +86,10 @@ std::string words(const Driver& driver, Result result) {
 }
 
 void check(const Driver& driver, const char* call, Result result) {
-    if (result != 0) throw DeviceFailure(std::string(call) + ": " + words(driver, result) + mend(result));
+    if (result == 0) return;
+    const std::string said = std::string(call) + ": " + words(driver, result) + mend(result);
+    if (result == kOutOfMemory) throw DeviceFull(said);
+    throw DeviceFailure(said);
 }
 
 #ifdef __linux__

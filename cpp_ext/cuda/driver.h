@@ -15,6 +15,11 @@ struct DeviceFailure : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// Raised as dfx.errors.DeviceMemoryError: the memory of a GPU is full.
+struct DeviceFull : DeviceFailure {
+    using DeviceFailure::DeviceFailure;
+};
+
 // An address in a GPU's memory: CUdeviceptr.
 using Address = unsigned long long;
 

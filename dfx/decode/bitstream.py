@@ -7,18 +7,22 @@ specification, 6.2).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 H264_IDR, H264_SPS = 5, 7
 HEVC_RESTARTS, HEVC_CRA, HEVC_SPS = range(16, 21), 21, 33  # restarts: BLA and IDR pictures
 H264_WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}  # profile_idc
+ANY_ASPECT, SRGB = 255, 7  # aspect_ratio_idc of H.264 and HEVC, color_space of VP9
 SUPERFRAME = 0b110  # the head of its marker
 SAMPLES_A_CHROMA = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}  # luma samples across and down, by chroma_format_idc
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of pictures as they are coded, and the rectangle of them that is shown. All in pixels."""
+    """The size of pictures as they are coded, and the rectangle of them that is shown, in pixels.
+
+    full_range: of their samples, see `dfx.values.Planes`; None where the stream does not say.
+    """
 
     coded_width: int
     coded_height: int
@@ -26,6 +30,7 @@ class Shape:
     top: int
     width: int
     height: int
+    full_range: bool | None = None
 
     @property
     def is_cropped(self) -> bool:
@@ -160,7 +165,19 @@ def _h264_shape(unit: bytes) -> Shape:
     fields = 1 if bits.read(1) else 2
     bits.read(1 if fields == 1 else 2)
     x, y = SAMPLES_A_CHROMA[chroma & 3]
-    return _cropped(bits, 16 * across, 16 * down * fields, x, y * fields)
+    shape = _cropped(bits, 16 * across, 16 * down * fields, x, y * fields)
+    return replace(shape, full_range=_full_range(bits))
+
+
+def _full_range(bits: Bits) -> bool | None:
+    """Whether there is vui_parameters, and what stands there (H.264, E.1.1; the same in H.265, E.2.1)."""
+    if not bits.read(1):
+        return None
+    if bits.read(1) and bits.read(8) == ANY_ASPECT:
+        bits.read(32)
+    if bits.read(1):  # overscan
+        bits.read(1)
+    return bool(bits.read(4) & 1) if bits.read(1) else None
 
 
 def _skip_h264_formats(bits: Bits, chroma: int) -> None:
@@ -205,7 +222,61 @@ def _hevc_shape(unit: bytes) -> Shape:
     chroma = bits.golomb()
     bits.read(1 if chroma == 3 else 0)
     width, height = bits.golomb(), bits.golomb()
-    return _cropped(bits, width, height, *SAMPLES_A_CHROMA[chroma & 3])
+    shape = _cropped(bits, width, height, *SAMPLES_A_CHROMA[chroma & 3])
+    _skip_hevc_tools(bits, layers)
+    return replace(shape, full_range=_full_range(bits))
+
+
+def _skip_hevc_tools(bits: Bits, layers: int) -> None:
+    """What stands between the size and vui_parameters."""
+    bits.golomb(), bits.golomb()
+    order = bits.golomb() + 4  # bits of a picture's number
+    for _ in range(layers + 1 if bits.read(1) else 1):
+        bits.golomb(), bits.golomb(), bits.golomb()
+    for _ in range(6):
+        bits.golomb()
+    if bits.read(1) and bits.read(1):
+        _skip_hevc_scaling(bits)
+    bits.read(2)
+    if bits.read(1):  # PCM
+        bits.read(8), bits.golomb(), bits.golomb(), bits.read(1)
+    sets: list[list[int]] = []
+    for _ in range(bits.golomb()):
+        sets.append(_references(bits, sets))
+    if bits.read(1):  # long-term references
+        bits.read(bits.golomb() * (order + 1))
+    bits.read(2)
+
+
+def _skip_hevc_scaling(bits: Bits) -> None:
+    """scaling_list_data, 7.3.4."""
+    for size in range(4):
+        for _ in range(0, 6, 3 if size == 3 else 1):
+            codes = min(64, 1 << 4 + 2 * size) + (size > 1) if bits.read(1) else 1
+            for _ in range(codes):
+                bits.golomb()
+
+
+def _references(bits: Bits, before: list[list[int]]) -> list[int]:
+    """st_ref_pic_set, 7.3.7: distances to the pictures that are referred to, first those shown earlier, near to far."""
+    if before and bits.read(1):
+        sign = bits.read(1)
+        shift = (bits.golomb() + 1) * (1 - 2 * sign)
+        found = [place + shift for place in [*before[-1], 0] if bits.read(1) or bits.read(1)]
+    else:
+        earlier, later = bits.golomb(), bits.golomb()
+        found = [-step for step in _steps(bits, earlier)] + _steps(bits, later)
+    return sorted((place for place in found if place < 0), reverse=True) + sorted(place for place in found if place > 0)
+
+
+def _steps(bits: Bits, count: int) -> list[int]:
+    """Distances, each by how much further it is than the one before, with a flag."""
+    place, found = 0, []
+    for _ in range(count):
+        place += bits.golomb() + 1
+        bits.read(1)
+        found.append(place)
+    return found
 
 
 def _cropped(bits: Bits, width: int, height: int, x: int, y: int) -> Shape:
@@ -220,7 +291,8 @@ def _vp9_shape(data: bytes) -> Shape:
     kind = bits.read(8) >> 4
     profile = (kind >> 1 & 1) | (kind & 1) << 1
     bits.read(24 + (profile >= 2))
-    if bits.read(3) != 7:
-        bits.read(1 + 3 * (profile & 1))
+    space = bits.read(3)
+    full_range = space == SRGB or bool(bits.read(1))
+    bits.read((1 if space == SRGB else 3) * (profile & 1))
     width, height = bits.read(16) + 1, bits.read(16) + 1
-    return Shape(width, height, 0, 0, width, height)
+    return Shape(width, height, 0, 0, width, height, full_range)

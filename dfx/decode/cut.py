@@ -8,7 +8,7 @@ windows are handed on. Should it seek, it finds exactly those packets marked as 
 A crop that a stream of H.264 or HEVC states is struck out, and left to whoever reads the pictures. DALI keeps NVDEC
 sessions to be used again, files them by the size that is shown and looks them up by the size that is coded; where the
 two differ it makes one anew for every video, which took 70 ms on an H200, one thread at a time. A full range is written
-into a stream of H.264 or HEVC, since DALI goes by that, and FFmpeg also by the container.
+into a stream of H.264 that says nothing of its range, where the container does: FFmpeg goes by that, and DALI does not.
 """
 
 from __future__ import annotations
@@ -94,9 +94,8 @@ def cut(info: VideoInfo, needed: Iterable[Span], pixels: int | None = None) -> C
             reason = reason or f"its stream does not state pictures of {info.width}x{info.height} alone"
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}")
         numbers = _numbers(info, runs)
-        full_range = info.codec != "vp8" and int(stream.codec_context.color_range) == ColorRange.JPEG
-        change = _change(info.codec, shape, full_range)
-        data = _file(info.codec, stream, shape, packets, _times(runs, numbers), change)
+        full_range = _is_full_range(info.codec, shape, stream)
+        data = _file(info.codec, stream, shape, packets, _times(runs, numbers), _change(info.codec, shape, full_range))
     frames = info.packets.rank[[packet.index for packet in packets]]
     hides = any(hides_pictures(info.codec, packet.data) for packet in packets)
     return Cut(data, shape, dict(zip(frames.tolist(), numbers, strict=True)), hides, full_range)
@@ -237,10 +236,17 @@ def _times(runs: Sequence[Sequence[_Packet]], numbers: Sequence[int]) -> list[tu
     ]
 
 
+def _is_full_range(codec: str, shape: Shape, stream: VideoStream) -> bool:
+    """Of the samples, as FFmpeg takes it: what the stream says, and where H.264 is silent, what the container does."""
+    if codec == "h264" and shape.full_range is None:
+        return int(stream.codec_context.color_range) == ColorRange.JPEG
+    return bool(shape.full_range)
+
+
 def _change(codec: str, shape: Shape, full_range: bool) -> str | None:
     """The bitstream filter of FFmpeg for what a stream is to say otherwise."""
     words = [UNCROPPED] if shape.is_cropped else []
-    words += [FULL_RANGE] if full_range and codec in {"h264", "hevc"} else []
+    words += [FULL_RANGE] if full_range and shape.full_range is None else []
     return f"{codec}_metadata={':'.join(words)}" if words else None
 
 

@@ -1,7 +1,8 @@
 """The GPU's decoder: NVDEC through DALI's dynamic mode, handing on pictures that stay where they were decoded.
 
-DALI gives RGB alone, and makes it of NVDEC's planes otherwise than dfx does; scores moved by up to 0.05 for that. So
-planes are made of it again (`dfx.ops.unmix`), and what follows sees what it sees on a CPU.
+DALI gives RGB alone, and makes it of NVDEC's planes otherwise than dfx does, which moves scores
+(`benchmarks/simulated.py`). So planes are made of it again (`dfx.ops.unmix`), and what follows sees what it sees on a
+CPU.
 
 What of DALI 2.4 belongs to whom (read in its source): the stack of evaluation contexts, the current device and the
 evaluation mode are a thread's own. A context has its own CUDA stream, pool of threads and operator, and refuses to be
@@ -32,6 +33,7 @@ from dfx.errors import (
     CorruptVideoError,
     DependencyError,
     DeviceError,
+    DeviceMemoryError,
     DfxError,
     TooLargeVideoError,
     UnsupportedVideoError,
@@ -191,7 +193,7 @@ class DALIDecoder:
         self._check(info, part.shape.coded_width, part.shape.coded_height)
         if self._capability is None:
             return part
-        reason = HIDDEN if part.hides else SIZES.clash(info.codec, part.shape)
+        reason = HIDDEN if part.hides else _unknown_range(info.codec, part) or SIZES.clash(info.codec, part.shape)
         if reason:
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}; the CPU's decoder reads it")
         return part
@@ -216,8 +218,11 @@ class DALIDecoder:
             places = range(decoded.shape()[0])
             return (rgb_surface(info, part.shape, int(decoded.data_ptr()), place, decoded) for place in places)
         rgb = DeviceArray.over(decoded.data_ptr(), decoded.shape(), np.uint8, self._lane, decoded)
-        planes = unmix(rgb, part.full_range)
-        self._lane.synchronize()  # DALI has waited for its pictures already; this takes a fraction of a millisecond
+        try:
+            planes = unmix(rgb, part.full_range)
+        except DeviceMemoryError as error:
+            raise TooLargeVideoError(f"{info.path.name!r}: {error}; the CPU's decoder reads it") from error
+        self._lane.synchronize()  # so that another stream may have the RGB's memory
         return planar(info, part, planes.pointer, len(planes), self._lane.device, planes)
 
     def _open(self) -> _Session:
@@ -348,6 +353,12 @@ def planar(info: VideoInfo, part: Cut, first: int, count: int, device: int, owne
         luma, chroma = pointer + shape.top * row + shape.left, pointer + area + corner
         size = shape.width, shape.height, info.rotation, device, owner, row
         yield Surface(luma, *size, (chroma, chroma + area // 4), part.full_range)
+
+
+def _unknown_range(codec: str, part: Cut) -> str | None:
+    if codec == "vp9" and part.full_range:
+        return "its samples have the full range, and whether NVDEC tells DALI so of VP9 was not seen yet"
+    return None
 
 
 def _mapped(info: VideoInfo, error: Exception) -> Exception:

@@ -28,6 +28,7 @@ from dfx.ops.checks import (
     check_counts,
     check_matrices,
     check_outputs,
+    check_rgb,
     check_surfaces,
     count_anchors,
     floats,
@@ -166,6 +167,7 @@ def unmix(pictures: Pixels | DeviceArray, full_range: bool) -> Pixels | DeviceAr
     """
     if isinstance(pictures, DeviceArray):
         return cuda.unmix(pictures, full_range)
+    check_rgb(pictures.shape, pictures.dtype)
     if _wants_reference():
         return reference.unmix(pictures, full_range)
     return host.unmix(pictures, full_range)

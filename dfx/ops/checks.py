@@ -65,7 +65,7 @@ def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[Stored]:
                 f"a surface on {where} among those of {'the host' if device == HOST else f'GPU {device}'}: "
                 "all must be where the work is done"
             )
-        if surface.pointer <= 0 or max(surface.stored_width, surface.stored_height) > LARGEST_SIDE:
+        if min(_stored(surface)[:3]) <= 0 or max(surface.stored_width, surface.stored_height) > LARGEST_SIDE:
             raise InputError(
                 f"a surface of {surface.stored_width}x{surface.stored_height} pixels at {surface.pointer:#x}; each "
                 f"side must be from 1 to {LARGEST_SIDE}, at an address that is not 0"
@@ -82,10 +82,11 @@ def _stored(surface: Surface) -> Stored:
 
 def check_rgb(shape: Sequence[int], dtype: DTypeLike) -> tuple[int, int, int]:
     """The number of pictures, their height and width; raises InputError unless uint8 [N, H, W, 3] of even sides."""
-    wanted = len(shape) == 4 and shape[3] == 3 and np.dtype(dtype) == np.uint8
+    wanted = len(shape) == 4 and shape[0] > 0 and shape[3] == 3 and np.dtype(dtype) == np.uint8
     if not wanted or not all(side % 2 == 0 and 2 <= side <= LARGEST_SIDE for side in shape[1:3]):
         raise InputError(
-            f"{np.dtype(dtype)} {list(shape)}: uint8 [N, H, W, 3] is needed, with even H and W from 2 to {LARGEST_SIDE}"
+            f"{np.dtype(dtype)} {list(shape)}: uint8 [N, H, W, 3] is needed, with N from 1, and even H and W from 2 to "
+            f"{LARGEST_SIDE}"
         )
     return shape[0], shape[1], shape[2]
 

@@ -36,7 +36,7 @@ LARGEST_DELTA, SAME_FACE, HEARD = 4.2, 0.5, 0.1
 
 
 def upright(surface: Surface) -> Pixels | Planes:
-    """A surface of the host as an array, turned: RGB uint8 [H, W, 3], a view of its memory; or its planes."""
+    """A surface of the host, turned: RGB uint8 [H, W, 3], or its planes; views of its memory where that serves."""
     if surface.chroma is None:
         return _turned(surface, surface.pointer, 1, 3)
     y, u, v = _turned(surface, surface.pointer), *(_turned(surface, place, 2) for place in surface.chroma)

@@ -155,6 +155,7 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* 
 CUresult cuMemAlloc(CUdeviceptr* memory, size_t bytes) {
     IN_CONTEXT;
     WANT(bytes > 0);
+    if (bytes > size_t{1} << 40) return CUDA_ERROR_OUT_OF_MEMORY;
     *memory = reinterpret_cast<CUdeviceptr>(std::malloc(bytes));
     return *memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }

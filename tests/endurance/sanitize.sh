@@ -22,6 +22,6 @@ import dfx._kernels
 import pytest
 
 assert dfx._kernels.__file__.startswith(sys.path[1]), f"{dfx._kernels.__file__} is not the build with sanitizers"
-tests = [f"tests/test_{name}.py" for name in ("ops", "geometry", "cuda_kernels", "gpu_kernels")]
+tests = [f"tests/test_{name}.py" for name in ("ops", "geometry", "cuda_kernels", "gpu_kernels", "unmix")]
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "not compile", *tests]))
 END
