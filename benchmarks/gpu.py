@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,41 +28,50 @@ import av
 import click
 import gpu_checks
 import gpu_peers
+import gpu_rates
 import numpy as np
 from apart import Figures, apart
 from av.video.frame import PictureType
 from figures import machine, write
+from gpu_rates import figure, run_as_graphs, work_of
 from simulated import compared
 from whole_job import HEIGHT, WIDTH, challenge_clip
 
 import dfx
 from dfx import ops
-from dfx.classify import Classifier
 from dfx.decode.dali import DALIDecoder
 from dfx.decode.pyav import PyAVDecoder
 from dfx.demo import SAMPLES
-from dfx.device import Crew, choose
-from dfx.govern import Once
+from dfx.device import choose
 from dfx.infer import ClassifierContract, DetectorContract, build, nvinfer, open_session
 from dfx.infer.contract import PICTURES, Contract, Shapes
-from dfx.infer.session import GRAPHS, as_graphs
-from dfx.info import VideoInfo
+from dfx.infer.session import as_graphs
 from dfx.ops import cuda
 from dfx.pipeline import Pipeline
-from dfx.plan import plan
-from dfx.pool import Pool
-from dfx.probe import probe
-from dfx.settings import Limits, Settings
-from dfx.values import Frames, Plan
+from dfx.settings import Settings
+from dfx.values import Frames
 
 LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libcudnn.so.9")
 NETWORKS: dict[str, tuple[Path, type[Contract]]] = {
     "detector": (Settings().detector, DetectorContract),
     "classifier": (Settings().models[0], ClassifierContract),
 }
-LANES = (1, 2, 4, 8, 12)
+PARTS = (
+    "machine",
+    "parity",
+    "colours",
+    "stages",
+    "torch",
+    "providers",
+    "decode",
+    "peers",
+    "whole",
+    "memory",
+    "broken",
+    "clips",
+    "sanitizer",
+)
 SEEN = {True: "holds", False: "FAILS", None: "not seen"}
-Work = tuple[VideoInfo, Plan]
 
 
 @click.command()
@@ -73,7 +79,7 @@ Work = tuple[VideoInfo, Plan]
 @click.option("--out", type=click.Path(path_type=Path), default="gpu.json", show_default=True)
 @click.option("--count", default=160, show_default=True, help="1080p clips of one timing.")
 @click.option("--long", type=click.IntRange(1), default=2000, show_default=True, help="Clips while memory is watched.")
-@click.option("--only", multiple=True, help="Parts to run, in this order; all unless told.")
+@click.option("--only", multiple=True, type=click.Choice(PARTS), help="Parts to run, in this order; all unless told.")
 @click.option("--limit", default=900.0, show_default=True, help="Seconds that one part may take.")
 @click.option("--within", default=3600.0, show_default=True, help="Seconds in which all must end.")
 def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...], limit: float, within: float) -> None:
@@ -89,15 +95,15 @@ def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...], 
             "stages": (stages, (clip,)),
             "torch": (in_torch, ()),
             "providers": (providers, (work,)),
-            "decode": (decoding, (clip, count)),
+            "decode": (gpu_rates.decoding, (clip, count)),
             "peers": (peers, (clip,)),
-            "whole": (whole, (clip, count)),
-            "memory": (growth, (clip, long)),
+            "whole": (gpu_rates.whole, (clip, count)),
+            "memory": (gpu_rates.growth, (clip, long)),
             "broken": (gpu_checks.broken, (clip, work)),
             "clips": (gpu_checks.clips, (videos, 20)),
             "sanitizer": (gpu_checks.sanitizer, ()),
         }
-        for name in only or parts:
+        for name in only or PARTS:
             figures[name] = apart(*parts[name], min(limit, max(0.0, deadline - time.monotonic())))
             click.echo(json.dumps({name: figures[name]}, indent=1))
             write(figures, out)
@@ -142,7 +148,7 @@ def colours(work: Path) -> Figures:
     found: Figures = {}
     for pix_fmt in ("yuv420p", "yuvj420p"):
         path = _still(work / f"{pix_fmt}.mp4", pix_fmt)
-        info, chosen = _work(path)
+        info, chosen = work_of(path)
         lane = cuda.Lane(0)
         with lane:
             frames = next(iter(DALIDecoder(lane).read(info, chosen)))
@@ -179,7 +185,7 @@ def stages(clip: Path) -> Figures:
     pipeline = Pipeline(device=0)
     lane, detector, classifier = pipeline._lane, pipeline.detector, pipeline.classifier
     with lane:
-        frames = next(iter(pipeline.gpu_decoder.read(*_work(clip))))
+        frames = next(iter(pipeline.gpu_decoder.read(*work_of(clip))))
         track = pipeline._follow(frames)[0].track
         letterbox, crop = _inputs(frames, pipeline)
         canvas, face = letterbox(), crop(track)
@@ -253,7 +259,7 @@ def in_torch() -> Figures:
     found: Figures = {"torch": torch.__version__}
     for name, net in _nets().items():
         shapes = _fed(_contract(name))
-        found[f"{name}_torch_{_named(shapes)}_ms"] = _figure(_eager, torch, net, *shapes.values())
+        found[f"{name}_torch_{_named(shapes)}_ms"] = figure(_eager, torch, net, *shapes.values())
     return found
 
 
@@ -293,7 +299,7 @@ def providers(work: Path) -> Figures:
     for name in NETWORKS:
         found |= _alone(name, "cuda", None)
         if not missing:
-            found[f"{name}_building_s"] = _figure(_building, name, engines)
+            found[f"{name}_building_s"] = figure(_building, name, engines)
             found |= _alone(name, "tensorrt", engines)
     return found
 
@@ -304,7 +310,7 @@ def _alone(name: str, provider: str, engines: Path | None) -> Figures:
     ways = {f"{provider}_{_named(fixed)}": (fixed, False), f"{provider}_graph_{_named(fixed)}": (fixed, True)}
     if engines is None:
         ways[f"{provider}_{_named(fed)}"] = (fed, False)  # the classifier's are one and the same
-    return {f"{name}_{way}_ms": _figure(_network, name, engines, *ways[way]) for way in ways}
+    return {f"{name}_{way}_ms": figure(_network, name, engines, *ways[way]) for way in ways}
 
 
 def _building(name: str, engines: Path) -> float:
@@ -317,145 +323,15 @@ def _building(name: str, engines: Path) -> float:
 def _network(name: str, engines: Path | None, shapes: Shapes, graphs: bool) -> float:
     """Milliseconds."""
     path, kind = NETWORKS[name]
-    with _graphs(graphs), cuda.Lane(0) as lane:
+    with run_as_graphs(graphs), cuda.Lane(0) as lane:
         session = open_session(path, kind, lane=lane, engines=engines)
         inputs = {name: cuda.upload(np.zeros(shape, np.uint8), lane) for name, shape in shapes.items()}
         return 1000 * _timed(lambda: session.run(inputs), lane, 200)
 
 
-@contextmanager
-def _graphs(graphs: bool) -> Iterator[None]:
-    """Whether networks are run as CUDA graphs, by this process and by those that it starts."""
-    os.environ[GRAPHS] = str(int(graphs))
-    try:
-        yield
-    finally:
-        del os.environ[GRAPHS]
-
-
-def decoding(clip: Path, count: int) -> Figures:
-    """Videos a second by decoding alone, the default plan, by DALI on several lanes, and by PyAV on one core."""
-    work = _work(clip)
-    rates: Figures = {f"dali_{lanes}_lanes": _figure(_dali, work, count, lanes) for lanes in LANES}
-    started = time.perf_counter()
-    for _ in range(8):
-        _drain(PyAVDecoder().read(*work))
-    pyav = round(8 / (time.perf_counter() - started), 2)
-    return rates | {"pyav_1_core": pyav, "frames_a_video": sum(len(window.frames) for window in work[1].windows)}
-
-
 def peers(clip: Path) -> Figures:
     """Videos a second by others that decode on a GPU, where they are installed."""
-    return gpu_peers.rates(*_work(clip))
-
-
-def _figure(measured: Callable[..., float], *arguments: Any) -> float | str:
-    """A figure, or why there is none: the others still count where a card has no memory for the most lanes, or TensorRT
-    refuses a network."""
-    try:
-        return round(measured(*arguments), 3)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"[:500]
-
-
-def _work(clip: Path) -> Work:
-    info, contract = probe(clip), Classifier(Settings().models[0]).contract
-    return info, plan(info, windows=2, count=contract.clip_length, stride=contract.clip_stride)
-
-
-def _dali(work: Work, count: int, lanes: int) -> float:
-    local, ready = threading.local(), threading.Barrier(lanes + 1)
-
-    def begin() -> None:
-        try:
-            local.lane = cuda.Lane(0)
-            local.decoder = DALIDecoder(local.lane)
-            with local.lane:
-                _drain(local.decoder.read(*work))
-        except BaseException:
-            ready.abort()  # the others would wait for this one
-            raise
-        ready.wait()
-
-    def one(_: int) -> None:
-        with local.lane:
-            _drain(local.decoder.read(*work))
-            local.lane.synchronize()
-
-    with ThreadPoolExecutor(lanes, initializer=begin) as threads:
-        starts = [threads.submit(time.sleep, 0.2) for _ in range(lanes)]
-        ready.wait()
-        for start in starts:
-            start.result()
-        started = time.perf_counter()
-        list(threads.map(one, range(count)))
-        return count / (time.perf_counter() - started)
-
-
-def _drain(windows: Iterator[Frames]) -> int:
-    return sum(len(frames) for frames in windows)
-
-
-def whole(clip: Path, count: int) -> Figures:
-    """Videos a second through the whole pipeline, supervision included, once its workers are warm; with two numbers of
-    processes also as CUDA graphs."""
-    crews = {"1 process": [Crew(0, 8)], "1 process, 4 lanes": [Crew(0, 4)], "2 processes": [Crew(0, 6)] * 2}
-    crews |= {"4 processes": [Crew(0, 4)] * 4, "8 processes": [Crew(0, 2)] * 8}
-    found: Figures = {name: _figure(_scored, crew, clip, count) for name, crew in crews.items()}
-    with _graphs(True):
-        for name in ("1 process", "4 processes"):
-            found[f"{name}, CUDA graphs"] = _figure(_scored, crews[name], clip, count)
-    return found
-
-
-def _scored(crews: list[Crew], clip: Path, count: int) -> float:
-    with Pool(Settings(), Limits(), crews) as pool:
-        for _ in pool.run(_jobs(clip, 32)):
-            pass
-        started = time.perf_counter()
-        rows = [row for _, row in pool.run(_jobs(clip, count))]
-        seconds = time.perf_counter() - started
-    wrong = {row.detail for row in rows if row.reason != "ok"}
-    if wrong or pool._lost:
-        raise RuntimeError(f"{len(pool._lost)} processes could not be started; rows that are not ok: {wrong}")
-    return count / seconds
-
-
-def _jobs(clip: Path, count: int) -> Once:
-    return Once({f"{number:05}.mp4": clip for number in range(count)}, 2, 60.0)
-
-
-def growth(clip: Path, count: int) -> Figures:
-    """Memory of the card and of the worker, MiB, at every eighth of a long run, at every video of fewer than eight."""
-    samples: list[tuple[int, int]] = []
-    with Pool(Settings(), Limits(), [Crew(0, 8)]) as pool:
-        started = time.perf_counter()
-        for number, _ in enumerate(pool.run(_jobs(clip, count))):
-            if 8 * (number + 1) // count > 8 * number // count:
-                samples.append((_card_memory(pool.pids[0]), _resident(pool.pids[0])))
-        seconds = time.perf_counter() - started
-    card, host = zip(*samples, strict=True)
-    return {"videos": count, "card_mib": card, "worker_mib": host, "videos_a_second": round(count / seconds, 2)}
-
-
-def _card_memory(pid: int) -> int:
-    """MiB that a process holds on the card; all that is held there, where the driver does not tell whose it is."""
-    query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
-    rows = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
-    own = [
-        int(used) for number, used in (row.split(",") for row in rows) if number == str(pid) and used.strip().isdigit()
-    ]
-    return own[0] if own else _all_memory()
-
-
-def _all_memory() -> int:
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0])
-
-
-def _resident(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+    return gpu_peers.rates(*work_of(clip))
 
 
 if __name__ == "__main__":

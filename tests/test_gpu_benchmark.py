@@ -19,6 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu
 import gpu_checks
+import gpu_rates
 import whole_job
 
 import dfx.crop
@@ -27,7 +28,7 @@ from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import ModelError
 from dfx.infer import gpu as sessions
 from dfx.infer.gpu import CudaSession
-from dfx.infer.session import CPU, GRAPHS
+from dfx.infer.session import CPU, GRAPHS, as_graphs
 from dfx.ops import cuda
 from dfx.pipeline import Pipeline
 
@@ -209,26 +210,28 @@ def test_torchs_classifier_is_as_large_as_the_one_that_ships() -> None:
 def test_memory_is_looked_at_eight_times_or_at_every_video(
     monkeypatch: pytest.MonkeyPatch, count: int, looks: int
 ) -> None:
-    monkeypatch.setattr(gpu, "Pool", OneProcess)
-    monkeypatch.setattr(gpu, "_card_memory", lambda pid: 100)
-    found = gpu.growth(Path("clip.mp4"), count)
+    monkeypatch.setattr(gpu_rates, "Pool", OneProcess)
+    monkeypatch.setattr(gpu_rates, "_card_memory", lambda pid: 100)
+    found = gpu_rates.growth(Path("clip.mp4"), count)
     assert found["card_mib"] == (100,) * looks
     assert len(found["worker_mib"]) == looks
     assert found["videos"] == count
 
 
 def test_the_whole_is_timed_with_and_without_cuda_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(gpu.GRAPHS, raising=False)
-    monkeypatch.setattr(gpu, "_scored", lambda crews, clip, count: 10.0 * len(crews) + gpu.as_graphs())
-    found = gpu.whole(Path("clip.mp4"), 1)
+    monkeypatch.delenv(GRAPHS, raising=False)
+    monkeypatch.setattr(gpu_rates, "_scored", lambda crews, clip, count: 10.0 * len(crews) + as_graphs())
+    found = gpu_rates.whole(Path("clip.mp4"), 1)
     assert (found["1 process"], found["4 processes"]) == (10, 40)
     assert (found["1 process, CUDA graphs"], found["4 processes, CUDA graphs"]) == (11, 41)
-    assert not gpu.as_graphs()
+    assert not as_graphs()
 
 
 def test_a_long_run_of_nothing_is_refused() -> None:
     done = CliRunner().invoke(gpu.main, ["--long", "0"])
     assert (done.exit_code, "--long" in done.output) == (2, True)
+    done = CliRunner().invoke(gpu.main, ["--only", "speed"])
+    assert (done.exit_code, "'speed' is not one of 'machine', 'parity'" in done.output) == (2, True)
 
 
 def test_clips_of_the_two_are_compared(fed: list[Any], samples: Path) -> None:

@@ -1,0 +1,163 @@
+"""How many videos a second a GPU decodes and scores, and what memory a long run takes: parts of `benchmarks/gpu.py`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from apart import Figures
+
+from dfx.classify import Classifier
+from dfx.decode.dali import DALIDecoder
+from dfx.decode.pyav import PyAVDecoder
+from dfx.device import Crew
+from dfx.govern import Once
+from dfx.infer.session import GRAPHS
+from dfx.info import VideoInfo
+from dfx.ops import cuda
+from dfx.plan import plan
+from dfx.pool import Pool
+from dfx.probe import probe
+from dfx.settings import Limits, Settings
+from dfx.values import Frames, Plan
+
+LANES = (1, 2, 4, 8, 12)
+Work = tuple[VideoInfo, Plan]
+
+
+def figure(measured: Callable[..., float], *arguments: Any) -> float | str:
+    """A figure, or why there is none: the others still count where a card has no memory for the most lanes, or TensorRT
+    refuses a network."""
+    try:
+        return round(measured(*arguments), 3)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:500]
+
+
+@contextmanager
+def run_as_graphs(graphs: bool) -> Iterator[None]:
+    """Whether networks are run as CUDA graphs, by this process and by those that it starts."""
+    os.environ[GRAPHS] = str(int(graphs))
+    try:
+        yield
+    finally:
+        del os.environ[GRAPHS]
+
+
+def work_of(clip: Path) -> Work:
+    """A clip, and the plan that a prediction has of it."""
+    info, contract = probe(clip), Classifier(Settings().models[0]).contract
+    return info, plan(info, windows=2, count=contract.clip_length, stride=contract.clip_stride)
+
+
+def decoding(clip: Path, count: int) -> Figures:
+    """Videos a second by decoding alone, the default plan, by DALI on several lanes, and by PyAV on one core."""
+    work = work_of(clip)
+    rates: Figures = {f"dali_{lanes}_lanes": figure(_dali, work, count, lanes) for lanes in LANES}
+    started = time.perf_counter()
+    for _ in range(8):
+        _drain(PyAVDecoder().read(*work))
+    pyav = round(8 / (time.perf_counter() - started), 2)
+    return rates | {"pyav_1_core": pyav, "frames_a_video": sum(len(window.frames) for window in work[1].windows)}
+
+
+def _dali(work: Work, count: int, lanes: int) -> float:
+    local, ready = threading.local(), threading.Barrier(lanes + 1)
+
+    def begin() -> None:
+        try:
+            local.lane = cuda.Lane(0)
+            local.decoder = DALIDecoder(local.lane)
+            with local.lane:
+                _drain(local.decoder.read(*work))
+        except BaseException:
+            ready.abort()  # the others would wait for this one
+            raise
+        ready.wait()
+
+    def one(_: int) -> None:
+        with local.lane:
+            _drain(local.decoder.read(*work))
+            local.lane.synchronize()
+
+    with ThreadPoolExecutor(lanes, initializer=begin) as threads:
+        starts = [threads.submit(time.sleep, 0.2) for _ in range(lanes)]
+        ready.wait()
+        for start in starts:
+            start.result()
+        started = time.perf_counter()
+        list(threads.map(one, range(count)))
+        return count / (time.perf_counter() - started)
+
+
+def _drain(windows: Iterator[Frames]) -> int:
+    return sum(len(frames) for frames in windows)
+
+
+def whole(clip: Path, count: int) -> Figures:
+    """Videos a second through the whole pipeline, supervision included, once its workers are warm; with two numbers of
+    processes also as CUDA graphs."""
+    crews = {"1 process": [Crew(0, 8)], "1 process, 4 lanes": [Crew(0, 4)], "2 processes": [Crew(0, 6)] * 2}
+    crews |= {"4 processes": [Crew(0, 4)] * 4, "8 processes": [Crew(0, 2)] * 8}
+    found: Figures = {name: figure(_scored, crew, clip, count) for name, crew in crews.items()}
+    with run_as_graphs(True):
+        for name in ("1 process", "4 processes"):
+            found[f"{name}, CUDA graphs"] = figure(_scored, crews[name], clip, count)
+    return found
+
+
+def _scored(crews: list[Crew], clip: Path, count: int) -> float:
+    with Pool(Settings(), Limits(), crews) as pool:
+        for _ in pool.run(_jobs(clip, 32)):
+            pass
+        started = time.perf_counter()
+        rows = [row for _, row in pool.run(_jobs(clip, count))]
+        seconds = time.perf_counter() - started
+    wrong = {row.detail for row in rows if row.reason != "ok"}
+    if wrong or pool._lost:
+        raise RuntimeError(f"{len(pool._lost)} processes could not be started; rows that are not ok: {wrong}")
+    return count / seconds
+
+
+def _jobs(clip: Path, count: int) -> Once:
+    return Once({f"{number:05}.mp4": clip for number in range(count)}, 2, 60.0)
+
+
+def growth(clip: Path, count: int) -> Figures:
+    """Memory of the card and of the worker, MiB, at every eighth of a long run, at every video of fewer than eight."""
+    samples: list[tuple[int, int]] = []
+    with Pool(Settings(), Limits(), [Crew(0, 8)]) as pool:
+        started = time.perf_counter()
+        for number, _ in enumerate(pool.run(_jobs(clip, count))):
+            if 8 * (number + 1) // count > 8 * number // count:
+                samples.append((_card_memory(pool.pids[0]), _resident(pool.pids[0])))
+        seconds = time.perf_counter() - started
+    card, host = zip(*samples, strict=True)
+    return {"videos": count, "card_mib": card, "worker_mib": host, "videos_a_second": round(count / seconds, 2)}
+
+
+def _card_memory(pid: int) -> int:
+    """MiB that a process holds on the card; all that is held there, where the driver does not tell whose it is."""
+    query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    rows = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    own = [
+        int(used) for number, used in (row.split(",") for row in rows) if number == str(pid) and used.strip().isdigit()
+    ]
+    return own[0] if own else _all_memory()
+
+
+def _all_memory() -> int:
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0])
+
+
+def _resident(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS"))
