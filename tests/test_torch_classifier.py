@@ -261,13 +261,13 @@ GLIBC = tuple(map(int, platform.libc_ver()[1].split(".")[:2])) if platform.libc_
 
 @pytest.mark.skipif(GLIBC < (2, 33), reason="mallinfo2 is of glibc from 2.33 on")
 def test_training_keeps_the_memory_that_it_frees() -> None:
-    """Free bytes that the heap has more of, after a tensor of 64 MiB was taken and let go."""
+    """Free bytes that the heap has more of, after a tensor of 64 MiB was taken and let go; some may be free before."""
     left, kept = (
         int(subprocess.run([sys.executable, "-c", FREED, *words], capture_output=True, check=True).stdout)
         for words in ([], ["keep"])
     )
     assert left < 2**22
-    assert kept >= 2**26
+    assert kept > 2**25
 
 
 @pytest.mark.parametrize("design", DESIGNS.values())
