@@ -36,6 +36,8 @@ COLUMNS = {
 State = tuple[int, int]
 """Of a file: its size in bytes and time of change in ns."""
 
+NO_TEXT = "Could not decode"  # how sqlite3 begins what it says of bytes that are none
+
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
@@ -61,6 +63,8 @@ def read(path: Path) -> Remembered:
     except InputError:
         raise
     except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:  # no database, or not of dfx
+        if Path(f"{path}-journal").exists():
+            raise InputError(f"the run of {path} was cut while it wrote: start it again, which mends it") from error
         raise InputError(
             f"{path} cannot be read as a journal of dfx ({error}): name the <CSV>.journal of a run"
         ) from error
@@ -91,7 +95,8 @@ class Journal:
     def __init__(self, path: Path, settings: dict[str, Any], fresh: bool) -> None:
         self._path, self._settings, self._fresh = path, settings, fresh
         self._connection = _replaceable(path) if fresh else _connected(path)
-        self._noted = None if fresh else _agreed(self._connection, settings, path)
+        with _whole(path):
+            self._noted = None if fresh else _agreed(self._connection, settings, path)
         other_limits = self._noted is not None and self._noted.get("limits") != settings.get("limits")
         self._tried_again: tuple[Reason, ...] = LIMITED if other_limits else ()
 
@@ -149,13 +154,14 @@ class Journal:
         """
         if self._noted is None:
             return {}
-        rows = self._connection.execute("SELECT filename, size, modified_ns, row, windows FROM videos")
-        known = {_read(name): (state, row, windows) for name, *state, row, windows in rows}
-        found = {
-            name: (_prediction(row), windows)
-            for name, (state, row, windows) in ((name, known[name]) for name in paths if name in known)
-            if tuple(state) == state_of(paths[name])
-        }
+        with _whole(self._path):
+            rows = self._connection.execute("SELECT filename, size, modified_ns, row, windows FROM videos")
+            known = {_read(name): (state, row, windows) for name, *state, row, windows in rows}
+            found = {
+                name: (_prediction(row), windows)
+                for name, (state, row, windows) in ((name, known[name]) for name in paths if name in known)
+                if tuple(state) == state_of(paths[name])
+            }
         return {name: row for name, row in found.items() if row[0].reason not in self._tried_again}
 
     def add(self, state: State, prediction: Prediction, windows: int) -> None:
@@ -257,6 +263,19 @@ def state_of(path: Path) -> State:
 
 def _prediction(row: str) -> Prediction:
     return to_prediction(json.loads(row))
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Maps what is wrong with a journal that SQLite still reads: bytes that are no text, rows that are none of dfx."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (sqlite3.OperationalError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, sqlite3.OperationalError) and NO_TEXT not in str(error):
+            raise
+        raise InputError(f"{path} is damaged ({error}): remove it, or use --fresh (fresh=True)") from error
 
 
 @contextmanager

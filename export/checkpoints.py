@@ -83,14 +83,17 @@ def fetch(name: str, folder: Path | None = None) -> Path:
     """Downloads a published file to torch's own cache (`folder` instead), unless it is there, and checks its hash.
 
     Raises:
-        RuntimeError: the file has another hash. OSError: the network.
+        RuntimeError: the file has another hash. ConnectionError: the network.
     """
     published = PUBLISHED[name]
     path = (folder or Path(torch.hub.get_dir()) / "checkpoints") / published.filename
     if path.exists() and sha256_of(path).startswith(published.sha256):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(published.url, str(path), published.sha256, progress=sys.stderr.isatty())
+    try:
+        torch.hub.download_url_to_file(published.url, str(path), published.sha256, progress=sys.stderr.isatty())
+    except OSError as error:
+        raise ConnectionError(f"{published.url} cannot be fetched ({error}): put it at {path} yourself") from error
     return path
 
 

@@ -61,6 +61,25 @@ def test_probe_prints_what_the_container_says(samples: Path) -> None:
         assert word in done.stdout
 
 
+def test_probe_tells_of_all_that_it_can(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    done = dfx("probe", tmp_path / "empty.mp4", samples / "real.mp4", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "h264" in done.stdout
+    assert "'empty.mp4': it is empty" in done.stderr
+
+
+def test_predict_names_what_could_not_be_scored(samples: Path, tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.mp4").touch()
+    done = dfx("predict", tmp_path, samples / "real.mp4", "--out", "s.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "corrupt: '0.mp4': it is empty" in done.stderr
+    assert "5.mp4" not in done.stderr
+    assert "and 2 others; a report (--report) names all" in done.stderr
+    assert "8 videos: " in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

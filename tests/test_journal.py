@@ -102,6 +102,38 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "j").read_text().startswith("somebody's notes")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE settings SET json = CAST(x'ff00fe' AS TEXT)",
+        "UPDATE settings SET json = '[1]'",
+        "UPDATE videos SET row = CAST(x'ff00fe' AS TEXT)",
+        "UPDATE videos SET row = '{}'",
+    ],
+)
+def test_a_damaged_journal_is_refused_in_words(tmp_path: Path, video: Path, damage: str) -> None:
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        journal.begin({ROW.filename: state_of(video)})
+        journal.add(state_of(video), ROW, 2)
+    with sqlite3.connect(tmp_path / "j") as connection:
+        connection.execute(damage)
+    connection.close()
+    with (
+        pytest.raises(InputError, match=r"is damaged .*remove it, or use --fresh"),
+        Journal.open(tmp_path / "j", SETTINGS) as journal,
+    ):
+        journal.done({ROW.filename: video})
+    with Journal.open(tmp_path / "j", SETTINGS, fresh=True) as journal:
+        assert journal.done({ROW.filename: video}) == {}
+
+
+def test_a_journal_that_was_cut_as_it_was_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b"SQLite format 3\0" + bytes(100))
+    (tmp_path / "j-journal").write_bytes(b"rest")
+    with pytest.raises(InputError, match="was cut while it wrote: start it again"):
+        read(tmp_path / "j")
+
+
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "j") as other:
         other.execute("CREATE TABLE bookmarks (url)")

@@ -193,7 +193,7 @@ def journaled(out: Path) -> set[tuple[bytes, str]]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_a_whole_csv(many: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "s.csv"
     run = signalled(number, 0.01, many, out)  # as it waits for the next

@@ -6,6 +6,8 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from clips import clip, sound_only
 
@@ -88,3 +90,11 @@ def test_a_tail_that_is_cut_leaves_what_came_before(tmp_path: Path) -> None:
 def test_real_challenge_clips_have_keyframes_250_frames_apart(shared: Path) -> None:
     info = probe(shared / "data" / "videos" / "dfdc_001_real.mp4")
     assert (info.frames, info.keyframes, info.width, info.height) == (300, (0, 250), 1920, 1080)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_still_pictures_are_unsupported_whatever_their_name(tmp_path: Path, kind: str) -> None:
+    picture = cv2.imencode(f".{kind}", np.zeros((48, 64, 3), np.uint8))[1]
+    (tmp_path / "a.mp4").write_bytes(picture.tobytes())
+    with pytest.raises(UnsupportedVideoError, match="a still picture"):
+        probe(tmp_path / "a.mp4")

@@ -49,7 +49,10 @@ def main() -> None:
 
     A score is a hint for a person who looks, never proof: see 'What the scores can and cannot do' in the README.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for name in ("SIGTERM", "SIGHUP"):  # a terminal that is closed, where there are terminals, but for nohup
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(*_: object) -> None:

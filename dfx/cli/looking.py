@@ -11,6 +11,7 @@ import click
 
 import dfx
 from dfx.cli.shared import FOLDER, LINKS, OVERWRITE, QUIET, WORKERS, say, show
+from dfx.errors import DfxError
 
 if TYPE_CHECKING:
     from dfx.extract import Extracted
@@ -25,8 +26,18 @@ def probe(video: tuple[Path, ...]) -> None:
     Example:
         dfx probe clip.mp4
     """
-    for path in video:
+    refused = [path for path in video if not _told_of(path)]
+    sys.exit(2 if refused else 0)
+
+
+def _told_of(path: Path) -> bool:
+    """Shows one; else says why not, and that the others still count."""
+    try:
         click.echo(repr(dfx.probe(path)))
+    except DfxError as error:
+        say("Error: " + " ".join(str(error).split()))
+        return False
+    return True
 
 
 @click.command()

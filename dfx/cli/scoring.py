@@ -16,6 +16,7 @@ from dfx.settings import LARGEST_MEMORY, SMALLEST_MEMORY, Limits, Settings
 if TYPE_CHECKING:
     from dfx.results import Predictions
 
+TOLD = 5  # videos without a score that the summary names
 SETTINGS = Settings()
 LIMITS = Limits()
 GIB = 2**30
@@ -129,7 +130,13 @@ def _check_page(page: Path, out: Path, *inputs: str | Path) -> None:
 
 def _summarise(result: Predictions, out: Path) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in result.reasons.items())
-    say(f"{len(result)} videos: {counts}. Scores are in {out}")
+    failed = [row for row in result if row.detail and row.reason not in {"ok", "no_face"}]
+    for row in failed[:TOLD]:
+        name = "" if row.filename in row.detail else f"{row.filename!r}: "
+        say(f"{row.reason}: {name}{' '.join(row.detail.split())}")
+    if len(failed) > TOLD:
+        say(f"and {len(failed) - TOLD} others; a report (--report) names all")
+    say(f"{len(result)} videos{': ' * bool(counts)}{counts}. Scores are in {out}")
 
 
 def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:

@@ -18,6 +18,7 @@ from dfx.errors import CorruptVideoError, MissingInputError, TooLargeVideoError,
 from dfx.info import PacketTable
 
 HEADERS: Final = "new_extradata"  # side data of the first packet that the codec's settings have changed for
+STILLS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how PNG and JPEG begin; FFmpeg takes them for broken videos
 SKIM = 2000  # packets that are read past rather than sought past: reading one costs a thousandth of decoding it
 BEFORE = 10**6  # units of time from which a seek finds the first packet: to the very first pts it finds a later one
 HOP = 100  # the same, of an indexed container, which finds a packet for the price of reading as many
@@ -165,10 +166,15 @@ class Reader:
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise MissingInputError(f"{path} is a folder: name a video in it")
     if not path.is_file():
         raise MissingInputError(f"no video at {path}: name a file that exists")
     if path.stat().st_size == 0:
         raise CorruptVideoError(f"{path.name!r}: it is empty (0 bytes)")
+    with path.open("rb") as file:
+        if file.read(8).startswith(STILLS):
+            raise UnsupportedVideoError(f"{path.name!r}: it is a still picture, whatever its name; videos are scored")
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,18 @@ def kernels() -> ModuleType:
     try:
         from dfx import _kernels
     except ImportError as error:
-        raise DependencyError(
-            f"the compiled extension dfx._kernels cannot be loaded ({error}); build it with `pip install .` in the "
-            "checkout, or set DFX_OPS=numpy for the slow NumPy reference"
-        ) from error
+        raise DependencyError(f"the compiled extension dfx._kernels cannot be loaded ({error}); {_mend()}") from error
     return _kernels
+
+
+def _mend() -> str:
+    checkout = Path(__file__).parents[2]
+    if (checkout / "cpp_ext").is_dir():
+        return (
+            f"this is the dfx of the checkout {checkout}, which has none unless `pip install -e .` put it there: do "
+            "that, or leave this folder (or use `python -P`) for the dfx that is installed"
+        )
+    return "install dfx again with `pip install .` in its checkout, or set DFX_OPS=numpy for the slow NumPy reference"
 
 
 def check_counts(frames: Sequence[object], threads: int, **sizes: int) -> None:
