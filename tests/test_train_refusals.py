@@ -126,6 +126,12 @@ def test_a_run_that_was_refused_binds_nothing(videos: Path, tmp_path: Path) -> N
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 3
 
 
+def test_the_folder_of_the_videos_is_not_written_to(videos: Path) -> None:
+    with pytest.raises(InputError, match=r"holds the videos: name another folder.*--out"):
+        train([videos], videos.parent / "labels.csv", videos / ".." / videos.name, Options())
+    assert sorted(path.name for path in videos.iterdir()) == sorted(NAMES)
+
+
 def test_until_it_is_split_all_but_the_clips_may_differ(videos: Path) -> None:
     started(videos, seed=3)
     started(videos, seed=4)

@@ -121,6 +121,8 @@ def _accepted(
     folders: Sequence[Path], labels: Path | None, out: Path, options: Options
 ) -> tuple[list[Found], dict[str, Entry], ClipNet]:
     """The videos, what is known of them, and the network to train; OUT is bound to these once nothing is refused."""
+    if out.resolve() in {folder.resolve() for folder in folders}:
+        raise InputError(f"{out} holds the videos: name another folder for what training writes (--out)")
     asked = _asked(folders, labels, options)
     refuse_other(out, asked)
     refuse_fewer(out, options.epochs)
