@@ -13,6 +13,6 @@ g++ -std=c++17 -O2 -ffp-contract=off -shared -fPIC -I"$work/cuda/nvidia/cuda_run
   tests/endurance/driver.cpp -o "$work/libcuda.so.1"
 export XDG_CACHE_HOME="$work/cache" DFX_REQUIRE_GPU=1
 # NVRTC asks the driver for more than is pretended, so the kernels are compiled before it is there.
-python -c 'from dfx.ops import compiler; compiler.cached("sm_90")'
-LD_LIBRARY_PATH="$work" python -m pytest -q -p no:cacheprovider tests/test_gpu_kernels.py
-DFX_NO_POOLS=1 LD_LIBRARY_PATH="$work" python -m pytest -q -p no:cacheprovider tests/test_gpu_kernels.py
+python -P -c 'from dfx.ops import compiler; compiler.cached("sm_90")'
+LD_LIBRARY_PATH="$work" pytest -q -p no:cacheprovider tests/test_gpu_kernels.py
+DFX_NO_POOLS=1 LD_LIBRARY_PATH="$work" pytest -q -p no:cacheprovider tests/test_gpu_kernels.py
