@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from apart import Figures
+from simulated import ALLOWED
 
 import dfx
 from dfx.find import find
@@ -18,7 +19,6 @@ from dfx.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[1]
 COPIES = 9  # of a video, the middle one broken
-ALLOWED = 0.02  # of probability, between backends
 SHARE = 0.8  # of decoding alone, that the whole must reach
 GROWTH = 1.05  # times the memory after a quarter of a long run
 LEVELS = 1.0  # grey levels, mean, between clips of the two
@@ -57,7 +57,8 @@ def sanitizer() -> Figures:
     tool = shutil.which("compute-sanitizer")
     if not tool:
         return {"missing": "compute-sanitizer is not on the path; it comes with CUDA's toolkit"}
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/test_gpu_kernels.py"]
+    pytest = [sys.executable, "-P", "-m", "pytest"]  # -P: the dfx that is installed, not the checkout's sources
+    tests = [*pytest, "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/test_gpu_kernels.py"]
     command = [tool, "--tool", "memcheck", "--report-api-errors", "no", "--error-exitcode", "9", *tests]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "DFX_REQUIRE_GPU": "1"}

@@ -36,8 +36,6 @@ COLUMNS = {
 State = tuple[int, int]
 """Of a file: its size in bytes and time of change in ns."""
 
-NO_TEXT = "Could not decode"  # how sqlite3 begins what it says of bytes that are none
-
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
@@ -154,8 +152,10 @@ class Journal:
         """
         if self._noted is None:
             return {}
-        with _whole(self._path):
-            rows = self._connection.execute("SELECT filename, size, modified_ns, row, windows FROM videos")
+        with _whole(self._path):  # as bytes: of what is no text SQLite says what it says of a disk that fails
+            rows = self._connection.execute(
+                "SELECT filename, size, modified_ns, CAST(row AS BLOB), windows FROM videos"
+            )
             known = {_read(name): (state, row, windows) for name, *state, row, windows in rows}
             found = {
                 name: (_prediction(row), windows)
@@ -207,7 +207,7 @@ def _agreed(connection: sqlite3.Connection, settings: Mapping[str, Any], path: P
     """The settings of the rows that there are, None where there are none; refuses others, but for the limits."""
     if not {"settings", "videos"} <= _tables(connection):
         return None
-    noted = connection.execute("SELECT json FROM settings WHERE EXISTS (SELECT 1 FROM videos)").fetchone()
+    noted = connection.execute("SELECT CAST(json AS BLOB) FROM settings WHERE EXISTS (SELECT 1 FROM videos)").fetchone()
     old: dict[str, Any] | None = json.loads(noted[0]) if noted else None
     _refuse_other(old or settings, settings, path)
     return old
@@ -261,7 +261,7 @@ def state_of(path: Path) -> State:
     return state.st_size, state.st_mtime_ns
 
 
-def _prediction(row: str) -> Prediction:
+def _prediction(row: str | bytes) -> Prediction:
     return to_prediction(json.loads(row))
 
 
@@ -272,9 +272,7 @@ def _whole(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (sqlite3.OperationalError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, sqlite3.OperationalError) and NO_TEXT not in str(error):
-            raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error}): remove it, or use --fresh (fresh=True)") from error
 
 

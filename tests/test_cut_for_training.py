@@ -66,7 +66,10 @@ class StandInDecoder(DALIDecoder):
 
     def _decode(self, info: VideoInfo, part: Cut, pieces: Sequence[Piece]) -> StandInTensor:
         StandInDecoder.used += len(pieces)
-        return StandInTensor(SimulatedDALI()._decode(info, part, pieces), self._lane)
+        return super()._decode(info, part, pieces)
+
+    def _tensor(self, info: VideoInfo, part: Cut, wanted: Sequence[int]) -> StandInTensor:
+        return StandInTensor(SimulatedDALI()._tensor(info, part, wanted), self._lane)
 
 
 class StandInSession(OnnxSession):

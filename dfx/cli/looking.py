@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 import dfx
+from dfx.cli.one_line import Refused
 from dfx.cli.shared import FOLDER, LINKS, OVERWRITE, QUIET, WORKERS, say, show
 from dfx.errors import DfxError
 
@@ -26,8 +27,9 @@ def probe(video: tuple[Path, ...]) -> None:
     Example:
         dfx probe clip.mp4
     """
-    refused = [path for path in video if not _told_of(path)]
-    sys.exit(2 if refused else 0)
+    told = [_told_of(path) for path in video]
+    if not all(told):
+        sys.exit(Refused.exit_code)
 
 
 def _told_of(path: Path) -> bool:
@@ -35,7 +37,7 @@ def _told_of(path: Path) -> bool:
     try:
         click.echo(repr(dfx.probe(path)))
     except DfxError as error:
-        say("Error: " + " ".join(str(error).split()))
+        Refused.because(error).show()
         return False
     return True
 

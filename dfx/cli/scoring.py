@@ -129,8 +129,10 @@ def _check_page(page: Path, out: Path, *inputs: str | Path) -> None:
 
 
 def _summarise(result: Predictions, out: Path) -> None:
+    from dfx.govern import JUDGED
+
     counts = ", ".join(f"{count} {reason}" for reason, count in result.reasons.items())
-    failed = [row for row in result if row.detail and row.reason not in {"ok", "no_face"}]
+    failed = [row for row in result if row.detail and row.reason not in JUDGED]
     for row in failed[:TOLD]:
         name = "" if row.filename in row.detail else f"{row.filename!r}: "
         say(f"{row.reason}: {name}{' '.join(row.detail.split())}")

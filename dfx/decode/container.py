@@ -93,6 +93,8 @@ def mapped(path: str | Path) -> Iterator[None]:
     except PermissionError as error:
         raise MissingInputError(f"{name!r}: it may not be read ({error.strerror}); change its permissions") from error
     except (av.error.FFmpegError, UnicodeError, OverflowError) as error:
+        if _is_still(Path(path)):
+            raise UnsupportedVideoError(f"{name!r}: a still picture, whatever its name; videos are scored") from error
         reason = getattr(error, "strerror", None) or str(error)
         raise CorruptVideoError(f"{name!r}: FFmpeg cannot read it ({reason}); check that it plays") from error
 
@@ -165,16 +167,18 @@ class Reader:
         self._packets, self.at = packets_of(self._container, self.stream), seek if arrived else 0
 
 
+def _is_still(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(8).startswith(STILLS)
+    return False
+
+
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise MissingInputError(f"{path} is a folder: name a video in it")
     if not path.is_file():
-        raise MissingInputError(f"no video at {path}: name a file that exists")
+        folder = f"{path} is a folder: name a video in it"
+        raise MissingInputError(folder if path.is_dir() else f"no video at {path}: name a file that exists")
     if path.stat().st_size == 0:
         raise CorruptVideoError(f"{path.name!r}: it is empty (0 bytes)")
-    with path.open("rb") as file:
-        if file.read(8).startswith(STILLS):
-            raise UnsupportedVideoError(f"{path.name!r}: it is a still picture, whatever its name; videos are scored")
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:

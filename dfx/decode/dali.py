@@ -199,10 +199,14 @@ class DALIDecoder:
         return part
 
     def _decode(self, info: VideoInfo, part: Cut, pieces: Sequence[Piece]) -> Any:
-        """One DALI tensor uint8 [frames, height, width, 3] of all frames of the windows that are there."""
+        """All frames of the windows that are there, in one tensor."""
         wanted = [part.places[index] for window, _ in pieces for index in window.frames if index in part.places]
         if not wanted:
             raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded")
+        return self._tensor(info, part, wanted)
+
+    def _tensor(self, info: VideoInfo, part: Cut, wanted: Sequence[int]) -> Any:
+        """One DALI tensor uint8 [wanted, height, width, 3]. wanted: numbers of frames in the file that was cut."""
         session = self._open()
         try:
             decoded = session.decode(part.data, wanted)

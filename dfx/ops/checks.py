@@ -66,19 +66,20 @@ def check_matrices(matrices: ArrayLike, frames: int) -> Float:
 
 def check_surfaces(surfaces: Sequence[Surface], device: int) -> list[Stored]:
     """What the extension takes of each; raises InputError where one lies elsewhere, or is nowhere, or too large."""
-    for surface in surfaces:
+    all_stored = [_stored(surface) for surface in surfaces]
+    for surface, stored in zip(surfaces, all_stored, strict=True):
         if surface.device != device:
             where = "the host" if surface.device == HOST else f"GPU {surface.device}"
             raise InputError(
                 f"a surface on {where} among those of {'the host' if device == HOST else f'GPU {device}'}: "
                 "all must be where the work is done"
             )
-        if min(_stored(surface)[:3]) <= 0 or max(surface.stored_width, surface.stored_height) > LARGEST_SIDE:
+        if min(stored[:3]) <= 0 or max(surface.stored_width, surface.stored_height) > LARGEST_SIDE:
             raise InputError(
                 f"a surface of {surface.stored_width}x{surface.stored_height} pixels at {surface.pointer:#x}; each "
                 f"side must be from 1 to {LARGEST_SIDE}, at an address that is not 0"
             )
-    return [_stored(surface) for surface in surfaces]
+    return all_stored
 
 
 def _stored(surface: Surface) -> Stored:
