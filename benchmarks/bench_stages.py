@@ -239,7 +239,7 @@ def test_journal(benchmark: BenchmarkFixture, clip: Path, tmp_path: Path) -> Non
     """One finished video, on the disk when it returns."""
     row = Prediction("clip.mp4", 0.7, Reason.OK, clips=(ClipScore(0, 0.0, 0.5, (0, 0, 9, 9), 0.9, 1.0),) * 2)
     with Journal.open(tmp_path / "journal", {}) as journal:
-        journal.begin({"clip.mp4": True})
+        journal.begin({"clip.mp4": state_of(clip)})
         _time(benchmark, lambda: journal.add(state_of(clip), row, 2), rounds=50)
         assert journal.done({"clip.mp4": clip}) == {"clip.mp4": (row, 2)}
 

@@ -56,60 +56,7 @@ NETWORKS: dict[str, tuple[Path, type[Contract]]] = {
     "detector": (Settings().detector, DetectorContract),
     "classifier": (Settings().models[0], ClassifierContract),
 }
-PARTS = (
-    "machine",
-    "parity",
-    "colours",
-    "stages",
-    "torch",
-    "providers",
-    "decode",
-    "peers",
-    "whole",
-    "memory",
-    "broken",
-    "clips",
-    "sanitizer",
-)
 SEEN = {True: "holds", False: "FAILS", None: "not seen"}
-
-
-@click.command()
-@click.option("--videos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, help="For parity.")
-@click.option("--out", type=click.Path(path_type=Path), default="gpu.json", show_default=True)
-@click.option("--count", default=160, show_default=True, help="1080p clips of one timing.")
-@click.option("--long", type=click.IntRange(1), default=2000, show_default=True, help="Clips while memory is watched.")
-@click.option("--only", multiple=True, type=click.Choice(PARTS), help="Parts to run, in this order; all unless told.")
-@click.option("--limit", default=900.0, show_default=True, help="Seconds that one part may take.")
-@click.option("--within", default=3600.0, show_default=True, help="Seconds in which all must end.")
-def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...], limit: float, within: float) -> None:
-    """Run every part, print its figures, write them to OUT."""
-    deadline = time.monotonic() + within
-    figures: Figures = json.loads(out.read_text()) if only and out.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
-        work, clip = Path(folder), challenge_clip(Path(folder) / "clip.mp4")
-        parts: dict[str, tuple[Callable[..., Figures], tuple[Any, ...]]] = {
-            "machine": (facts, ()),
-            "parity": (parity, (videos, work)),
-            "colours": (colours, (work,)),
-            "stages": (stages, (clip,)),
-            "torch": (in_torch, ()),
-            "providers": (providers, (work,)),
-            "decode": (gpu_rates.decoding, (clip, count)),
-            "peers": (peers, (clip,)),
-            "whole": (gpu_rates.whole, (clip, count)),
-            "memory": (gpu_rates.growth, (clip, long)),
-            "broken": (gpu_checks.broken, (clip, work)),
-            "clips": (gpu_checks.clips, (videos, 20)),
-            "sanitizer": (gpu_checks.sanitizer, ()),
-        }
-        for name in only or PARTS:
-            figures[name] = apart(*parts[name], min(limit, max(0.0, deadline - time.monotonic())))
-            click.echo(json.dumps({name: figures[name]}, indent=1))
-            write(figures, out)
-    points = gpu_checks.verdicts(figures)
-    click.echo("\n".join(f"{SEEN[held]:<8}  {point}" for point, held in points.items()))
-    sys.exit(False in points.values() or any("error" in part for part in figures.values()))
 
 
 def facts() -> Figures:
@@ -332,6 +279,53 @@ def _network(name: str, engines: Path | None, shapes: Shapes, graphs: bool) -> f
 def peers(clip: Path) -> Figures:
     """Videos a second by others that decode on a GPU, where they are installed."""
     return gpu_peers.rates(*work_of(clip))
+
+
+# a part's name: what does it, and what of the bench it is given
+PARTS: dict[str, tuple[Callable[..., Figures], tuple[str, ...]]] = {
+    "machine": (facts, ()),
+    "parity": (parity, ("videos", "work")),
+    "colours": (colours, ("work",)),
+    "stages": (stages, ("clip",)),
+    "torch": (in_torch, ()),
+    "providers": (providers, ("work",)),
+    "decode": (gpu_rates.decoding, ("clip", "count")),
+    "peers": (peers, ("clip",)),
+    "whole": (gpu_rates.whole, ("clip", "count")),
+    "memory": (gpu_rates.growth, ("clip", "long")),
+    "broken": (gpu_checks.broken, ("clip", "work")),
+    "clips": (gpu_checks.clips, ("videos",)),
+    "sanitizer": (gpu_checks.sanitizer, ()),
+}
+
+
+@click.command()
+@click.option("--videos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, help="For parity.")
+@click.option("--out", type=click.Path(path_type=Path), default="gpu.json", show_default=True)
+@click.option("--count", default=160, show_default=True, help="1080p clips of one timing.")
+@click.option("--long", type=click.IntRange(1), default=2000, show_default=True, help="Clips while memory is watched.")
+@click.option(
+    "--only", multiple=True, type=click.Choice([*PARTS]), help="Parts to run, in this order; all unless told."
+)
+@click.option("--limit", default=900.0, show_default=True, help="Seconds that one part may take.")
+@click.option("--within", default=3600.0, show_default=True, help="Seconds in which all must end.")
+def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...], limit: float, within: float) -> None:
+    """Run every part, print its figures, write them to OUT."""
+    deadline = time.monotonic() + within
+    figures: Figures = json.loads(out.read_text()) if only and out.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        bench = {"videos": videos, "work": work, "count": count, "long": long}
+        bench["clip"] = challenge_clip(work / "clip.mp4")
+        for name in only or PARTS:
+            part, wanted = PARTS[name]
+            seconds = min(limit, max(0.0, deadline - time.monotonic()))
+            figures[name] = apart(part, tuple(bench[each] for each in wanted), seconds)
+            click.echo(json.dumps({name: figures[name]}, indent=1))
+            write(figures, out)
+    points = gpu_checks.verdicts(figures)
+    click.echo("\n".join(f"{SEEN[held]:<8}  {point}" for point, held in points.items()))
+    sys.exit(False in points.values() or any("error" in part for part in figures.values()))
 
 
 if __name__ == "__main__":

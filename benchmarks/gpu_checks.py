@@ -24,7 +24,7 @@ GROWTH = 1.05  # times the memory after a quarter of a long run
 LEVELS = 1.0  # grey levels, mean, between clips of the two
 
 
-def clips(videos: Path, count: int) -> Figures:
+def clips(videos: Path, count: int = 20) -> Figures:
     """Clips of faces, as training has them, from the first videos on the CPU and on the GPU: how far they are apart."""
     cpu, gpu, apart, counts = Pipeline(), Pipeline(device=0), [], []
     for path in [found.path for found in find(videos) if found.path][:count]:

@@ -31,7 +31,8 @@ def main(check: bool) -> None:
     wanted = PLACE.sub(lambda match: match[1] + SENTENCES[match[2]](_results(match[2])) + match[3], text)
     if check and wanted != text:
         raise click.ClickException("README.md is behind benchmarks/results: run python benchmarks/readme.py")
-    README.write_text(wanted, encoding="utf-8")
+    if not check:
+        README.write_text(wanted, encoding="utf-8")
 
 
 def whole_job(figures: Figures) -> str:

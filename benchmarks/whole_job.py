@@ -76,7 +76,7 @@ def measure(folder: Path, out: Path, models: Sequence[Path] = ()) -> tuple[float
     """One run: wall seconds, and bytes of memory: the sum of what each process had resident at most, by the kernel's
     own count. What processes share counts in each, and no moment exceeds the sum.
     """
-    command = [sys.executable, "-m", "dfx", "predict", str(folder), "--out", str(out), "--fresh", "--quiet"]
+    command = [sys.executable, "-P", "-m", "dfx", "predict", str(folder), "--out", str(out), "--fresh", "--quiet"]
     command += [word for path in models for word in ("--model", str(path))]
     started, peaks = time.monotonic(), Counter[int]()
     run = psutil.Popen([*command, "--follow-symlinks"])

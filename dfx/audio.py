@@ -17,9 +17,8 @@ from dfx.decode.container import AS_PLAYED, open_file
 from dfx.errors import CorruptVideoError, OutputError, UnsupportedVideoError
 from dfx.extract import Extracted, extract
 from dfx.outputs import check_apart
-from dfx.settings import Limits, limits_given
+from dfx.settings import EXTRACTING, Limits, limits_given
 
-SECONDS = 600.0  # that one video may take
 # Codec -> ending and FFmpeg's muxer: the container that players expect the codec in.
 CONTAINERS = {
     "aac": (".m4a", "ipod"),
@@ -68,7 +67,7 @@ def audio(
     Raises:
         MissingInputError, InputError, OutputError: before any video is opened.
     """
-    options, limits = {"wav": wav, "overwrite": overwrite}, limits_given(limits, Limits(seconds=SECONDS))
+    options, limits = {"wav": wav, "overwrite": overwrite}, limits_given(limits, EXTRACTING)
     return extract(
         "audio", options, source, Path(out), limits, workers=workers, follow=follow_symlinks, progress=progress
     )

@@ -19,6 +19,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
 from dfx.errors import DependencyError, DfxError, InputError, MissingInputError, OutputError
 from dfx.find import sha256_of
 from dfx.notebook import notebook
@@ -225,14 +228,23 @@ def _check_python(python: str) -> None:
 
 def _own(path: Path, python: str) -> Path:
     """dfx's wheel; raises where it is another file, or is for another Python or another system."""
-    name = re.fullmatch(r"dfx-[^-]+(-\d[^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl", _existing(path).name)
-    if name is None or not zipfile.is_zipfile(path):
+    name, tags = "", frozenset[Tag]()
+    with suppress(InvalidWheelFilename):
+        name, _, _, tags = parse_wheel_filename(_existing(path).name)
+    if name != "dfx" or not zipfile.is_zipfile(path):
         raise InputError(f"{path} is no wheel of dfx; name a file such as dfx-1.0-cp312-cp312-linux_x86_64.whl")
-    _, tag, binary, platform = name.groups()
-    fits = binary == "abi3" or {f"cp{''.join(python.split('.')[:2])}", "py3"} & set(tag.split("."))
-    if not fits or not re.search(r"linux.*_x86_64|any", platform):
-        raise InputError(f"{path} is for {tag} on {platform}; a wheel for Python {python} on Linux x86_64 is needed")
+    if tags.isdisjoint(_tags(python)):
+        made = ", ".join(sorted(map(str, tags)))
+        raise InputError(f"{path} is for {made}; a wheel for Python {python} on Linux x86_64 (glibc) is needed")
     return path
+
+
+def _tags(python: str) -> Iterator[Tag]:
+    """What wheels may be made for, so that the machine without internet takes them (PEP 425)."""
+    version = tuple(map(int, python.split(".")[:2]))
+    name = "cp" + "".join(map(str, version))
+    yield from cpython_tags(version, abis=[name], platforms=PLATFORMS)
+    yield from compatible_tags(version, interpreter=name, platforms=PLATFORMS)
 
 
 def _apart(engines: Path, folder: Path) -> Path:

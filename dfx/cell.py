@@ -49,11 +49,11 @@ def _done(chore: Chore, job: Message) -> Message:
         return chore(**job)
     except VideoError as error:
         return _failure(error.reason, str(error))
+    except MemoryError as error:  # a GPU's too, whose process may go on
+        return _failure("too_large", str(error) or "it needs more memory than the limit allows")
     except DeviceError:  # the GPU is lost to this process, and to every file after this one
         traceback.print_exc()
         os._exit(1)
-    except MemoryError as error:
-        return _failure("too_large", str(error) or "it needs more memory than the limit allows")
     except DfxError as error:
         return _failure("missing" if isinstance(error, FileNotFoundError) else "failed", str(error))
     except Exception as error:  # one bad file must not cost the next one its turn

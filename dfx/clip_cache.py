@@ -90,14 +90,13 @@ class ClipsChore:
         """How many clips there are; 0 where no face was found, which is written down too."""
         pairs = self._pipeline.clips(path, contract=self._contract)
         tracks = [track for track, _ in pairs]
-        arrays = {f"clip{number}": packed(clip) for number, (_, clip) in enumerate(pairs)}
+        arrays: dict[str, Any] = {f"clip{number}": packed(clip) for number, (_, clip) in enumerate(pairs)}
         file = io.BytesIO()
         np.savez_compressed(
             file,
             person=np.array(join(tracks), np.int64),
             confidence=np.array([track.scores.mean() for track in tracks], np.float64),
             digest=np.array(sha256_of(path)),
-            allow_pickle=False,
             **arrays,
         )
         save(Path(out), file.getvalue())

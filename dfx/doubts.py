@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from dfx.values import ClipScore, Prediction, Verdict
 
@@ -18,8 +19,9 @@ SHARP = 10.0  # variance of the Laplacian of the crop
 DARK = 55.0  # mean grey level of the crop
 CONFIDENCE = 0.6  # the detector's; it keeps faces from 0.5 on
 BITS = 0.045  # a pixel and frame, of the file
-APART = 0.2  # between the scores of single clips, and of classifiers
-NEAR = 0.1  # to 0.5
+APART = 0.2  # between the scores of single clips, and of classifiers, where fakes are as many as real videos
+NEAR = 0.1  # to 0.5, there too
+TINY = 1e-12  # from 0 and 1, whose log-odds are not finite
 LEFT_OUT = {
     frozenset({Verdict.POSTER, Verdict.PRINT}): "A face was left out as a picture of a face; if it is a living one, "
     "nobody has looked at it.",
@@ -39,27 +41,33 @@ def uncertain(prediction: Prediction) -> bool:
 
 
 def doubts(
-    prediction: Prediction, sight: Mapping[str, Any] | None, alone: Callable[[ClipScore], float]
+    prediction: Prediction,
+    sight: Mapping[str, Any] | None,
+    alone: Callable[[ClipScore], float],
+    prevalence: float = 0.5,
 ) -> tuple[str, ...]:
     """What speaks against relying on a score; none for a video that has none.
 
-    sight: what `dfx.evidence.show` said, None without it; alone: the score that a clip by itself would give.
+    sight: what `dfx.evidence.show` said, None without it; alone: the score that a clip by itself would give;
+    prevalence: the share of fakes that scores are for.
     """
     if not prediction.clips:
         return ()
-    return (*_of_scores(prediction, [alone(clip) for clip in prediction.clips]), *_of_pictures(prediction, sight or {}))
+    scores = [alone(clip) for clip in prediction.clips]
+    return (*_of_scores(prediction, scores, prevalence), *_of_pictures(prediction, sight or {}))
 
 
-def _of_scores(prediction: Prediction, scores: list[float]) -> Iterator[str]:
-    if abs(prediction.probability - 0.5) < NEAR:
-        yield f"The score, {prediction.probability:.2f}, is close to 0.5: that is too little to go by."
+def _of_scores(prediction: Prediction, scores: list[float], prevalence: float) -> Iterator[str]:
+    if abs(float(_restated(prediction.probability, prevalence, 0.5)) - 0.5) < NEAR:
+        yield f"The score, {prediction.probability:.2g}, is close to {prevalence:g}: that is too little to go by."
     if len(scores) < FEW:
         yield "Only one face clip was scored, so nothing can confirm or contradict it."
-    if max(scores) - min(scores) > APART:
-        yield f"Its clips disagree: by themselves they score from {min(scores):.2f} to {max(scores):.2f}."
+    if np.ptp(_restated(scores, prevalence, 0.5)) > APART:
+        yield f"Its clips disagree: by themselves they score from {min(scores):.2g} to {max(scores):.2g}."
     verdicts = _verdicts(prediction)
-    if verdicts and max(verdicts) - min(verdicts) > APART:
-        yield f"Its classifiers disagree: by themselves they say {', '.join(f'{verdict:.2f}' for verdict in verdicts)}."
+    if verdicts.size and np.ptp(verdicts) > APART:
+        said = ", ".join(f"{verdict:.2g}" for verdict in _restated(verdicts, 0.5, prevalence))
+        yield f"Its classifiers disagree: by themselves they say {said}."
     if prediction.faces > 1:
         yield f"{prediction.faces} people were followed; the score is mostly that of the most suspicious one."
     dropped = {track.verdict for track in prediction.dropped}
@@ -87,7 +95,21 @@ def _side(clip: ClipScore) -> float:
     return math.sqrt(max(0.0, (right - left) * (bottom - top)))
 
 
-def _verdicts(prediction: Prediction) -> list[float]:
-    """What each of several classifiers says of the video by itself, without its people being told apart."""
-    logits = np.mean([clip.opinions for clip in prediction.clips], axis=0)
-    return [float(1 / (1 + np.exp(-logit))) for logit in logits]
+def _verdicts(prediction: Prediction) -> NDArray[np.float64]:
+    """What each of several classifiers says of the video by itself, without its people being told apart: for as many
+    fakes as real videos."""
+    return _sigmoid(np.mean([clip.opinions for clip in prediction.clips], axis=0))
+
+
+def _restated(probability: ArrayLike, before: float, after: float) -> NDArray[np.float64]:
+    """Probabilities for one prevalence, for another: Bayes' rule, as `dfx.aggregate` has it."""
+    return _sigmoid(_logit(probability) - _logit(before) + _logit(after))
+
+
+def _logit(probability: ArrayLike) -> NDArray[np.float64]:
+    share = np.clip(np.asarray(probability, np.float64), TINY, 1 - TINY)
+    return np.asarray(np.log(share) - np.log1p(-share))
+
+
+def _sigmoid(logit: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-np.logaddexp(0.0, np.negative(logit))))

@@ -23,11 +23,10 @@ from dfx.outputs import Forms, check_output
 from dfx.picture import scene
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
-from dfx.settings import Limits, limits_given
+from dfx.settings import COMPARING, Limits, limits_given
 from dfx.streams import bar
 from dfx.values import Pixels, Planes
 
-LIMITS = Limits(seconds=600.0, memory=8 * 2**30)  # a video's: torch and MediaPipe reserve more than they use
 SHOWN = 24  # pictures of a sheet
 SHOWN_EACH = 2  # of one video
 BOXES: Forms = {".csv": b"filename,frame,seconds,detector,"}
@@ -67,7 +66,7 @@ def faces(
         MissingInputError, InputError, DependencyError, ModelError: before any video is opened.
     """
     pictures = None if pictures is None else whole("pictures", pictures, 1)
-    limits = limits_given(limits, LIMITS)
+    limits = limits_given(limits, COMPARING)
     detectors = _listed(detectors)
     names = tuple(one.name for one in choose(detectors))
     found = find(source, follow_symlinks=follow_symlinks)

@@ -19,13 +19,12 @@ from dfx.pictures import FORMATS, encoded, from_crop, from_planes
 from dfx.pipeline import Pipeline
 from dfx.plan import Timeline
 from dfx.probe import probe
-from dfx.settings import Limits, Settings, limits_given
+from dfx.settings import EXTRACTING, Limits, Settings, limits_given
 from dfx.track import join
 from dfx.values import Pixels, Plan, Track, Window
 
 COUNT = 10  # pictures of a video, unless told
 TIMES = "finite seconds from 0 on, as [0, 2.5],"
-SECONDS = 600.0  # that one video may take: all its pictures, not a prediction's few
 
 
 def frames(
@@ -69,7 +68,7 @@ def frames(
     Raises:
         MissingInputError, InputError, OutputError, DependencyError: before any video is opened.
     """
-    limits = limits_given(limits, Limits(seconds=SECONDS))
+    limits = limits_given(limits, EXTRACTING)
     given = {"count": count, "every": every, "times": _listed(times), "plan": plan or None}
     chosen = {name: value for name, value in given.items() if value is not None} or {"count": COUNT}
     _check(chosen, faces, kind)

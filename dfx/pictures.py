@@ -16,6 +16,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from dfx.errors import InputError
+from dfx.ops.geometry import subsampling
 from dfx.values import Pixels, Planes, Samples
 
 FORMATS = ("png", "jpg")
@@ -59,7 +60,8 @@ def from_planes(planes: Planes) -> VideoFrame:
 
 
 def _format(planes: Planes) -> str:
-    ratios = -(-planes.width // planes.u.shape[1]), -(-planes.height // planes.u.shape[0])
+    rows, columns = planes.u.shape
+    ratios = subsampling(planes.width, columns), subsampling(planes.height, rows)
     deep = "" if planes.depth == 8 else f"{planes.depth}le"
     return f"yuv{LAYOUTS[ratios]}p{deep}"
 

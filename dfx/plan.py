@@ -84,7 +84,7 @@ def _after(starts: list[int], span: int, frames: int) -> int | None:
     """The start of a further window, as far behind a chosen one as the pre-roll allows, in the widest gap."""
     ends = [*starts[1:], frames]
     options = [(end - start, min(start + span + PREROLL, end - span)) for start, end in zip(starts, ends, strict=True)]
-    gap, best = max(options, default=(0, 0))
+    gap, best = max(options)
     return best if gap >= 2 * span else None
 
 

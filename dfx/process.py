@@ -206,7 +206,7 @@ def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
             start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
         )
     except OSError as error:  # too many processes or open files, or no memory for another one
-        raise DfxError(f"a worker could not be started ({error.strerror}): name fewer with --workers") from error
+        raise DfxError(f"a worker could not be started ({error.strerror}): name fewer workers (--workers)") from error
 
 
 def environment() -> dict[str, str]:

@@ -107,7 +107,7 @@ def write(
     why = dict.fromkeys(paths, f"only the {pictures} videos with the highest scores have pictures") | dict(absent or {})
     alone = _alone(settings)
     entries = [
-        _entry(row, sights.get(row.filename), why.get(row.filename, ""), truth.get(row.filename), alone)
+        _entry(row, sights.get(name := row.filename), why.get(name, ""), truth.get(name), alone, settings.prevalence)
         for row in predictions
     ]
     entries.sort(key=lambda entry: (not entry.wrong, -entry.loss, not entry.scored, -entry.row.probability, entry.name))
@@ -198,8 +198,13 @@ def _alone(settings: Settings) -> Callable[[ClipScore], float]:
 
 
 def _entry(
-    row: Prediction, sight: Sight | None, absent: str, label: int | None, alone: Callable[[ClipScore], float]
+    row: Prediction,
+    sight: Sight | None,
+    absent: str,
+    label: int | None,
+    alone: Callable[[ClipScore], float],
+    prevalence: float,
 ) -> Entry:
     scores = tuple((clip, alone(clip)) for clip in row.clips)
     why = "" if sight else absent or "there is no file"
-    return Entry(text_of(row.filename), row, sight, why, label, scores, doubts(row, sight, alone))
+    return Entry(text_of(row.filename), row, sight, why, label, scores, doubts(row, sight, alone, prevalence))

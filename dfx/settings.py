@@ -17,6 +17,12 @@ SMALLEST_MEMORY = 2**28  # bytes that a worker needs
 LARGEST_MEMORY = 2**47  # bytes that a process has addresses for, on x86-64; setrlimit(2) takes no more than 2**63
 
 
+def _set(frozen: Settings | Limits, **values: Any) -> None:
+    """In place of what the caller gave: the same as plain values."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that the score of a video depends on, besides the video.
@@ -90,22 +96,21 @@ class Limits:
         )
 
 
+LIMITS = Limits()  # of a prediction
+EXTRACTING = Limits(seconds=600.0)  # all pictures or all sound of a video, not a prediction's few
+COMPARING = Limits(seconds=600.0, memory=8 * 2**30)  # torch and MediaPipe reserve more memory than they use
+
+
 def settings_given(settings: Settings | None) -> Settings:
     """What a caller gave, the usual settings for None. Raises InputError on anything else."""
     check_kind("settings", settings, Settings | None, "a dfx.Settings, as dfx.Settings(windows=2),")
     return settings or Settings()
 
 
-def limits_given(limits: Limits | None, usual: Limits | None = None) -> Limits:
+def limits_given(limits: Limits | None, usual: Limits = LIMITS) -> Limits:
     """What a caller gave, the usual limits for None. Raises InputError on anything else."""
     check_kind("limits", limits, Limits | None, "a dfx.Limits, as dfx.Limits(seconds=60),")
-    return limits or usual or Limits()
-
-
-def _set(frozen: Settings | Limits, **values: Any) -> None:
-    """In place of what the caller gave: the same as plain values."""
-    for name, value in values.items():
-        object.__setattr__(frozen, name, value)
+    return limits or usual
 
 
 def _bounds(pair: Any) -> tuple[float, float]:

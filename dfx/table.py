@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -135,8 +136,13 @@ def _more(count: int) -> list[str]:
 
 def text_of(cell: Any) -> str:
     """One line, without control characters or lone surrogates: a file name may hold anything."""
-    text = f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+    text = _digits(cell) if isinstance(cell, float) else str(cell)
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _digits(number: float) -> str:
+    """Four digits, and all that stand before the point: never as a power of ten where a number is large."""
+    return f"{number:.0f}" if 9999.5 <= abs(number) < math.inf else f"{number:.4g}"
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:

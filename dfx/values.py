@@ -254,7 +254,7 @@ class ClipScore:
 
     track: number of the person in the video; seconds: the clip's first and last picture; box: xyxy, the track's mean
     box; confidence: the mean detector score; logit: positive means fake; opinions: where several classifiers scored,
-    the calibrated logit of each, in the order of the settings.
+    the log-odds of each, calibrated, before doubt, in the order of the settings.
     """
 
     track: int

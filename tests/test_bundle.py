@@ -107,8 +107,12 @@ def test_a_version_that_is_none_is_named(python: str, tmp_path: Path) -> None:
         ("foo.txt", "is no wheel of dfx; name a file such as dfx-"),
         ("numpy-2.0-py3-none-any.whl", "is no wheel of dfx"),
         ("dfx-9.0-py3-none-any.whl.txt", "is no wheel of dfx"),
-        ("dfx-9.0-cp311-cp311-linux_x86_64.whl", "is for cp311 on linux_x86_64; a wheel for Python 3.12 on Linux"),
-        ("dfx-9.0-cp312-cp312-macosx_14_0_x86_64.whl", "a wheel for Python 3.12 on Linux x86_64 is needed"),
+        ("dfx-9.0-cp311-cp311-linux_x86_64.whl", "is for cp311-cp311-linux_x86_64; a wheel for Python 3.12 on Linux"),
+        ("dfx-9.0-cp312-cp312-macosx_14_0_x86_64.whl", "a wheel for Python 3.12 on Linux x86_64"),
+        ("dfx-9.0-cp312-abi3-manylinux_2_28_aarch64.whl", "a wheel for Python 3.12 on Linux x86_64"),
+        ("dfx-9.0-cp312-abi3-musllinux_1_2_x86_64.whl", "a wheel for Python 3.12 on Linux x86_64"),
+        ("dfx-9.0-cp313-abi3-manylinux_2_28_x86_64.whl", "a wheel for Python 3.12 on Linux x86_64"),
+        ("dfx-9.0-cp312-abi3-manylinux_2_39_x86_64.whl", "a wheel for Python 3.12 on Linux x86_64"),
     ],
 )
 def test_a_wheel_of_something_else_is_named(
@@ -127,7 +131,12 @@ def test_a_wheel_that_is_no_archive_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dfx-9.0-py3-none-any.whl", "dfx-9.0-cp312-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"]
+    "name",
+    [
+        "dfx-9.0-py3-none-any.whl",
+        "dfx-9.0-cp311-abi3-linux_x86_64.whl",
+        "dfx-9.0-cp312-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    ],
 )
 def test_a_wheel_of_dfx_for_that_python_is_taken(name: str, own: Path, tmp_path: Path) -> None:
     assert dfx.bundle._own(own.rename(tmp_path / name), "3.12.4") == tmp_path / name

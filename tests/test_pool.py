@@ -225,7 +225,7 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_a_system_without_room_for_another_worker_is_said(crowded: list[Any]) -> None:
-    words = r"a worker could not be started \(Resource temporarily unavailable\): name fewer with --workers"
+    words = r"a worker could not be started \(Resource temporarily unavailable\): name fewer workers"
     with pytest.raises(DfxError, match=words), Pool(Settings(), Limits(), [Crew()] * 2):
         pass
     assert crowded[0].poll() is not None, "the one that was started is left behind"

@@ -11,8 +11,9 @@ import click
 
 import dfx
 from dfx.cli.one_line import Refused
-from dfx.cli.shared import FOLDER, LINKS, OVERWRITE, QUIET, WORKERS, say, show
+from dfx.cli.shared import FOLDER, LINKS, MAX_DURATION, MAX_PIXELS, OVERWRITE, QUIET, WORKERS, limited, say, show
 from dfx.errors import DfxError
+from dfx.settings import COMPARING, EXTRACTING, Limits
 
 if TYPE_CHECKING:
     from dfx.extract import Extracted
@@ -20,22 +21,25 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("video", nargs=-1, required=True, type=click.Path(path_type=Path))
-def probe(video: tuple[Path, ...]) -> None:
+@MAX_PIXELS
+@MAX_DURATION
+def probe(video: tuple[Path, ...], max_pixels: int, max_duration: float) -> None:
     """Show what the container of each VIDEO says, without decoding a picture.
 
     \b
     Example:
         dfx probe clip.mp4
     """
-    told = [_told_of(path) for path in video]
+    limits = Limits(pixels=max_pixels, duration=max_duration)
+    told = [_told_of(path, limits) for path in video]
     if not all(told):
         sys.exit(Refused.exit_code)
 
 
-def _told_of(path: Path) -> bool:
+def _told_of(path: Path, limits: Limits) -> bool:
     """Shows one; else says why not, and that the others still count."""
     try:
-        click.echo(repr(dfx.probe(path)))
+        click.echo(repr(dfx.probe(path, limits=limits)))
     except DfxError as error:
         Refused.because(error).show()
         return False
@@ -47,6 +51,7 @@ def _told_of(path: Path) -> bool:
 @click.option("--out", type=click.Path(path_type=Path), help="Table to write: .csv, .parquet or .json.")
 @click.option("--metadata", type=click.Path(path_type=Path), help="Labels; else metadata.json beside the videos.")
 @click.option("--hash/--no-hash", "digest", default=True, show_default=True, help="SHA-256, which finds duplicates.")
+@limited()
 @WORKERS
 @LINKS
 @QUIET
@@ -55,6 +60,7 @@ def inspect(
     out: Path | None,
     metadata: Path | None,
     digest: bool,
+    limits: Limits,
     workers: int | None,
     follow_symlinks: bool,
     quiet: bool,
@@ -76,6 +82,7 @@ def inspect(
         list(source),
         metadata=metadata,
         digest=digest,
+        limits=limits,
         workers=workers,
         follow_symlinks=follow_symlinks,
         progress=not quiet,
@@ -98,6 +105,7 @@ def inspect(
 @click.option("--faces", is_flag=True, help="Cut out the faces, to the bit as the classifier is given them.")
 @click.option("--format", "kind", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
 @OVERWRITE
+@limited(EXTRACTING)
 @WORKERS
 @LINKS
 @QUIET
@@ -111,6 +119,7 @@ def frames(
     faces: bool,
     kind: str,
     overwrite: bool,
+    limits: Limits,
     workers: int | None,
     follow_symlinks: bool,
     quiet: bool,
@@ -134,6 +143,7 @@ def frames(
         faces=faces,
         kind=kind,
         overwrite=overwrite,
+        limits=limits,
         workers=workers,
         follow_symlinks=follow_symlinks,
         progress=not quiet,
@@ -146,6 +156,7 @@ def frames(
 @FOLDER
 @click.option("--wav", is_flag=True, help="Decode to 16-bit PCM; otherwise the stream is copied as it is.")
 @OVERWRITE
+@limited(EXTRACTING)
 @WORKERS
 @LINKS
 @QUIET
@@ -154,6 +165,7 @@ def audio(
     out: Path,
     wav: bool,
     overwrite: bool,
+    limits: Limits,
     workers: int | None,
     follow_symlinks: bool,
     quiet: bool,
@@ -170,6 +182,7 @@ def audio(
         out,
         wav=wav,
         overwrite=overwrite,
+        limits=limits,
         workers=workers,
         follow_symlinks=follow_symlinks,
         progress=not quiet,
@@ -204,6 +217,7 @@ def _account(result: Extracted, what: str, out: Path, quiet: bool) -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="CSV to write: a row a box.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="PNG to write: pictures that the detectors differ on.")
+@limited(COMPARING)
 @WORKERS
 @LINKS
 @QUIET
@@ -213,6 +227,7 @@ def faces(
     pictures: int | None,
     out: Path | None,
     sheet: Path | None,
+    limits: Limits,
     workers: int | None,
     follow_symlinks: bool,
     quiet: bool,
@@ -237,6 +252,7 @@ def faces(
         list(source),
         detectors,
         pictures=pictures,
+        limits=limits,
         workers=workers,
         follow_symlinks=follow_symlinks,
         progress=not quiet,

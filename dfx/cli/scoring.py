@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import dfx
-from dfx.arguments import finite
-from dfx.cli.shared import DETECTOR, DEVICE, LANES, LINKS, MODEL, QUIET, say, show_rows
-from dfx.settings import LARGEST_MEMORY, SMALLEST_MEMORY, Limits, Settings
+from dfx.cli.shared import DETECTOR, DEVICE, LANES, LINKS, MODEL, QUIET, WORKERS, limited, say, show_rows
+from dfx.settings import Limits, Settings
 
 if TYPE_CHECKING:
     from dfx.results import Predictions
 
 TOLD = 5  # videos without a score that the summary names
 SETTINGS = Settings()
-LIMITS = Limits()
-GIB = 2**30
 
 
 @click.command()
@@ -46,10 +43,7 @@ GIB = 2**30
     help="Bounds on every score; the prior stands as it is.",
 )
 @click.option("--budget", help="Time for the whole run, as 8h30m, 90m or seconds: it ends in time with a complete CSV.")
-@click.option("--timeout", default=LIMITS.seconds, show_default=True, help="Seconds that one video may take.")
-@click.option("--memory", default=LIMITS.memory / GIB, show_default=True, help="GiB of memory that a worker may take.")
-@click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
-@click.option("--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last.")
+@limited()
 @DEVICE
 @click.option("--engines", type=click.Path(path_type=Path), help="Folder of TensorRT engines; a cache unless told.")
 @LANES
@@ -72,10 +66,7 @@ def predict(
     budget: str | None,
     device: str,
     engines: Path | None,
-    timeout: float,
-    memory: float,
-    max_pixels: int,
-    max_duration: float,
+    limits: Limits,
     workers: int | None,
     fresh: bool,
     follow_symlinks: bool,
@@ -91,8 +82,9 @@ def predict(
     if report is not None:
         _check_page(report, out, *source, *models, detector, *([sample_submission] if sample_submission else []))
     started = time.monotonic()
-    settings = Settings(detector, models, windows, prior, prevalence, clip_range)
-    limits = Limits(seconds=timeout, memory=_bytes(memory), pixels=max_pixels, duration=max_duration)
+    settings = Settings(
+        detector=detector, models=models, windows=windows, prior=prior, prevalence=prevalence, clip_range=clip_range
+    )
     result = dfx.predict_dir(
         source[0] if len(source) == 1 else list(source),
         out,
@@ -110,14 +102,8 @@ def predict(
     if not quiet:
         _summarise(result, out)
     if report is not None:
-        _report_run(result, report, settings, limits, time.monotonic() - started)
-
-
-def _bytes(memory: float) -> int:
-    """The memory limit, of which the option has GiB."""
-    least, most = SMALLEST_MEMORY / GIB, LARGEST_MEMORY / GIB
-    needed = f"a number of GiB from {least:g} to {most:g}"
-    return int(finite("--memory", memory, needed, lambda gib: least <= gib <= most) * GIB)
+        facts = {"Device": result.device, "Time": f"{time.monotonic() - started:.0f} s"}
+        _report_run(result, report, facts, settings=settings, limits=limits, workers=workers, progress=not quiet)
 
 
 def _check_page(page: Path, out: Path, *inputs: str | Path) -> None:
@@ -141,22 +127,13 @@ def _summarise(result: Predictions, out: Path) -> None:
     say(f"{len(result)} videos{': ' * bool(counts)}{counts}. Scores are in {out}")
 
 
-def _report_run(result: Predictions, page: Path, settings: Settings, limits: Limits, seconds: float) -> None:
-    """Writes the report of the run that `dfx predict` was just asked for, and that took so many seconds."""
-    from dfx import report
+def _report_run(result: Predictions, page: Path, facts: dict[str, str], **asked: Any) -> None:
+    """Writes the report of the run that `dfx predict` was just asked for."""
+    from dfx.report import write
 
-    asked = click.get_current_context().params
-    report.write(
-        result,
-        page,
-        paths=result.paths,
-        settings=settings,
-        facts={"Device": result.device, "Time": f"{seconds:.0f} s"},
-        limits=limits,
-        workers=asked["workers"],
-        progress=not asked["quiet"],
-    )
-    say(f"The report is in {page}")
+    write(result, page, paths=result.paths, facts=facts, **asked)
+    if asked["progress"]:
+        say(f"The report is in {page}")
 
 
 @click.command()
@@ -167,8 +144,9 @@ def _report_run(result: Predictions, page: Path, settings: Settings, limits: Lim
 @MODEL
 @DETECTOR
 @click.option("--pictures", default=400, show_default=True, help="Videos that get pictures, the highest scores first.")
-@click.option("--workers", type=int, help="Processes that decode, one a core unless told.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@limited()
+@WORKERS
+@QUIET
 def report(
     journal: Path,
     videos: Path | None,
@@ -177,6 +155,7 @@ def report(
     models: tuple[Path, ...],
     detector: Path,
     pictures: int,
+    limits: Limits,
     workers: int | None,
     quiet: bool,
 ) -> None:
@@ -197,11 +176,13 @@ def report(
         labels=labels,
         detector=detector,
         models=models,
+        limits=limits,
         workers=workers,
         pictures=pictures,
         progress=not quiet,
     )
-    say(f"The report is in {out}")
+    if not quiet:
+        say(f"The report is in {out}")
 
 
 @click.command()

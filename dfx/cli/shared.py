@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
-from dfx.settings import Settings
+from dfx.arguments import finite
+from dfx.settings import LARGEST_MEMORY, LIMITS, SMALLEST_MEMORY, Limits, Settings
 from dfx.table import Row, Tabular, text_of
 
 ROWS = 40  # of a table in the terminal
@@ -37,6 +40,37 @@ LINKS = click.option("--follow-symlinks", is_flag=True, help="Also follow links 
 QUIET = click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Write files anew that are there already.")
 FOLDER = click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+
+
+MAX_PIXELS = click.option("--max-pixels", default=LIMITS.pixels, show_default=True, help="Pixels of one picture.")
+MAX_DURATION = click.option(
+    "--max-duration", default=LIMITS.duration, show_default=True, help="Seconds that a video may last."
+)
+GIB = 2**30
+
+
+def limited(usual: Limits = LIMITS) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options for what one video may cost, which a command has as its argument `limits`. usual: where none is given."""
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option("--timeout", default=usual.seconds, show_default=True, help="Seconds that one video may take.")
+        @click.option("--memory", default=usual.memory / GIB, show_default=True, help="GiB that a process may take.")
+        @MAX_PIXELS
+        @MAX_DURATION
+        @wraps(command)
+        def wrapped(timeout: float, memory: float, max_pixels: int, max_duration: float, **given: Any) -> None:
+            command(limits=Limits(timeout, _bytes(memory), max_pixels, max_duration), **given)
+
+        return wrapped
+
+    return decorated
+
+
+def _bytes(memory: float) -> int:
+    """The memory limit, of which the option has GiB."""
+    least, most = SMALLEST_MEMORY / GIB, LARGEST_MEMORY / GIB
+    needed = f"a number of GiB from {least:g} to {most:g}"
+    return int(finite("--memory", memory, needed, lambda gib: least <= gib <= most) * GIB)
 
 
 def show(table: Tabular) -> None:

@@ -134,9 +134,9 @@ class Reader:
         Where the file breaks off, they end; what came before stands.
         """
         stop = min(stop, len(self._table))
-        if first - self.at > self._skim and self._seeks:
-            self._go_near(first)
         with suppress(av.error.FFmpegError):
+            if first - self.at > self._skim and self._seeks:
+                self._go_near(first)
             while self.at < stop and (packet := next(self._packets, None)) is not None:
                 self.at += 1
                 self._note_headers(packet)

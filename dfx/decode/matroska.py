@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -61,4 +62,5 @@ def _real(file: BinaryIO, start: int, end: int) -> float:
     if kind is None:  # not one that a writer meant, and maybe as long as the file
         return 0.0
     file.seek(start)
-    return float(struct.unpack(kind, file.read(end - start))[0])
+    number = float(struct.unpack(kind, file.read(end - start))[0])
+    return number if math.isfinite(number) else 0.0

@@ -142,8 +142,8 @@ class _Pass:
     def _numbered(self) -> Iterator[tuple[int, VideoFrame]]:
         """The pictures with their place in the presentation, by their pts or by counting; -1: none is known."""
         for index, frame in enumerate(self._pictures(), self._begin):
-            pts = frame.pts if frame.pts is not None else -1
-            yield (index if self._counted else self._frame_of.get(pts, -1)), frame
+            known = -1 if frame.pts is None else self._frame_of.get(frame.pts, -1)
+            yield (index if self._counted else known), frame
 
     def _pictures(self) -> Iterator[VideoFrame]:
         """The pictures from that of packet `begin` on; none where it turns out to be no keyframe."""

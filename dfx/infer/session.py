@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Provider = tuple[str, dict[str, str]]
 SUMS = "SHA256SUMS"
+NO_MEMORY = ("Failed to allocate memory", "bad_alloc")  # as ONNX Runtime words it
+FLOAT = "tensor(float)"
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 GRAPHS = "DFX_CUDA_GRAPHS"
@@ -47,7 +49,8 @@ class OnnxSession:
     One thread also fixes the order of every sum, so that the same input gives the same output to the bit.
 
     Raises:
-        MissingInputError: no such file. ModelError: not an ONNX model, or it lacks an input or an output that is named.
+        MissingInputError: no such file. ModelError: not an ONNX model, or it lacks an input or an output that is named,
+            or an output is not float32.
         DependencyError: ONNX Runtime is not installed.
     """
 
@@ -58,7 +61,9 @@ class OnnxSession:
         self._session = create(read_model(self.path), self.path, self.provider)
         self._outputs = list(outputs)
         self._check_names("input", inputs, {node.name for node in self._session.get_inputs()}, exact=True)
-        self._check_names("output", outputs, {node.name for node in self._session.get_outputs()}, exact=False)
+        found = {node.name: node.type for node in self._session.get_outputs()}
+        self._check_names("output", outputs, set(found), exact=False)
+        self._check_floats({name: found[name] for name in outputs})
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -71,7 +76,8 @@ class OnnxSession:
         return {node.name: node.shape for node in self._session.get_inputs()}
 
     def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Runs once; raises ModelError where the file does not take what its contract says it takes."""
+        """Runs once; raises ModelError where the file does not take what its contract says it takes, and MemoryError
+        where there is too little memory for it on the CPU."""
         with self.mapped(inputs):
             return dict(zip(self._outputs, self._values(inputs), strict=True))
 
@@ -81,6 +87,8 @@ class OnnxSession:
         try:
             yield
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
+            if self.provider[0] == CPU and any(words in str(error) for words in NO_MEMORY):
+                raise MemoryError(f"{self.path.name} needs more memory than the limit allows") from error
             broken = ModelError if self.provider[0] == CPU else DeviceError
             shapes = {name: (np.dtype(array.dtype).name, array.shape) for name, array in inputs.items()}
             raise broken(f"{self.path.name}: ONNX Runtime could not run it on {shapes}: {error}") from error
@@ -92,6 +100,13 @@ class OnnxSession:
         missing = set(wanted) - found
         if missing or (exact and found - set(wanted)):
             raise ModelError(f"{self.path}: its {kind}s are {sorted(found)}; dfx needs {sorted(wanted)}")
+
+    def _check_floats(self, outputs: Mapping[str, str]) -> None:
+        wrong = {name: kind for name, kind in outputs.items() if kind != FLOAT}
+        if wrong:
+            raise ModelError(
+                f"{self.path}: its outputs must be {FLOAT}; got {wrong}: add a Cast to float32 to its graph"
+            )
 
 
 def open_session(

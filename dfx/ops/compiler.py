@@ -25,6 +25,7 @@ ARCHITECTURES = (60, 70, 75, 80, 86, 89, 90)
 OPTIONS = ("--fmad=false", "--std=c++17")
 """No fused multiply-adds, so that the results are the CPU's to the bit."""
 
+WHITE = " \r\n\t\0"  # around what NVRTC prints, which a zero byte ends
 MEND = 'pip install "dfx[gpu-cu12]" or "dfx[gpu-cu13]", by the CUDA version that `nvidia-smi` shows'
 
 
@@ -67,7 +68,7 @@ def compiled(architecture: str) -> bytes:
             _call(nvrtc.nvrtcCompileProgram, program, len(options), [option.encode() for option in options])
         except DeviceError as error:
             log = _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
-            raise DeviceError(f"{error} for {architecture}: {log.decode(errors='replace').strip()}") from None
+            raise DeviceError(f"{error} for {architecture}: {log.decode(errors='replace').strip(WHITE)}") from None
         if architecture.startswith("sm_"):
             return _text(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
         return _text(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
@@ -146,9 +147,10 @@ def _call(function: Callable[..., Any], *arguments: object) -> Any:
 
 
 def _text(size: Callable[..., Any], get: Callable[..., Any], program: object) -> bytes:
-    buffer = b" " * int(_call(size, program))
+    count = int(_call(size, program))
+    buffer = b" " * (count + 1)  # a copy of its own: Python shares the bytes of length one
     _call(get, program, buffer)  # writes into it, as the bindings have it
-    return buffer
+    return buffer[:count]
 
 
 def _digest(*words: str) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from dfx.errors import MissingInputError
 from dfx.torch.augment import Dice
 from dfx.torch.clipnet import TIGHT, Cut
 from dfx.torch.parts import write_arrays
@@ -162,7 +163,11 @@ class CropStore:
         self._thumbs = torch.zeros((0, 3 * THUMB * THUMB), device=device)
         self._group, self._fake = np.zeros(0, np.int64), np.zeros(0, np.bool_)
         self._video, self._around = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        while not self.refresh():
+        if not folder.is_dir():
+            raise MissingInputError(f"no folder of shards at {folder}: name the one that holds the .npz files")
+        if not self.refresh():
+            click.echo(f"waiting for the first shard in {folder}")
+        while not self._read and not self.refresh():
             time.sleep(POLL)
 
     def refresh(self) -> bool:
