@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -18,22 +20,24 @@ SPAWN = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
 def apart(part: Callable[..., Figures], arguments: tuple[Any, ...], seconds: float) -> Figures:
     """What `part`, a function of a module, gives for the arguments, with the seconds it `took`.
 
-    Where it raises, ends its process, or is not done after so many seconds, that is its "error".
+    Where it raises, or ends its process, that is its "error"; where it is not done after so many seconds, it is
+    "unfinished", and ends with all that it started.
     """
     started = time.monotonic()
     ours, theirs = SPAWN.Pipe(duplex=False)
     process = SPAWN.Process(target=_report, args=(theirs, part, arguments))
     process.start()
     theirs.close()
-    found = _heard(ours, process, seconds)
-    process.kill()
-    process.join()
+    try:
+        found = _heard(ours, process, seconds)
+    finally:
+        _end(process)
     return found | {"took": round(time.monotonic() - started, 1)}
 
 
 def _heard(pipe: Connection, process: BaseProcess, seconds: float) -> Figures:
     if not pipe.poll(seconds):
-        return {"error": f"not done after {seconds:.0f} s"}
+        return {"unfinished": f"not done after {seconds:.0f} s"}
     try:
         found: Figures = pipe.recv()
         return found
@@ -42,7 +46,17 @@ def _heard(pipe: Connection, process: BaseProcess, seconds: float) -> Figures:
         return {"error": f"its process ended with status {process.exitcode}"}
 
 
+def _end(process: BaseProcess) -> None:
+    """The process, and those that it started and left in its group; it has none of its own until it has begun."""
+    process.kill()
+    if process.pid is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+
+
 def _report(pipe: Connection, part: Callable[..., Figures], arguments: tuple[Any, ...]) -> None:
+    os.setpgid(0, 0)
     try:
         found = part(*arguments)
     except Exception as error:

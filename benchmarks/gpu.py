@@ -24,14 +24,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import av
 import click
 import gpu_checks
+import gpu_colours
 import gpu_peers
 import gpu_rates
 import numpy as np
 from apart import Figures, apart
-from av.video.frame import PictureType
 from figures import machine, write
 from gpu_rates import figure, run_as_graphs, work_of
 from simulated import compared
@@ -39,8 +38,6 @@ from whole_job import HEIGHT, WIDTH, challenge_clip
 
 import dfx
 from dfx import ops
-from dfx.decode.dali import DALIDecoder
-from dfx.decode.pyav import PyAVDecoder
 from dfx.demo import SAMPLES
 from dfx.device import choose
 from dfx.infer import ClassifierContract, DetectorContract, build, nvinfer, open_session
@@ -56,20 +53,26 @@ NETWORKS: dict[str, tuple[Path, type[Contract]]] = {
     "detector": (Settings().detector, DetectorContract),
     "classifier": (Settings().models[0], ClassifierContract),
 }
+LEAST = 20.0  # seconds without which a part is not begun
 SEEN = {True: "holds", False: "FAILS", None: "not seen"}
 
 
 def facts() -> Figures:
     """The card, its driver, and which of NVIDIA's libraries can be loaded."""
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"]
-    card = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "card": card,
+        "card": _card(),
         "choice": choose("cuda").why,
         "tensorrt": nvinfer.missing() or nvinfer.release(),
         "libraries": {name: _loads(name) for name in LIBRARIES},
         "machine": machine(),
     }
+
+
+def _card() -> str:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"]
+    with suppress(FileNotFoundError):
+        return subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
+    return "no nvidia-smi"
 
 
 def _loads(name: str) -> bool:
@@ -85,43 +88,6 @@ def parity(videos: Path, work: Path) -> Figures:
     pairs = zip(cpu, gpu, strict=True)
     rows = {a.filename: [a.probability, b.probability, len(a.clips), len(b.clips)] for a, b in pairs}
     return compared(cpu, gpu) | {"rows": rows}
-
-
-def colours(work: Path) -> Figures:
-    """A still portrait in limited and full range: each channel on the GPU as a line over the same on the CPU.
-
-    A slope of 1, an offset of 0 and a small rest mean that the two agree; what else comes out says what differs.
-    """
-    found: Figures = {}
-    for pix_fmt in ("yuv420p", "yuvj420p"):
-        path = _still(work / f"{pix_fmt}.mp4", pix_fmt)
-        info, chosen = work_of(path)
-        lane = cuda.Lane(0)
-        with lane:
-            frames = next(iter(DALIDecoder(lane).read(info, chosen)))
-            theirs = ops.letterbox(frames.pictures[:1], info.height, info.width).numpy()[0].astype(np.float64)
-        planes = next(iter(PyAVDecoder().read(info, chosen))).pictures[:1]
-        ours = ops.letterbox(planes, info.height, info.width)[0].astype(np.float64)
-        for channel, name in enumerate("rgb"):
-            x, y = ours[channel].ravel(), theirs[channel].ravel()
-            slope, offset = np.polyfit(x, y, 1)
-            rest = np.abs(y - slope * x - offset).mean()
-            found[f"{pix_fmt} {name}"] = {"slope": slope, "offset": offset, "rest": rest, "apart": np.abs(y - x).mean()}
-    return found
-
-
-def _still(path: Path, pix_fmt: str) -> Path:
-    with av.open(str(SAMPLES / "real.mp4")) as sample:
-        frame = next(sample.decode(video=0)).reformat(format=pix_fmt)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
-        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, pix_fmt
-        stream.options = {"crf": "10"}
-        for number in range(20):
-            frame.pts, frame.pict_type = number, PictureType.NONE
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 def stages(clip: Path) -> Figures:
@@ -284,18 +250,18 @@ def peers(clip: Path) -> Figures:
 # a part's name: what does it, and what of the bench it is given
 PARTS: dict[str, tuple[Callable[..., Figures], tuple[str, ...]]] = {
     "machine": (facts, ()),
+    "colours": (gpu_colours.colours, ("work",)),
     "parity": (parity, ("videos", "work")),
-    "colours": (colours, ("work",)),
-    "stages": (stages, ("clip",)),
-    "torch": (in_torch, ()),
-    "providers": (providers, ("work",)),
-    "decode": (gpu_rates.decoding, ("clip", "count")),
-    "peers": (peers, ("clip",)),
-    "whole": (gpu_rates.whole, ("clip", "count")),
-    "memory": (gpu_rates.growth, ("clip", "long")),
     "broken": (gpu_checks.broken, ("clip", "work")),
     "clips": (gpu_checks.clips, ("videos",)),
     "sanitizer": (gpu_checks.sanitizer, ()),
+    "stages": (stages, ("clip",)),
+    "decode": (gpu_rates.decoding, ("clip", "count")),
+    "whole": (gpu_rates.whole, ("clip", "count")),
+    "providers": (providers, ("work",)),
+    "torch": (in_torch, ()),
+    "memory": (gpu_rates.growth, ("clip", "long")),
+    "peers": (peers, ("clip",)),
 }
 
 
@@ -303,29 +269,40 @@ PARTS: dict[str, tuple[Callable[..., Figures], tuple[str, ...]]] = {
 @click.option("--videos", type=click.Path(path_type=Path, exists=True), default=SAMPLES, help="For parity.")
 @click.option("--out", type=click.Path(path_type=Path), default="gpu.json", show_default=True)
 @click.option("--count", default=160, show_default=True, help="1080p clips of one timing.")
-@click.option("--long", type=click.IntRange(1), default=2000, show_default=True, help="Clips while memory is watched.")
+@click.option("--long", type=click.IntRange(8), default=2000, show_default=True, help="Clips while memory is watched.")
 @click.option(
     "--only", multiple=True, type=click.Choice([*PARTS]), help="Parts to run, in this order; all unless told."
 )
 @click.option("--limit", default=900.0, show_default=True, help="Seconds that one part may take.")
 @click.option("--within", default=3600.0, show_default=True, help="Seconds in which all must end.")
 def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...], limit: float, within: float) -> None:
-    """Run every part, print its figures, write them to OUT."""
+    """Run every part, print its figures, write them to OUT; with --only, beside what is there of the same card."""
     deadline = time.monotonic() + within
-    figures: Figures = json.loads(out.read_text()) if only and out.exists() else {}
+    figures = _earlier(out) if only else {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         bench = {"videos": videos, "work": work, "count": count, "long": long}
         bench["clip"] = challenge_clip(work / "clip.mp4")
         for name in only or PARTS:
             part, wanted = PARTS[name]
-            seconds = min(limit, max(0.0, deadline - time.monotonic()))
-            figures[name] = apart(part, tuple(bench[each] for each in wanted), seconds)
+            seconds = min(limit, deadline - time.monotonic())
+            left = {"unfinished": "no time was left"}
+            figures[name] = apart(part, tuple(bench[each] for each in wanted), seconds) if seconds >= LEAST else left
             click.echo(json.dumps({name: figures[name]}, indent=1))
             write(figures, out)
-    points = gpu_checks.verdicts(figures)
+    now = {name: figures[name] for name in only or PARTS}
+    points = gpu_checks.verdicts(now)
     click.echo("\n".join(f"{SEEN[held]:<8}  {point}" for point, held in points.items()))
-    sys.exit(False in points.values() or any("error" in part for part in figures.values()))
+    sys.exit(False in points.values() or any({"error", "unfinished"} & set(part) for part in now.values()))
+
+
+def _earlier(out: Path) -> Figures:
+    """What is in the file; raises UsageError where that is of another card."""
+    figures: Figures = json.loads(out.read_text()) if out.exists() else {}
+    card = figures.get("machine", {}).get("card", "")
+    if card != _card() and card:
+        raise click.UsageError(f"{out} has figures of {card!r}, and here is {_card()!r}: name another file with --out")
+    return figures
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from apart import Figures
+from apart import SPAWN, Figures
 
 from dfx.classify import Classifier
 from dfx.decode.dali import DALIDecoder
 from dfx.decode.pyav import PyAVDecoder
-from dfx.device import Crew
+from dfx.device import MOST_LANES, Crew
 from dfx.govern import Once
 from dfx.infer.session import GRAPHS
 from dfx.info import VideoInfo
@@ -29,6 +29,8 @@ from dfx.settings import Limits, Settings
 from dfx.values import Frames, Plan
 
 LANES = (1, 2, 4, 8, 12)
+PROCESSES = (2, 4)
+MEETING: list[Any] = []  # the barrier at which processes that decode wait for each other, before they are timed
 Work = tuple[VideoInfo, Plan]
 
 
@@ -58,9 +60,11 @@ def work_of(clip: Path) -> Work:
 
 
 def decoding(clip: Path, count: int) -> Figures:
-    """Videos a second by decoding alone, the default plan, by DALI on several lanes, and by PyAV on one core."""
+    """Videos a second by decoding alone, the default plan: by DALI on several lanes of one process and of several, and
+    by PyAV on one core."""
     work = work_of(clip)
     rates: Figures = {f"dali_{lanes}_lanes": figure(_dali, work, count, lanes) for lanes in LANES}
+    rates |= {f"dali_{number}_processes": figure(_processes, work, count, number) for number in PROCESSES}
     started = time.perf_counter()
     for _ in range(8):
         _drain(PyAVDecoder().read(*work))
@@ -68,8 +72,15 @@ def decoding(clip: Path, count: int) -> Figures:
     return rates | {"pyav_1_core": pyav, "frames_a_video": sum(len(window.frames) for window in work[1].windows)}
 
 
+def _processes(work: Work, count: int, number: int) -> float:
+    """As many lanes in each as a prediction has there."""
+    each, lanes = count // number, MOST_LANES // number
+    with ProcessPoolExecutor(number, SPAWN, initializer=MEETING.append, initargs=[SPAWN.Barrier(number)]) as pool:
+        return sum(pool.map(_dali, [work] * number, [each] * number, [lanes] * number))
+
+
 def _dali(work: Work, count: int, lanes: int) -> float:
-    local, ready = threading.local(), threading.Barrier(lanes + 1)
+    local, ready, causes = threading.local(), threading.Barrier(lanes + 1), list[BaseException]()
 
     def begin() -> None:
         try:
@@ -77,7 +88,8 @@ def _dali(work: Work, count: int, lanes: int) -> float:
             local.decoder = DALIDecoder(local.lane)
             with local.lane:
                 _drain(local.decoder.read(*work))
-        except BaseException:
+        except BaseException as error:
+            causes.append(error)
             ready.abort()  # the others would wait for this one
             raise
         ready.wait()
@@ -88,10 +100,14 @@ def _dali(work: Work, count: int, lanes: int) -> float:
             local.lane.synchronize()
 
     with ThreadPoolExecutor(lanes, initializer=begin) as threads:
-        starts = [threads.submit(time.sleep, 0.2) for _ in range(lanes)]
-        ready.wait()
-        for start in starts:
-            start.result()
+        for _ in range(lanes):
+            threads.submit(time.sleep, 0.2)
+        try:
+            ready.wait()
+        except threading.BrokenBarrierError:
+            raise causes[0] from None
+        for meeting in MEETING:
+            meeting.wait()
         started = time.perf_counter()
         list(threads.map(one, range(count)))
         return count / (time.perf_counter() - started)
@@ -121,8 +137,9 @@ def _scored(crews: list[Crew], clip: Path, count: int) -> float:
         rows = [row for _, row in pool.run(_jobs(clip, count))]
         seconds = time.perf_counter() - started
     wrong = {row.detail for row in rows if row.reason != "ok"}
-    if wrong or pool._lost:
-        raise RuntimeError(f"{len(pool._lost)} processes could not be started; rows that are not ok: {wrong}")
+    if wrong or pool._lost or pool._refuge.pid:
+        by_cpu = "; some were scored by the CPU" * bool(pool._refuge.pid)
+        raise RuntimeError(f"{len(pool._lost)} processes could not be started; rows that are not ok: {wrong}{by_cpu}")
     return count / seconds
 
 

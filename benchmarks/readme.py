@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,21 +171,33 @@ def precision(figures: Figures) -> str:
 
 def gpu(figures: Figures) -> str:
     """The sentences on parity, speed and a long run on a GPU."""
+    told = [text for sentence in (_parity, _rates, _networks, _memory) if (text := _known(sentence, figures))]
+    return f"On an {figures['machine']['card'].split(',')[0]}:\n\n" + "\n\n".join(told)
+
+
+def _known(sentence: Callable[[Figures], str], figures: Figures) -> str:
+    """Nothing where a part of a run was cut, or has the reason why there is no figure."""
+    try:
+        return sentence(figures)
+    except (KeyError, TypeError, ValueError, StopIteration):
+        return ""
+
+
+def _memory(figures: Figures) -> str:
     memory, beside = figures["memory"], f", while {figures['note']}" if "note" in figures else ""
     held, own = (", ".join(map(str, memory[name])) for name in ("card_mib", "worker_mib"))
     return (
-        f"On an {figures['machine']['card'].split(',')[0]}: {_parity(figures['parity'])} {_rates(figures)}\n\n"
-        f"{_networks(figures)}\n\n"
         f"{memory['videos']} such clips by one process with eight in hand{beside}: "
         f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {held} MiB of the card, and "
         f"{own} MiB of the machine."
     )
 
 
-def _parity(found: Figures) -> str:
+def _parity(figures: Figures) -> str:
+    found = figures["parity"]
     apart, reasons = found["probability"], len(found["reasons_differ"])
     return (
-        f"of {found['videos']} videos {reasons} had another reason than on its CPUs, {found['clips_differ']} another "
+        f"Of {found['videos']} videos {reasons} had another reason than on its CPUs, {found['clips_differ']} another "
         f"number of clips; probabilities were apart by {apart['median']:.4f} in the median, "
         f"{apart['largest']:.4f} at most."
     )
@@ -225,11 +238,12 @@ def _networks(figures: Figures) -> str:
 def _rates(figures: Figures) -> str:
     found = figures["decode"].items()
     alone = max(rate for name, rate in found if name.startswith("dali") and isinstance(rate, float))
+    several = " and processes" if any(name.endswith("_processes") for name, _ in found) else ""
     one, two, four = (figures["whole"][name] for name in ("1 process", "2 processes", "4 processes"))
     return (
         f"Of ten-second 1080p clips {alone:.0f} a second were decoded alone (the default plan, the best number of "
-        f"lanes), and {one:.0f} went through the whole pipeline in one process, {two:.0f} in two, {four:.0f} in four "
-        f"(the default there: {100 * four / alone:.0f} % of decoding alone)."
+        f"lanes{several}), and {one:.0f} went through the whole pipeline in one process, {two:.0f} in two, "
+        f"{four:.0f} in four (the default there: {100 * four / alone:.0f} % of decoding alone)."
     )
 
 

@@ -122,6 +122,7 @@ def compared(cpu: Sequence[Prediction], gpu: Sequence[Prediction]) -> Figures:
     return {
         "videos": len(pairs),
         "reasons_differ": [f"{a.filename}: {a.reason} {b.reason} {b.detail}" for a, b in pairs if a.reason != b.reason],
+        "identical": sum(bool(a.clips) and a.clips == b.clips for a, b in pairs),
         "clips_differ": sum(len(a.clips) != len(b.clips) for a, b in pairs),
         "probability": {"median": median(apart.values()), "largest": max(apart.values())},
         "beyond": {str(bound): sum(value > bound for value in apart.values()) for bound in (ALLOWED / 2, ALLOWED)},

@@ -22,7 +22,7 @@ from dfx.decode import Decoder
 from dfx.decode.nvdec import suits
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
-from dfx.errors import DeviceError, VideoError
+from dfx.errors import DeviceError, DeviceMemoryError, UnsupportedVideoError, VideoError
 from dfx.infer import ClassifierContract
 from dfx.info import VideoInfo
 from dfx.ops.cuda import DeviceArray, Lane, compute_capability
@@ -31,6 +31,7 @@ from dfx.plan import plan
 from dfx.probe import probe
 from dfx.settings import HOST, Limits, Settings
 from dfx.sift import pictures, unsure
+from dfx.streams import note
 from dfx.track import join, sift
 from dfx.values import ClipScore, Dropped, Followed, Frames, Pixels, Plan, Prediction, Reason, Track, Verdict
 
@@ -73,6 +74,7 @@ class Pipeline:
         self._capability = compute_capability(device) if self._lane else None
         self.decoder: Decoder = PyAVDecoder(self.limits.pixels)
         self.gpu_decoder = self._dali(self._lane) if self._lane else None
+        self._said = False
         self.detector = Detector(self.settings.detector, self._lane, engines)
         self.classifier = Ensemble(self.settings.models, self._lane, engines)
 
@@ -174,9 +176,17 @@ class Pipeline:
         if self.gpu_decoder and suits(info, self._capability) is None:
             try:
                 return _all(stage, self.gpu_decoder.read(info, chosen))
-            except VideoError:  # the CPU's decoder takes more, and salvages what a broken file still holds
+            except UnsupportedVideoError:  # the CPU's decoder takes more
                 pass
+            except (VideoError, DeviceMemoryError) as error:  # and it salvages what a broken file still holds
+                self._say_once(f"{error}. The CPU's decoder is tried; others that go this way are not named")
         return _all(stage, self.decoder.read(info, chosen))
+
+    def _say_once(self, words: str) -> None:
+        """Where every video went this way, a run would only be slow, and nobody would know why."""
+        if not self._said:
+            note(words)
+        self._said = True
 
     def _on_device(self) -> AbstractContextManager[object]:
         return self._lane or nullcontext()

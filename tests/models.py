@@ -26,18 +26,20 @@ CONTRACT = {
 }
 
 
-def brightness_classifier(path: Path, **changes: str | None) -> Path:
-    """A classifier whose logit is the clip's mean brightness; `changes` replace contract keys (None drops one)."""
+def brightness_classifier(path: Path, kind: int = TensorProto.FLOAT, **changes: str | None) -> Path:
+    """A classifier whose logit, of some kind, is the clip's mean brightness; `changes` replace contract keys (None
+    drops one)."""
     axes = numpy_helper.from_array(np.array([1, 2, 3, 4], np.int64), "axes")
     nodes = [
         helper.make_node("Cast", ["clips"], ["real"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["real", "axes"], ["logits"], keepdims=0),
+        helper.make_node("ReduceMean", ["real", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Cast", ["mean"], ["logits"], to=kind),
     ]
     graph = helper.make_graph(
         nodes,
         "brightness",
         [helper.make_tensor_value_info("clips", TensorProto.UINT8, ["n", "t", 3, "s", "s"])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info("logits", kind, ["n"])],
         [axes],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

@@ -72,6 +72,9 @@ def planar_on_host(picture: Planes, rotation: int = 0) -> Surface:
     return Surface(place, *size, (place + u, place + v), picture.full_range)
 
 
+MEMORY = 2**34  # bytes of the pretended GPU
+
+
 class PretendedStream:
     """What `dfx._kernels.Stream` does, in the memory of the host."""
 
@@ -89,7 +92,7 @@ class PretendedStream:
         assert other >= 0
 
     def allocate(self, nbytes: int) -> int:
-        if nbytes > 2**40:
+        if nbytes > MEMORY:
             raise DeviceMemoryError("cuMemAllocAsync: pretended")
         piece = np.full(max(1, nbytes), 0xA5, np.uint8)
         self._memory[piece.ctypes.data] = piece
@@ -118,7 +121,7 @@ def pretended_kernels() -> Any:
         gpu_count=lambda: 1,
         gpu_name=lambda ordinal: "pretended",
         gpu_compute_capability=lambda ordinal: (9, 0),
-        gpu_memory=lambda ordinal: 2**34,
+        gpu_memory=lambda ordinal: MEMORY,
         gpu_loaded=lambda ordinal: True,
         letterbox_surfaces=lambda *rest: _kernels.letterbox_surfaces(*rest[:-2], None, 1),
         crop_surfaces=lambda *rest: _kernels.crop_surfaces(*rest[:-2], None, 1),

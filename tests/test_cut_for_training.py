@@ -39,6 +39,7 @@ from dfx.settings import HOST, Limits
 from dfx.torch import train
 from dfx.torch.clipnet import TIGHT
 from dfx.torch.train import Options, cached, cutters
+from dfx.values import Surface
 
 pytestmark = pytest.mark.torch
 
@@ -120,6 +121,24 @@ def test_a_card_without_memory_for_planes_leaves_a_video_to_the_cpu_s_decoder(
     monkeypatch.setattr(dfx.decode.dali, "unmix", full)
     row = dfx.pipeline.Pipeline(device=0).predict(samples / "real.mp4")
     assert (row.reason, len(row.clips), StandInDecoder.used) == ("ok", 2, 2)
+
+
+def test_a_card_without_memory_for_the_faces_leaves_the_video_too(
+    samples: Path, gpu: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And it is said once, since a run whose every video goes this way is slow."""
+    pipeline = dfx.pipeline.Pipeline(device=0)
+    real = pipeline.detector.watch
+
+    def full(pictures: Any) -> Any:
+        if isinstance(pictures[0], Surface):
+            raise DeviceMemoryError("cuMemAlloc: full")
+        return real(pictures)
+
+    monkeypatch.setattr(pipeline.detector, "watch", full)
+    rows = [pipeline.predict(samples / "real.mp4") for _ in range(2)]
+    assert [(row.reason, len(row.clips)) for row in rows] == [("ok", 2)] * 2
+    assert capsys.readouterr().err.count("cuMemAlloc: full. The CPU's decoder is tried") == 1
 
 
 def _host_pipeline() -> dfx.pipeline.Pipeline:

@@ -5,6 +5,7 @@ On a pretended GPU: sessions of ONNX Runtime's CPU provider, and PyAV for DALI.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -19,13 +20,15 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu
 import gpu_checks
+import gpu_colours
 import gpu_rates
 import whole_job
+from simulated import SimulatedDALI
 
 import dfx.crop
 from dfx import ops
 from dfx.decode.pyav import PyAVDecoder
-from dfx.errors import ModelError
+from dfx.errors import CorruptVideoError, DeviceError, ModelError
 from dfx.infer import gpu as sessions
 from dfx.infer.gpu import CudaSession
 from dfx.infer.session import CPU, GRAPHS, as_graphs
@@ -228,52 +231,141 @@ def test_the_whole_is_timed_with_and_without_cuda_graphs(monkeypatch: pytest.Mon
 
 
 def test_a_long_run_of_nothing_is_refused() -> None:
-    done = CliRunner().invoke(gpu.main, ["--long", "0"])
+    done = CliRunner().invoke(gpu.main, ["--long", "7"])
     assert (done.exit_code, "--long" in done.output) == (2, True)
     done = CliRunner().invoke(gpu.main, ["--only", "speed"])
-    assert (done.exit_code, "'speed' is not one of 'machine', 'parity'" in done.output) == (2, True)
+    assert (done.exit_code, "'speed' is not one of 'machine', 'colours'" in done.output) == (2, True)
 
 
-def test_clips_of_the_two_are_compared(fed: list[Any], samples: Path) -> None:
+def test_colours_are_those_of_the_simulation(fed: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Knowing(SimulatedDALI):
+        knows_range = True
+
+    monkeypatch.setattr(gpu_colours, "_Unbound", lambda lane: Knowing())
+    found = gpu_colours.colours(tmp_path)
+    assert len(found) == 3 * len(gpu_colours.STILLS)
+    assert gpu_checks.verdicts({"colours": found})["colours are the CPU's"]
+    monkeypatch.setattr(gpu_colours, "_Unbound", lambda lane: Knowing(rgb=True))
+    assert gpu_checks.verdicts({"colours": gpu_colours.colours(tmp_path)})["colours are the CPU's"] is False
+
+
+def test_clips_of_the_two_are_compared(fed: list[Any], samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pipeline, "_dali", lambda *_: SimulatedDALI())
     found = gpu_checks.clips(samples, 3)
-    assert found["videos"] == 3
+    assert (found["videos"], found["decoded_on_gpu"], found["refused"]) == (3, 3, {})
     assert found["counts_differ"] == 0
     assert 0 < found["levels"]["mean"] <= found["levels"]["largest"] < 1
+    said = gpu_checks.verdicts({"clips": found})
+    assert said["NVDEC decodes what it is said to"]
+    assert said["clips for training are the CPU's"]
+
+
+def test_clips_that_the_gpu_did_not_decode_are_not_compared(
+    fed: list[Any], samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(SimulatedDALI):
+        def _tensor(self, *_: Any) -> Any:
+            raise CorruptVideoError("DALI cannot decode it (no attribute)")
+
+    monkeypatch.setattr(Pipeline, "_dali", lambda *_: Failing())
+    found = gpu_checks.clips(samples, 3)
+    assert (found["videos"], found["decoded_on_gpu"], len(found["refused"]), found["levels"]) == (3, 0, 3, None)
+    said = gpu_checks.verdicts({"clips": found})
+    assert said["NVDEC decodes what it is said to"] is False
+    assert said["clips for training are the CPU's"] is None
+
+
+def test_the_video_that_is_to_be_broken_is(samples: Path, tmp_path: Path) -> None:
+    """The portrait, in whose windows there are other pictures than keyframes, gives another row where they are lost."""
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes((samples / "real.mp4").read_bytes())
+    gpu_checks._damage(damaged)
+    whole, left = (dfx.predict_video(path) for path in (samples / "real.mp4", damaged))
+    assert (left.reason, len(left.clips)) != (whole.reason, len(whole.clips))
 
 
 SEEN_WELL: dict[str, Any] = {
-    "parity": {"probability": {"largest": 0.019}, "reasons_differ": [], "clips_differ": 0},
+    "colours": {"libx264 yuv420p r": {"apart": 0.09}, "libx265 yuv420p10le r": {"apart": 0.4}, "took": 3.0},
+    "parity": {
+        "videos": 150,
+        "identical": 1,
+        "probability": {"largest": 0.019},
+        "reasons_differ": [],
+        "clips_differ": 0,
+    },
     "decode": {"dali_1_lanes": 20.0, "dali_4_lanes": 90.0, "dali_8_lanes": "no memory", "pyav_1_core": 400.0},
     "whole": {"1 process": 31.0, "4 processes": 73.0, "8 processes": "no memory", "took": 99.0},
     "memory": {"card_mib": [3000, 3300, 3300, 3350], "worker_mib": [2000, 2390, 2400, 2400]},
-    "broken": {"alone": 0.25, "others": [0.25] * 8, "reason": "corrupt"},
-    "clips": {"counts_differ": 0, "levels": {"mean": 0.1}},
-    "sanitizer": {"status": 0},
+    "broken": {"alone": 0.25, "clips": 2, "others": [0.25] * 8, "damaged": {"reason": "no_face", "clips": 0}},
+    "clips": {
+        "decoded_on_gpu": 30,
+        "refused": {"a.webm": "UnsupportedVideoError: hidden"},
+        "counts_differ": 0,
+        "levels": {"mean": 0.1},
+    },
+    "sanitizer": {"status": 0, "errors": 0, "passed": 80},
 }
 
 
 @pytest.mark.parametrize(
     ("part", "changed"),
     [
+        ("colours", {"libx264 yuv420p r": {"apart": 0.2}}),
+        ("colours", {"libx265 yuv420p error": "CorruptVideoError: no picture"}),
         ("parity", {"probability": {"largest": 0.021}}),
         ("parity", {"reasons_differ": ["a.mp4: ok corrupt"]}),
         ("parity", {"clips_differ": 1}),
+        ("parity", {"identical": 120}),
         ("whole", {"4 processes": 71.0}),
-        ("whole", {"error": "not done after 60 s"}),
+        ("whole", {"4 processes": "no memory"}),
+        ("whole", {"error": "RuntimeError"}),
         ("memory", {"card_mib": [3000, 3300, 3300, 3500]}),
-        ("memory", {"worker_mib": [2000, 2390, 2400, 2520]}),
+        ("memory", {"worker_mib": [2000, 2390, 2520, 2400]}),
         ("broken", {"others": [0.25] * 7 + [0.26]}),
+        ("broken", {"damaged": {"reason": "ok", "clips": 2}}),
+        ("clips", {"refused": {"a.mp4": "CorruptVideoError: DALI cannot"}}),
         ("clips", {"counts_differ": 1}),
-        ("clips", {"levels": {"mean": 1.5}}),
-        ("sanitizer", {"status": 9}),
+        ("clips", {"levels": {"mean": 0.6}}),
+        ("sanitizer", {"errors": 2}),
     ],
 )
 def test_what_does_not_hold_is_said(part: str, changed: dict[str, Any]) -> None:
     assert set(gpu_checks.verdicts(SEEN_WELL).values()) == {True}
     said = gpu_checks.verdicts({**SEEN_WELL, part: {**SEEN_WELL[part], **changed}})
-    assert sorted(map(str, said.values())) == ["False"] + ["True"] * 5
+    assert sorted(map(str, said.values())) == ["False"] + ["True"] * 7
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("sanitizer", {"missing": "it is not on the path"}),
+        ("sanitizer", {"errors": None}),
+        ("sanitizer", {"passed": 0}),
+        ("memory", {"unfinished": "not done after 60 s"}),
+        ("decode", {"unfinished": "no time was left"}),
+        ("clips", {"levels": None}),
+    ],
+)
+def test_what_was_not_seen_is_not_said_to_fail(part: str, changed: dict[str, Any]) -> None:
+    said = gpu_checks.verdicts({**SEEN_WELL, part: {**SEEN_WELL[part], **changed}})
+    assert sorted(map(str, said.values())) == ["None"] + ["True"] * 7
 
 
 def test_what_was_not_run_is_not_called_seen() -> None:
     assert set(gpu_checks.verdicts({}).values()) == {None}
-    assert None in gpu_checks.verdicts({**SEEN_WELL, "sanitizer": {"missing": "it is not on the path"}}).values()
+
+
+def test_figures_of_another_card_are_not_mixed_in(tmp_path: Path) -> None:
+    out = tmp_path / "gpu.json"
+    out.write_text(json.dumps({"machine": {"card": "NVIDIA P100"}}))
+    done = CliRunner().invoke(gpu.main, ["--only", "machine", "--out", str(out)])
+    assert (done.exit_code, "has figures of 'NVIDIA P100'" in done.output) == (2, True)
+
+
+def test_the_cause_of_a_lane_that_fails_is_told(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: int) -> None:
+        raise DeviceError("cuMemAlloc: the cause")
+
+    monkeypatch.setattr(gpu_rates.cuda, "Lane", failing)
+    with pytest.raises(DeviceError, match="the cause"):
+        gpu_rates._dali(gpu_rates.work_of(clip), 4, 3)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from models import TEMPLATE, brightness_classifier
+from onnx import TensorProto
 from tolerances import SINGLE_PRECISION
 
 from dfx.classify import Classifier
@@ -20,6 +21,7 @@ from dfx.errors import InputError, MissingInputError, ModelError
 from dfx.infer import DetectorContract, OnnxSession
 from dfx.infer.session import fingerprint, list_hash
 from dfx.ops import letterbox_geometry
+from dfx.pipeline import Pipeline
 from dfx.settings import Settings
 
 
@@ -28,6 +30,26 @@ def test_a_foreign_model_with_the_contract_runs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(classifier.contract.crop_template, np.float32(TEMPLATE))
     clips = np.random.default_rng(0).integers(0, 256, (7, 16, 3, 32, 32), dtype=np.uint8)
     np.testing.assert_allclose(classifier.score(clips), clips.mean(axis=(1, 2, 3, 4)), rtol=SINGLE_PRECISION)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.FLOAT16])
+def test_logits_of_another_kind_are_refused(tmp_path: Path, kind: int) -> None:
+    """On a GPU their bytes would be read as float32."""
+    with pytest.raises(ModelError, match=r"outputs must be tensor\(float\); got .*'logits'.*add a Cast"):
+        Classifier(brightness_classifier(tmp_path / "m.onnx", kind))
+
+
+@pytest.mark.parametrize("words", ["Failed to allocate memory for requested buffer of size 9", "std::bad_alloc"])
+def test_a_network_without_memory_is_no_broken_model(
+    samples: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : {words}")
+
+    pipeline = Pipeline()
+    monkeypatch.setattr(OnnxSession, "_values", full)
+    row = pipeline.predict(samples / "real.mp4")
+    assert (row.reason, row.detail) == ("too_large", "detector.onnx needs more memory than the limit allows")
 
 
 def test_no_clips_give_no_logits(tmp_path: Path) -> None:

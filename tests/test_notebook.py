@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
+
+nbformat = pytest.importorskip("nbformat")  # of the extra `test`; a machine that is there for its GPU may lack it
+NotebookClient = pytest.importorskip("nbclient").NotebookClient
 
 QUIET = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning"

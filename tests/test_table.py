@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 import dfx
 from dfx.errors import DependencyError, OutputError
 from dfx.results import Predictions
-from dfx.table import SHOWN, Tabular, check_place, write_csv
+from dfx.table import SHOWN, Tabular, check_place, text_of, write_csv
 from dfx.values import Prediction, Reason
 
 EVIL = "=1+1,\"quoted\"\nline\t\x1b[31m<script>alert('x')</script>\udcff.mp4"
@@ -57,6 +58,21 @@ def test_nothing_in_a_name_reaches_the_terminal_or_the_page() -> None:
     repr(table).encode("utf-8")
     assert "<script>" not in table._repr_html_()
     assert "&lt;script&gt;" in table._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.123456, "0.1235"),
+        (12345.6, "12346"),
+        (9999.9, "10000"),
+        (-21600.0, "-21600"),
+        (1e-7, "1e-07"),
+        (math.inf, "inf"),
+    ],
+)
+def test_large_numbers_are_written_out(number: float, text: str) -> None:
+    assert text_of(number) == text
 
 
 def test_long_tables_say_how_much_is_not_shown() -> None:

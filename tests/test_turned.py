@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def test_a_header_that_is_cut_turns_nothing(tmp_path: Path) -> None:
         assert orientation(tmp_path / "cut.mkv") in {(0, False), (270, False)}
     (tmp_path / "cut.mkv").write_bytes(whole[:-50])
     assert orientation(tmp_path / "cut.mkv") == (270, False)
+
+
+@pytest.mark.parametrize("angle", [math.nan, math.inf, -math.inf])
+def test_an_angle_that_is_no_number_turns_nothing(tmp_path: Path, angle: float) -> None:
+    whole = encode(tmp_path / "a.mkv", [picture()] * 3, rotation=90).read_bytes()
+    place = whole.index(b"\x76\x75\x88")  # ProjectionPoseRoll, in eight bytes
+    (tmp_path / "odd.mkv").write_bytes(whole[: place + 3] + struct.pack(">d", angle) + whole[place + 11 :])
+    assert orientation(tmp_path / "odd.mkv") == (0, False)
+    assert probe(tmp_path / "odd.mkv").rotation == 0
 
 
 def test_a_header_that_claims_a_number_as_long_as_the_file_is_not_read(tmp_path: Path) -> None:

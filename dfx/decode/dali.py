@@ -131,6 +131,8 @@ class DALIDecoder:
         DependencyError: DALI is not installed.
     """
 
+    knows_range = False  # whether NVDEC was seen to tell DALI of full range in other streams than H.264
+
     def __init__(self, lane: Lane | None = None, pixels: int | None = None) -> None:
         self._lane, self._pixels, self._capability = lane, pixels, None if lane is None else NEWEST
         self._dynamic = _dynamic()
@@ -193,7 +195,8 @@ class DALIDecoder:
         self._check(info, part.shape.coded_width, part.shape.coded_height)
         if self._capability is None:
             return part
-        reason = HIDDEN if part.hides else _unknown_range(info.codec, part) or SIZES.clash(info.codec, part.shape)
+        unseen = None if self.knows_range else _unknown_range(info.codec, part)
+        reason = HIDDEN if part.hides else unseen or SIZES.clash(info.codec, part.shape)
         if reason:
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}; the CPU's decoder reads it")
         return part
@@ -360,8 +363,8 @@ def planar(info: VideoInfo, part: Cut, first: int, count: int, device: int, owne
 
 
 def _unknown_range(codec: str, part: Cut) -> str | None:
-    if codec == "vp9" and part.full_range:
-        return "its samples have the full range, and whether NVDEC tells DALI so of VP9 was not seen yet"
+    if codec != "h264" and part.full_range:
+        return f"its samples have the full range, and whether NVDEC tells DALI so of {codec} was not seen yet"
     return None
 
 

@@ -13,6 +13,7 @@
 
 namespace {
 
+constexpr size_t kMemory = size_t{1} << 34;  // bytes, of the GPU that there is not
 const auto kContext = reinterpret_cast<CUcontext>(0x1234);
 const auto kModule = reinterpret_cast<CUmodule>(0x55);
 const auto kEvent = reinterpret_cast<CUevent>(0x77);
@@ -78,7 +79,7 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
 }
 
 CUresult cuDeviceTotalMem(size_t* bytes, CUdevice) {
-    *bytes = size_t{1} << 34;
+    *bytes = kMemory;
     return CUDA_SUCCESS;
 }
 
@@ -155,7 +156,7 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* 
 CUresult cuMemAlloc(CUdeviceptr* memory, size_t bytes) {
     IN_CONTEXT;
     WANT(bytes > 0);
-    if (bytes > size_t{1} << 40) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (bytes > kMemory) return CUDA_ERROR_OUT_OF_MEMORY;
     *memory = reinterpret_cast<CUdeviceptr>(std::malloc(bytes));
     return *memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
@@ -183,7 +184,7 @@ CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice) {
 
 CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void* value) {
     WANT(pool == kPool && attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD);
-    WANT(*static_cast<cuuint64_t*>(value) == 256u << 20);
+    WANT(*static_cast<cuuint64_t*>(value) == 512u << 20);
     return CUDA_SUCCESS;
 }
 
