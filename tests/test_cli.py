@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from dfx.cli import main
 
@@ -114,16 +115,23 @@ def test_bad_arguments_end_with_one_clear_line(samples: Path, tmp_path: Path, ar
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_a_folder_without_write_permission_is_named(samples: Path, tmp_path: Path) -> None:
-    (tmp_path / "s.csv").mkdir()
-    done = dfx("predict", samples, "--out", "s.csv", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "s.csv" in done.stderr
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_help_shows_an_example(command: str) -> None:
+    shown = CliRunner().invoke(main, [command, "--help"])
+    assert shown.exit_code == 0
+    assert f"      dfx {command} " in shown.output or not main.commands[command].params[:-1]
 
 
-def test_help_shows_an_example() -> None:
-    for command in ("predict", "score"):
-        assert f"dfx {command} " in dfx(command, "--help").stdout
+@pytest.mark.parametrize("command", ["predict", "report", "inspect", "frames", "audio", "faces"])
+def test_whatever_opens_videos_has_limits(command: str) -> None:
+    options = {option for each in main.commands[command].params for option in each.opts}
+    assert {"--timeout", "--memory", "--max-pixels", "--max-duration"} <= options
+
+
+def test_what_is_too_long_is_shown_with_the_option_that_its_error_names(samples: Path) -> None:
+    refused = CliRunner().invoke(main, ["probe", str(samples / "real.mp4"), "--max-duration", "2"])
+    assert (refused.exit_code, "3 s long; 2 s is the limit (--max-duration)" in refused.output) == (2, True)
+    assert "keyframes" in CliRunner().invoke(main, ["probe", str(samples / "real.mp4"), "--max-duration", "4"]).output
 
 
 @pytest.mark.parametrize("path", TOOLS, ids=lambda path: path.stem)

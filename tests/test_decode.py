@@ -114,8 +114,13 @@ def test_damage_inside_costs_only_itself(tmp_path: Path) -> None:
     middle = len(data) // 2
     data[middle : middle + 200] = bytes(200)
     (tmp_path / "bad.mkv").write_bytes(data)
-    first = read(tmp_path / "bad.mkv", windows=4)[0]
+    first, *others = read(tmp_path / "bad.mkv", windows=4)
     assert numbers(first) == list(range(16))
+    lost = 60 - probe(tmp_path / "bad.mkv").frames
+    assert 0 < lost < 20, "of the file, whose packets are numbered anew behind the damage"
+    assert [numbers(part) for part in others] == [(part.index + lost).tolist() for part in others]
+    assert len(others) > 0
+    assert {len(part) for part in others} == {16}
 
 
 def test_nothing_decodable_is_corrupt(tmp_path: Path) -> None:
@@ -142,6 +147,8 @@ def test_real_videos_decode_exactly(shared: Path, name: str) -> None:
     last = max(int(frames.index[-1]) for frames in parts)
     with av.open(str(path)) as container:
         whole = [frame for frame, _ in zip(container.decode(video=0), range(last + 1), strict=False)]
+    planar = name.endswith(("mp4", "mkv", "mpg", "mov"))
+    assert all(frame.format.name.startswith("yuv") == planar for frame in whole)
     for frames in parts:
         assert len(frames) == frames.window.count
         for index, planes in zip(frames.index, frames.pictures, strict=True):

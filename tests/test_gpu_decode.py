@@ -198,14 +198,6 @@ def test_crops_show_their_rectangle(tmp_path: Path, lane: Lane, edges: dict[str,
     assert_drawn(path, lane, [picture[box] for picture in drawn])
 
 
-@pytest.mark.xfail(strict=False, reason="a bug of DALI, which did not show in every run on an H200")
-def test_dali_tells_sizes_apart(tmp_path: Path, lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
-    read(encode(tmp_path / "a.mp4", moving(20, width=400, height=224), **X265), lane, windows=1)
-    monkeypatch.setattr(dali, "SIZES", dali._Sizes())
-    pictures = list(moving(20, width=400, height=216))
-    assert_drawn(encode(tmp_path / "b.mp4", pictures, **X265), lane, pictures)
-
-
 def test_threads_with_streams_of_their_own(tmp_path: Path) -> None:
     paths = [encode(tmp_path / f"{first}.mp4", moving(80, first), bf="3", g="30") for first in (0, 200, 400, 600)]
     wrong: list[object] = []

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -296,7 +296,7 @@ def test_a_budget_that_ends_before_a_worker_is_ready_forgets_nothing(samples: Pa
     model.write_bytes(b"nonsense")
     settings = dfx.Settings(models=(model,)) if bad else None
     first = dfx.predict_dir(samples, out, progress=False)
-    with suppress(ModelError):
+    with pytest.raises(ModelError) if bad else nullcontext():
         late = dfx.predict_dir(samples, out, settings=settings, budget=0.05, fresh=True, progress=False)
         assert late.reasons == {"out_of_budget": 3}
     again = dfx.predict_dir(samples, out, progress=False)

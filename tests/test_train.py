@@ -83,7 +83,12 @@ def test_no_person_original_or_file_is_on_both_sides(rows: list[tuple[bool, int,
     cases = [case(f"{i}.mp4", row[0], *own) for i, (row, own) in enumerate(zip(rows, keys, strict=True))]
     try:
         held = split(cases, seed)
-    except InputError:  # too few people: refused rather than split in two
+    except InputError:  # refused rather than split in two
+        people = [
+            {group for case, group in zip(cases, components(cases), strict=True) if case.fake == fake}
+            for fake in (0, 1)
+        ]
+        assert min(map(len, people)) < 4, "there are people enough of both classes"
         return
     sides = [{key for one, out in zip(cases, held, strict=True) if out == side for key in one.keys} for side in (0, 1)]
     assert not sides[0] & sides[1]
