@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -296,8 +296,11 @@ def test_a_budget_that_ends_before_a_worker_is_ready_forgets_nothing(samples: Pa
     model.write_bytes(b"nonsense")
     settings = dfx.Settings(models=(model,)) if bad else None
     first = dfx.predict_dir(samples, out, progress=False)
-    with pytest.raises(ModelError) if bad else nullcontext():
+    try:
         late = dfx.predict_dir(samples, out, settings=settings, budget=0.05, fresh=True, progress=False)
+    except ModelError:
+        assert bad
+    else:  # a worker that would refuse the model may not have come to it
         assert late.reasons == {"out_of_budget": 3}
     again = dfx.predict_dir(samples, out, progress=False)
     assert [row.seconds for row in again] == [row.seconds for row in first]

@@ -84,10 +84,8 @@ def test_no_person_original_or_file_is_on_both_sides(rows: list[tuple[bool, int,
     try:
         held = split(cases, seed)
     except InputError:  # refused rather than split in two
-        people = [
-            {group for case, group in zip(cases, components(cases), strict=True) if case.fake == fake}
-            for fake in (0, 1)
-        ]
+        found = list(zip([one.fake for one in cases], components(cases).tolist(), strict=True))
+        people = [{group for fake, group in found if fake == side} for side in (False, True)]
         assert min(map(len, people)) < 4, "there are people enough of both classes"
         return
     sides = [{key for one, out in zip(cases, held, strict=True) if out == side for key in one.keys} for side in (0, 1)]
