@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dfx.table import text_of
 
 BINS = 20  # of a histogram of scores
-RELIABILITY_BINS = 10
+RELIABILITY_BINS = 10  # of equal width, of scores; those of the expected calibration error too
 MOST_BARS = 10  # of one chart
 LONGEST_NAME = 18  # characters beside a bar; of a longer one the middle is left out
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dfx.charts import RELIABILITY_BINS
 from dfx.errors import InputError, MissingInputError
 from dfx.labels import WORDS, label_of, read_entries, read_text
 from dfx.results import Predictions
@@ -21,7 +22,6 @@ Array = NDArray[np.float64]
 Ranks = NDArray[np.intp]
 SMALLEST = 1e-15  # the challenge's bound on a probability before its logarithm is taken
 RESAMPLES, SEED = 2000, 0
-BINS = 15  # equal bins of the expected calibration error, as in Guo et al., ICML 2017
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,8 +29,8 @@ class Report(Tabular):
     """How good a submission is.
 
     log_loss: the challenge's; auc: area under the ROC curve, None where all labels are the same; auc_interval: 95 %,
-    bootstrap; accuracy: at 0.5; brier: mean squared error (Brier, 1950); calibration_error: expected, 15 bins (Guo et
-    al., 2017). videos: scored; fakes: of these; unlabelled: rows without a label; unscored: labels without a row.
+    bootstrap; accuracy: at 0.5; brier: mean squared error (Brier, 1950); calibration_error: expected, over the
+    bins of the reliability diagram. videos: scored; fakes: of these; unlabelled: rows without a label; unscored: labels without a row.
     """
 
     videos: int
@@ -58,7 +58,7 @@ class Report(Tabular):
             ("AUC", "-" if self.auc is None else f"{self.auc:.4f}", note),
             ("accuracy", f"{self.accuracy:.4f}", "at 0.5"),
             ("Brier score", f"{self.brier:.4f}", "always 0.5 gives 0.25"),
-            ("calibration error", f"{self.calibration_error:.4f}", f"expected, {BINS} bins"),
+            ("calibration error", f"{self.calibration_error:.4f}", f"expected, {RELIABILITY_BINS} bins"),
             ("without a label", self.unlabelled, "rows that were left out"),
             ("without a row", self.unscored, "labels that were left out"),
         ]
@@ -130,11 +130,13 @@ def _auc(real: Ranks, fake: Ranks) -> float:
     return float(below[fake].mean() / len(real))
 
 
-def calibration_error(y: Array, p: Array) -> float:
-    """Expected calibration error: the gap between probability and share of fakes, averaged over 15 equal bins."""
-    bins = np.minimum((p * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, weights=p - y, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(p))
+def calibration_error(y: Array, p: Array, weights: Array | None = None) -> float:
+    """Expected calibration error (Naeini et al., AAAI 2015): the gap between probability and share of fakes, averaged
+    over the bins of the reliability diagram. weights: of each video, alike unless given."""
+    bins = np.minimum((p * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
+    each = np.ones(len(p)) if weights is None else weights
+    gaps = np.bincount(bins, weights=each * (p - y), minlength=RELIABILITY_BINS)
+    return float(np.abs(gaps).sum() / each.sum())
 
 
 def read_labels(path: Path) -> dict[str, int]:

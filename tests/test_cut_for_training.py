@@ -38,7 +38,8 @@ from dfx.ops.cuda import Lane
 from dfx.settings import HOST, Limits
 from dfx.torch import train
 from dfx.torch.clipnet import TIGHT
-from dfx.torch.train import Options, cached, cutters
+from dfx.torch.options import Options
+from dfx.torch.train import cached, cutters
 from dfx.values import Surface
 
 pytestmark = pytest.mark.torch

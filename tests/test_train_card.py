@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dfx.clip_cache import CachedClips
 from dfx.torch.draws import Example
-from dfx.torch.train import Options
+from dfx.torch.options import Options
 from dfx.torch.train_card import Result, card, measured
 
 pytestmark = pytest.mark.torch

@@ -21,8 +21,9 @@ from dfx.cli import main
 from dfx.errors import InputError, MissingInputError, ModelError
 from dfx.find import sha256_of
 from dfx.torch import train as module
+from dfx.torch.options import Options
 from dfx.torch.start import begin
-from dfx.torch.train import Options, train
+from dfx.torch.train import train
 
 pytestmark = pytest.mark.torch
 NAMES = [f"{word}{number}.mp4" for word in ("fake", "real") for number in range(4)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import dfx
-from dfx.cli.shared import DEVICE, LANES, show
+from dfx.cli.shared import DETECTOR, DEVICE, LANES, MODEL, show
 from dfx.settings import Settings
 
 SETTINGS = Settings()
@@ -35,6 +35,8 @@ def doctor(as_json: bool) -> None:
 @click.option("--videos", default=4000, show_default=True, help="Videos of the whole set.")
 @click.option("--budget", default="9h", show_default=True, help="Time for the whole set, as 8h30m, 90m or seconds.")
 @click.option("--windows", default=SETTINGS.windows, show_default=True, help="Clips of frames looked at in a video.")
+@MODEL
+@DETECTOR
 @DEVICE
 @LANES
 @click.option(
@@ -47,6 +49,8 @@ def rehearse(
     videos: int,
     budget: str,
     windows: int,
+    models: tuple[Path, ...],
+    detector: Path,
     device: str,
     workers: int | None,
     card: str | None,
@@ -65,7 +69,7 @@ def rehearse(
         folder,
         videos=videos,
         budget=budget,
-        settings=Settings(windows=windows),
+        settings=Settings(windows=windows, models=models, detector=detector),
         device=device,
         workers=workers,
         card=card,

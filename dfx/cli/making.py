@@ -54,7 +54,7 @@ def train(folder: tuple[Path, ...], out: Path, labels: Path | None, start: str, 
         dfx train videos --labels videos/labels.csv --out run --epochs 5
     """
     try:
-        from dfx.torch.train import Options
+        from dfx.torch.options import Options
         from dfx.torch.train import train as run
     except ImportError as error:
         raise DependencyError(f"training needs more than prediction ({error}): pip install 'dfx[train]'") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,20 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.metrics import roc_auc_score
 
 from dfx.cli.one_line import OneLine
 from dfx.torch.clip_data import FOLDS, Sample
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
 from dfx.torch.expectation import Beyond, clues_of
+from dfx.torch.figures import figures
 from dfx.torch.folds import Float, Method, calibrate, calibrate_with_doubt, labels, left_out, probabilities_of
 from dfx.torch.mesonet import MesoNet, published
 from dfx.torch.steady import SteadyNet
 from dfx.torch.subgroups import false_alarms
 from dfx.torch.train_classifier import Heads, fit_head, logits_of, seen, unseen_logits, video_logits
 
-BINS = 10  # of the expected calibration error
 DRAWS = 2000  # of the bootstrap
 CLIPPED = (0.001, 0.01, 0.05, 0.1, 0.2)  # lower ends of clip ranges
 PLAIN = "mean of frames"
@@ -124,36 +123,6 @@ def _one_frame(data: Sequence[Sample]) -> list[Sample]:
     """The same videos, standing still: twice the middle frame, since the head wants a step to look at."""
     middles = (sample.features[:, [sample.features.shape[1] // 2] * 2] for sample in data)
     return [Sample(sample.video, sample.clips, middle) for sample, middle in zip(data, middles, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What a table shows of one method. Log loss, Brier score, ECE and accuracy weigh both classes the same."""
-
-    auc: float
-    log_loss: float
-    brier: float
-    ece: float
-    accuracy: float
-
-
-def figures(probabilities: Float, fake: NDArray[np.bool_]) -> Figures:
-    """probabilities float [N] of fake, fake bool [N], both classes present."""
-    weights = compute_sample_weight("balanced", fake)
-    return Figures(
-        auc=float(roc_auc_score(fake, probabilities)),
-        log_loss=float(log_loss(fake, probabilities, sample_weight=weights)),
-        brier=float(brier_score_loss(fake, probabilities, sample_weight=weights)),
-        ece=calibration_error(probabilities, fake, weights),
-        accuracy=float(accuracy_score(fake, probabilities > 0.5, sample_weight=weights)),
-    )
-
-
-def calibration_error(probabilities: Float, fake: NDArray[np.bool_], weights: Float) -> float:
-    """The expected calibration error (Naeini et al., AAAI 2015), over BINS bins of equal width."""
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, weights * (probabilities - fake), BINS)
-    return float(np.abs(gaps).sum() / weights.sum())
 
 
 def interval(probabilities: Float, data: Sequence[Sample], seed: int = 0) -> tuple[float, float]:

@@ -24,7 +24,8 @@ from dfx.cli.one_line import OneLine
 from dfx.torch import folds
 from dfx.torch.clip_data import Sample, samples
 from dfx.torch.clipnet import FrameNet
-from dfx.torch.eval_classifier import figures, ranked, resamples, steady_methods
+from dfx.torch.eval_classifier import ranked, resamples, steady_methods
+from dfx.torch.figures import figures
 from dfx.torch.folds import Float, calibrate, labels, sigmoid
 
 Votes = Sequence[Float]  # of each video the frames' logits, [K, T]

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from dfx.cli.one_line import OneLine
 from dfx.torch.clip_data import Sample, VideoClips, cut, read_labels
 from dfx.torch.clipnet import FrameNet
-from dfx.torch.eval_classifier import figures, ranked
+from dfx.torch.eval_classifier import ranked
 from dfx.torch.eval_measures import left_out, shipped
+from dfx.torch.figures import figures
 from dfx.torch.folds import Float, labels, sigmoid
 from dfx.torch.views import VIEWED, VIEWS, Look, View
 

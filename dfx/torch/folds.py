@@ -64,4 +64,4 @@ def probabilities_of(logits: Float, calibration: Calibration) -> Float:
 
 def sigmoid(logits: Float) -> Float:
     """Probabilities of logits, float [N]."""
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float64)
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)), np.float64)

@@ -68,11 +68,14 @@ def from_onnx(path: Path) -> dict[str, torch.Tensor]:
 def filled(net: torch.nn.Module, stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What a network's weights are in an ONNX file, by their names in torch.
 
-    The exporter keeps the names, but for the matrix of a linear layer, which it turns over and numbers.
+    The exporter keeps the names, but for the matrix of a linear layer, which it turns over and numbers. Raises
+    ModelError where none or several may be that one.
     """
     state = {}
     for name, weight in net.state_dict().items():
         turned = [value.T for value in stored.values() if value.ndim == 2 and value.T.shape == weight.shape]
+        if name not in stored and len(turned) != 1:
+            raise ModelError(f"{len(turned)} of its matrices may be {name!r}; export it anew with export/to_onnx.py")
         state[name] = stored[name] if name in stored else turned[0]
     return state
 

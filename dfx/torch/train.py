@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dfx.arguments import finite, whole
 from dfx.clip_cache import CachedClips
 from dfx.contain import contained
 from dfx.device import lanes_of, missing
@@ -23,70 +22,19 @@ from dfx.find import Found, find
 from dfx.labels import Entry, entries_beside, missing_originals, originals_of, read_entries, unmatched
 from dfx.ops import cuda
 from dfx.process import default_workers
-from dfx.settings import HOST, MOST_WINDOWS, Limits
-from dfx.torch.clipnet import DESIGNS, TIGHT, ClipNet
+from dfx.settings import HOST, Limits
+from dfx.torch.clipnet import TIGHT, ClipNet
 from dfx.torch.draws import Example
-from dfx.torch.eval_classifier import Figures
 from dfx.torch.export_classifier import export_classifier
+from dfx.torch.figures import Figures
+from dfx.torch.options import Options
 from dfx.torch.split import Case, check, components, split
 from dfx.torch.start import begin, bind, fingerprint_of, known_of, refuse_other
 from dfx.torch.train_card import about, card, counts, in_words, measured, say, write_skipped, write_validation
 from dfx.torch.train_loop import Plan, fit, load_best, refuse_fewer, scores
 
-MOST_SEED = 2**32 - 1  # that Lightning takes
-MOST_MINUTES = 1e9  # nineteen centuries; a timedelta holds a thousand times as many
 RATES = {True: 1e-4, False: 1e-3}  # of a network that was trained before, and of one from nothing
 Bool = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a run is asked for.
-
-    start: weights to begin with, None for random ones; loaders: processes that read; pseudo: the share of fakes that
-    are made of real clips on the spot; h264: the share of clips that are encoded anew; cut: "auto", on the GPU that
-    trains, or "cpu", which gives the same bits on every machine.
-    """
-
-    start: Path | None = None
-    design: str = "lite0"
-    epochs: int = 20
-    minutes: float = 140.0
-    patience: int = 5
-    batch: int = 16
-    windows: int = 2
-    seed: int = 0
-    device: str = "cpu"
-    workers: int | None = None
-    loaders: int = 0
-    pseudo: float = 0.0
-    h264: float = 0.3
-    cut: str = "auto"
-
-    def __post_init__(self) -> None:
-        share, time = "a share from 0 to 1", f"a finite number of minutes above 0 and to {MOST_MINUTES:g}"
-        values = {
-            "epochs": whole("epochs", self.epochs, 1),
-            "minutes": finite("minutes", self.minutes, time, lambda minutes: 0 < minutes <= MOST_MINUTES),
-            "patience": whole("patience", self.patience, 1),
-            "batch": whole("batch", self.batch, 1),
-            "windows": whole("windows", self.windows, 1, MOST_WINDOWS, " (the most frames of a video)"),
-            "seed": whole("seed", self.seed, 0, MOST_SEED),
-            "workers": None if self.workers is None else whole("workers", self.workers, 1),
-            "loaders": whole("loaders", self.loaders, 0),
-            "pseudo": finite("pseudo", self.pseudo, share, lambda part: 0 <= part <= 1),
-            "h264": finite("h264", self.h264, share, lambda part: 0 <= part <= 1),
-            "design": _word("design", self.design, DESIGNS),
-            "cut": _word("cut", self.cut, ("auto", "cpu")),
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-
-def _word(name: str, value: str, allowed: Collection[str]) -> str:
-    if value not in allowed:
-        raise InputError(f"{name} is {value!r}; {' or '.join(allowed)} is needed")
-    return value
 
 
 def train(folders: Sequence[Path], labels: Path | None, out: Path, options: Options) -> Figures:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
@@ -21,13 +21,11 @@ from dfx.draw import environment
 from dfx.infer import Calibration
 from dfx.table import write_csv
 from dfx.torch.draws import Example
-from dfx.torch.eval_classifier import Figures, figures
+from dfx.torch.figures import Figures, figures
 from dfx.torch.folds import Float, calibrate, probabilities_of
+from dfx.torch.options import Options
 from dfx.torch.start import fingerprint_of
 from dfx.torch.train_loop import precision
-
-if TYPE_CHECKING:
-    from dfx.torch.train import Options
 
 SIDES = "training", (HELD := "held out")
 PACKAGES = ("dfx", "torch", "pytorch-lightning", "onnx", "av")  # whose versions a card tells
