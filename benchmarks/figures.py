@@ -13,8 +13,8 @@ from typing import Any
 import click
 import onnxruntime
 
+from dfx.files import write_bytes
 from dfx.process import default_workers
-from dfx.table import write_bytes
 
 json_option = click.option(
     "--json", "out", type=click.Path(path_type=Path), help="File for the figures and the machine's data."

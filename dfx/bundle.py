@@ -23,7 +23,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from dfx.errors import DependencyError, DfxError, InputError, MissingInputError, OutputError
-from dfx.find import sha256_of
+from dfx.files import sha256_of
 from dfx.notebook import notebook
 from dfx.table import Row, Tabular
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.extract import save
-from dfx.find import sha256_of
+from dfx.files import sha256_of
 from dfx.infer.contract import contract_to_cut
 from dfx.pipeline import Pipeline
 from dfx.settings import HOST, Limits, Settings

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.agree import grouped, matched, overlaps
-from dfx.table import Listed, Row, Table, write_bytes
+from dfx.files import write_bytes
+from dfx.table import Listed, Row, Table
 from dfx.values import Float, Pixels
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dfx.decode.container import AS_PLAYED, open_video
 from dfx.errors import VideoError
 from dfx.facts import Facts
-from dfx.find import sha256_of
+from dfx.files import sha256_of
 from dfx.info import VideoInfo
 from dfx.probe import info_of
 from dfx.settings import Limits

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +13,8 @@ from pathlib import Path
 
 from dfx.arguments import check_kind
 from dfx.errors import InputError, MissingInputError
+from dfx.files import EXTENSIONS
 
-EXTENSIONS = frozenset(
-    ".3g2 .3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()  # noqa: SIM905
-)
 SYSTEMS = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN", ".Spotlight-V100", ".Trashes"})
 """Folders that a file system keeps at its root for itself, closed to users."""
 
@@ -28,12 +25,6 @@ class Found:
 
     filename: str
     path: Path | None
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; read in pieces, so that memory does not follow its size."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find(

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from dfx.errors import DependencyError, InputError
 from dfx.facts import NAMES, Facts
+from dfx.files import write_bytes
 from dfx.labels import UNKNOWN, Entry, originals_of
-from dfx.table import Listed, Row, Table, write_bytes
+from dfx.table import Listed, Row, Table
 
 if TYPE_CHECKING:
     from dfx.charts import Chart

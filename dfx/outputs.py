@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dfx.errors import InputError, OutputError
-from dfx.table import check_place
+from dfx.files import check_place
 
 HEAD = 4096  # bytes at the beginning of a file that say what it is
 Forms = Mapping[str, bytes]

@@ -14,6 +14,7 @@ from dfx.classify import Ensemble
 from dfx.doubts import doubts
 from dfx.errors import InputError, MissingInputError
 from dfx.evidence import Sight, gather, request
+from dfx.files import replacement
 from dfx.infer.session import fingerprint
 from dfx.journal import VERSION, Remembered, read, state_of
 from dfx.outputs import PAGE, check_output
@@ -22,7 +23,7 @@ from dfx.results import Predictions, unscored
 from dfx.score import read_labels, score
 from dfx.settings import Limits, Settings, limits_given
 from dfx.streams import bar
-from dfx.table import replacement, text_of
+from dfx.table import text_of
 from dfx.values import ClipScore, Prediction
 
 PICTURES = 400  # videos with pictures, at most: about 11 MB of them

@@ -29,8 +29,9 @@ class Report(Tabular):
     """How good a submission is.
 
     log_loss: the challenge's; auc: area under the ROC curve, None where all labels are the same; auc_interval: 95 %,
-    bootstrap; accuracy: at 0.5; brier: mean squared error (Brier, 1950); calibration_error: expected, over the
-    bins of the reliability diagram. videos: scored; fakes: of these; unlabelled: rows without a label; unscored: labels without a row.
+    bootstrap; accuracy: at 0.5; brier: mean squared error (Brier, 1950); calibration_error: expected, over the bins of
+    the reliability diagram. videos: scored; fakes: of these; unlabelled: rows without a label; unscored: labels without
+    a row.
     """
 
     videos: int

@@ -6,16 +6,13 @@ import csv
 import html
 import io
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
-from dfx.errors import DependencyError, OutputError
-from dfx.find import EXTENSIONS
+from dfx.errors import DependencyError
+from dfx.files import replacement
 
 if TYPE_CHECKING:
     import pandas
@@ -23,8 +20,6 @@ if TYPE_CHECKING:
     from dfx.charts import Chart
 
 SHOWN = 20  # rows in a terminal or a notebook
-OPEN_FILES = ("/proc", "/dev/fd")  # where Linux and macOS have names for what a process has open
-HOPS = 40  # links that Linux follows
 Row = Sequence[Any]
 Item = TypeVar("Item")
 
@@ -152,89 +147,8 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
         file.writelines(map(_line, rows))
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file of any kind as `write_csv` writes its own. Raises OutputError."""
-    with replacement(path) as file:
-        file.buffer.write(data)
-
-
-def check_place(path: str | Path) -> None:
-    """Raises OutputError where no file can be written at `path`, before the work whose result it is to hold."""
-    with _mapped(Path(path)):
-        place = _target(Path(path))
-        tempfile.TemporaryFile(dir=place.parent).close()
-
-
-@contextmanager
-def replacement(path: Path) -> Iterator[TextIO]:
-    """A file that takes the place of `path` at the end, or vanishes where anything is raised. Raises OutputError."""
-    with _mapped(path), _replacement(path) as file:
-        yield file
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path} ({error.strerror or error}): name another file, in a folder that can be written"
-        ) from error
-
-
-def _target(path: Path) -> Path:
-    """The file that is to be replaced: what a link leads to. A rename would put a file in a device's place as well."""
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError("it is a folder")
-    if _leads_to_open_file(path):
-        raise FileExistsError("it is a stream that is open already, not a file")
-    if target.exists() and not target.is_file():
-        raise FileExistsError("it is a device or a pipe or a socket")
-    if {path.suffix.lower(), target.suffix.lower()} & EXTENSIONS:
-        raise FileExistsError("its ending is that of a video")
-    return target
-
-
-def _leads_to_open_file(path: Path) -> bool:
-    """Whether a path leads through what a process has open, as /dev/stdout does: a rename would not reach that file."""
-    for _ in range(HOPS):
-        path = Path(os.path.realpath(path.parent), path.name)
-        if any(path.is_relative_to(folder) for folder in OPEN_FILES):
-            return True
-        if not path.is_symlink():
-            break
-        path = path.parent / path.readlink()
-    return False
-
-
-@contextmanager
-def _replacement(path: Path) -> Iterator[TextIO]:
-    """A file that takes the place of `path` at the end, or vanishes where anything is raised, an interrupt included."""
-    path = _target(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-
-
 def _line(cells: Row) -> str:
     """One line of a CSV. Python before 3.13 quotes a carriage return only where the line's end holds one."""
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\r\n").writerow(cells)
     return buffer.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfx.find import sha256_of
+from dfx.files import sha256_of
 from dfx.torch.clipnet import ClipNet
 from dfx.torch.export_classifier import calibration_of, export_classifier
 from dfx.torch.export_detector import Probabilities, export_detector

@@ -33,10 +33,10 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from dfx.demo import SAMPLES
 from dfx.errors import ModelError
+from dfx.files import write_bytes
 from dfx.infer.build import load
 from dfx.infer.session import OnnxSession, create, list_hash
 from dfx.outputs import check_output
-from dfx.table import write_bytes
 
 LARGEST = 65504 / 2  # a tensor that comes nearer to FP16's end than by a factor of two stays in FP32
 QUANTISED = ["Conv", "Gemm", "MatMul"]

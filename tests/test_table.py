@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import dfx
 from dfx.errors import DependencyError, OutputError
+from dfx.files import check_place
 from dfx.results import Predictions
-from dfx.table import SHOWN, Tabular, check_place, text_of, write_csv
+from dfx.table import SHOWN, Tabular, text_of, write_csv
 from dfx.values import Prediction, Reason
 
 EVIL = "=1+1,\"quoted\"\nline\t\x1b[31m<script>alert('x')</script>\udcff.mp4"

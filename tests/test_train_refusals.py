@@ -19,7 +19,7 @@ import torch
 
 from dfx.cli import main
 from dfx.errors import InputError, MissingInputError, ModelError
-from dfx.find import sha256_of
+from dfx.files import sha256_of
 from dfx.torch import train as module
 from dfx.torch.options import Options
 from dfx.torch.start import begin

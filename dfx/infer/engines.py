@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfx.errors import DeviceError
-from dfx.files import replace_file
-from dfx.find import sha256_of
+from dfx.files import replace_file, sha256_of
 from dfx.infer import nvinfer
 from dfx.infer.contract import Shapes
 from dfx.infer.options import profile_of

@@ -13,9 +13,9 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from dfx.files import write_bytes
 from dfx.infer.contract import COLOUR, VERSION, contract_of
 from dfx.infer.session import list_hash
-from dfx.table import write_bytes
 
 AGREEMENT = 2e-4
 """Largest difference allowed between torch and ONNX Runtime, in logits and deltas, for values up to one; relative to

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from dfx.table import replacement
+from dfx.files import replacement
 
 Net = TypeVar("Net", bound=nn.Module)
 DECAY = 0.998  # of the running average of weights, a step

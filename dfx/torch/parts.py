@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from dfx.table import replacement
+from dfx.files import replacement
 
 
 class Weighed(Protocol):

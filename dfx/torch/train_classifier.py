@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dfx.cli.one_line import OneLine
-from dfx.table import replacement
+from dfx.files import replacement
 from dfx.torch.clip_data import FOLDS, Sample, samples
 from dfx.torch.clipnet import ClipNet, FrameNet, TemporalHead
 from dfx.torch.expectation import Beyond, clues_of
