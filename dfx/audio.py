@@ -73,7 +73,7 @@ def audio(
     )
 
 
-class AudioChore:
+class AudioTask:
     """Writes the sound of one video after the other, in a child process."""
 
     def __init__(self, limits: Limits, wav: bool, overwrite: bool) -> None:

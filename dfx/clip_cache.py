@@ -75,7 +75,7 @@ def unpacked(steps: Pixels) -> Pixels:
     return np.cumsum(steps, axis=-1, dtype=np.uint8)
 
 
-class ClipsChore:
+class ClipsTask:
     """Writes the clips of one video after the other, in a child process, as a prediction with the model would see them.
 
     cut: what that model's contract says of its clips, by the names it has there; device: the ordinal of a GPU, or HOST;

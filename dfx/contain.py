@@ -1,4 +1,4 @@
-"""Contain: chores on files that may be hostile, in child processes with limits on memory and time.
+"""Contain: tasks on files that may be hostile, in child processes with limits on memory and time.
 
 A child that dies or outstays the limit costs the file that it died of an answer, and nothing else.
 """
@@ -16,27 +16,27 @@ from dfx.messages import Message
 from dfx.process import Supervised, WorkerDied, default_workers
 from dfx.settings import HOST, Limits
 
-COMMAND = [sys.executable, "-P", "-m", "dfx.cell"]
+COMMAND = [sys.executable, "-P", "-m", "dfx.sandbox"]
 
 
 def contained(
-    chore: str, options: Message, jobs: Sequence[Message], limits: Limits, workers: int | None
+    task: str, options: Message, jobs: Sequence[Message], limits: Limits, workers: int | None
 ) -> Iterator[tuple[int, Message]]:
-    """Has a chore of `dfx.cell` done on each job, by `workers` children, one a core unless told.
+    """Has a task of `dfx.sandbox` done on each job, by `workers` children, one a core unless told.
 
     Yields each job's place and its answer, in the order in which they come. An answer with a `reason` and a `detail`
     is that of a file which it could not be done on.
 
     Raises:
-        InputError: fewer than one worker, or what the chore says of its options. DependencyError: as the chore says.
+        InputError: fewer than one worker, or what the task says of its options. DependencyError: as the task says.
     """
     workers = default_workers() if workers is None else whole("workers", workers, 1)
-    hello = {"chore": chore, "options": options, "limits": asdict(limits), "device": options.get("device", HOST)}
+    hello = {"task": task, "options": options, "limits": asdict(limits), "device": options.get("device", HOST)}
     count = min(workers, max(1, len(jobs)))
-    cells = [Cell(hello, limits.seconds) for _ in range(count)]
-    idle: SimpleQueue[Cell] = SimpleQueue()
-    for cell in cells:
-        idle.put(cell)
+    sandboxes = [Sandbox(hello, limits.seconds) for _ in range(count)]
+    idle: SimpleQueue[Sandbox] = SimpleQueue()
+    for sandbox in sandboxes:
+        idle.put(sandbox)
     threads = ThreadPoolExecutor(count)
     try:
         places = {threads.submit(_done, idle, job): place for place, job in enumerate(jobs)}
@@ -44,20 +44,20 @@ def contained(
             yield places.pop(done), done.result()  # an answer may hold pictures: none is kept that was handed on
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
-        for cell in cells:  # whoever waits for an answer gets none any more
-            cell.close()
+        for sandbox in sandboxes:  # whoever waits for an answer gets none any more
+            sandbox.close()
         threads.shutdown()
 
 
-def _done(idle: SimpleQueue[Cell], job: Message) -> Message:
-    cell = idle.get()
+def _done(idle: SimpleQueue[Sandbox], job: Message) -> Message:
+    sandbox = idle.get()
     try:
-        return cell.do(job)
+        return sandbox.do(job)
     finally:
-        idle.put(cell)
+        idle.put(sandbox)
 
 
-class Cell(Supervised):
+class Sandbox(Supervised):
     """A child process, started when it is first asked. seconds: that one job may take."""
 
     def __init__(self, hello: Message, seconds: float) -> None:

@@ -14,12 +14,12 @@ from dfx.errors import VideoError
 from dfx.infer.session import check_unchanged, fingerprints
 from dfx.info import VideoInfo
 from dfx.messages import Message
-from dfx.picture import FACE, View, brightness, sharpness, strip, webp
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.serving import give_back
 from dfx.settings import Limits, Settings
 from dfx.values import ClipScore, Pixels, Prediction, Reason, Track
+from dfx.views import FACE, View, brightness, sharpness, strip, webp
 
 STRIPS = 2  # face clips shown a video: those with the largest logits, of either sign
 DECODED = {Reason.OK, Reason.NO_FACE}  # what failed once is not decoded again
@@ -65,7 +65,7 @@ def _failed(answer: Message) -> Sight:
     return {"problem": f"decoding it for this page failed: {answer['detail']}"}
 
 
-class SightsChore:
+class SightsTask:
     """Shows one video after the other, in a child process. models: their files, and the hashes that they must have."""
 
     def __init__(self, limits: Limits, settings: dict[str, Any], models: dict[str, str]) -> None:

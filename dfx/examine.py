@@ -25,7 +25,7 @@ JITTER = 0.05  # of a frame: by so much may timestamps stray in a video of const
 SHORT = 0.05  # share of the stated duration that may lack pictures at the end, where sound goes on
 
 
-class FactsChore:
+class FactsTask:
     """Looks at one file after the other, in a child process. digest: whether to give the SHA-256 of each."""
 
     def __init__(self, limits: Limits, digest: bool) -> None:

@@ -72,7 +72,7 @@ class Extracted(Tabular):
 
 
 def extract(
-    chore: str,
+    task: str,
     options: dict[str, Any],
     source: str | Path | Sequence[str | Path],
     out: Path,
@@ -82,16 +82,16 @@ def extract(
     follow: bool,
     progress: bool,
 ) -> Extracted:
-    """Has a chore done on each video that is found; its files go below `out`, where the video lies below its source.
+    """Has a task done on each video that is found; its files go below `out`, where the video lies below its source.
 
-    Raises MissingInputError, InputError, OutputError, or as the chore does on its options.
+    Raises MissingInputError, InputError, OutputError, or as the task does on its options.
     """
     found = find(source, follow_symlinks=follow)
     stems = _stems(found, out)
     jobs = [{"path": str(item.path), "stem": str(stem)} for item, stem in zip(found, stems, strict=True)]
     made, files = dict[int, Made](), 0
     with bar(total=len(jobs), unit="video", shown=progress) as shown:
-        for place, answer in contained(chore, options, jobs, limits, workers):
+        for place, answer in contained(task, options, jobs, limits, workers):
             made[place] = _made(found[place], answer)
             files += made[place].written
             shown.set_postfix_str(f"{files} files", refresh=False)

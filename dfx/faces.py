@@ -20,12 +20,12 @@ from dfx.find import Found, find
 from dfx.frames import indices_of, plan_of
 from dfx.messages import Message
 from dfx.outputs import Forms, check_output
-from dfx.picture import scene
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.settings import COMPARING, Limits, limits_given
 from dfx.streams import bar
 from dfx.values import Pixels, Planes
+from dfx.views import scene
 
 SHOWN = 24  # pictures of a sheet
 SHOWN_EACH = 2  # of one video
@@ -91,7 +91,7 @@ def _listed(detectors: str | Sequence[str]) -> list[str]:
     return names
 
 
-class FacesChore:
+class FacesTask:
     """Looks for faces in one video after the other, in a child process."""
 
     def __init__(self, limits: Limits, detectors: list[str], pictures: int | None) -> None:

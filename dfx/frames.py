@@ -15,11 +15,11 @@ from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import InputError
 from dfx.extract import Extracted, extract, save
 from dfx.info import VideoInfo
-from dfx.pictures import FORMATS, encoded, from_crop, from_planes
 from dfx.pipeline import Pipeline
 from dfx.plan import Timeline
 from dfx.probe import probe
 from dfx.settings import EXTRACTING, Limits, Settings, limits_given
+from dfx.stills import FORMATS, encoded, from_crop, from_planes
 from dfx.track import join
 from dfx.values import Pixels, Plan, Track, Window
 
@@ -114,7 +114,7 @@ class _Place:
         return self.stem.with_name(f"{self.stem.name}_f{index:06d}_{seconds:08.3f}s{whose}.{self.kind}")
 
 
-class FramesChore:
+class FramesTask:
     """Writes the pictures of one video after the other, in a child process."""
 
     def __init__(self, limits: Limits, chosen: dict[str, Any], faces: bool, kind: str, overwrite: bool) -> None:

@@ -23,17 +23,17 @@ from dfx.decode.nvdec import suits
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
 from dfx.errors import DeviceError, DeviceMemoryError, UnsupportedVideoError, VideoError
+from dfx.false_faces import pictures, unsure
 from dfx.infer import ClassifierContract
 from dfx.info import VideoInfo
 from dfx.ops.cuda import DeviceArray, Lane, compute_capability
-from dfx.picture import View, scene
 from dfx.plan import plan
 from dfx.probe import probe
 from dfx.settings import HOST, Limits, Settings
-from dfx.sift import pictures, unsure
 from dfx.streams import note
-from dfx.track import join, sift
+from dfx.track import join, track_faces
 from dfx.values import ClipScore, Dropped, Followed, Frames, Pixels, Plan, Prediction, Reason, Track, Verdict
+from dfx.views import View, scene
 
 if TYPE_CHECKING:
     from dfx.decode.dali import DALIDecoder
@@ -207,7 +207,7 @@ class Pipeline:
     def _follow(self, frames: Frames) -> list[Followed]:
         looked = _looks(len(frames), frames.window.stride)
         faces = self.detector.watch([frames.pictures[i] for i in looked])  # type: ignore[arg-type]
-        return sift(frames, dict(zip(looked, faces, strict=True)), self.detector.sure)
+        return track_faces(frames, dict(zip(looked, faces, strict=True)), self.detector.sure)
 
 
 def _seen(frames: Frames, followed: Followed, ways: Sequence[ClassifierContract], several: bool) -> Seen:

@@ -9,7 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from dfx.errors import DependencyError
-from dfx.pictures import encoded
+from dfx.stills import encoded
 from dfx.table import text_of
 from dfx.values import Pixels
 

@@ -74,10 +74,10 @@ def follow(frames: Frames, looked: Mapping[int, Faces], sure: float = 0.0) -> li
     detection goes on with it, as in ByteTrack (Zhang et al., ECCV 2022). Interpolation is linear; before the first and
     after the last detection the face is held still.
     """
-    return [each.track for each in sift(frames, looked, sure) if each.verdict is None]
+    return [each.track for each in track_faces(frames, looked, sure) if each.verdict is None]
 
 
-def sift(frames: Frames, looked: Mapping[int, Faces], sure: float = 0.0) -> list[Followed]:
+def track_faces(frames: Frames, looked: Mapping[int, Faces], sure: float = 0.0) -> list[Followed]:
     """As `follow`, with what was dropped, and why, after what is kept."""
     left = _link(looked, sure)
     judged: list[tuple[_Chain, Verdict | None]] = []

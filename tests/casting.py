@@ -14,7 +14,7 @@ import numpy as np
 from skimage import data
 from stages import HALF, Picture, seconds
 
-PARTS = ("tune", "measure")  # the constants of dfx.sift were chosen on the first; figures come from the second
+PARTS = ("tune", "measure")  # the constants of dfx.false_faces were chosen on the first; figures come from the second
 SURFACES = {
     "tune": ("brick", "coffee", "camera", "hubble_deep_field"),
     "measure": ("gravel", "grass", "rocket", "page"),

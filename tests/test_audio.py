@@ -14,7 +14,7 @@ from clips import clip, numbered, sound_only
 from test_cli import dfx as run
 
 import dfx
-from dfx.audio import AudioChore
+from dfx.audio import AudioTask
 from dfx.errors import OutputError
 from dfx.settings import Limits
 
@@ -116,7 +116,7 @@ def test_a_full_disk_is_no_fault_of_the_video(tmp_path: Path, wav: bool, room: i
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
         with pytest.raises(OutputError, match=rf"cannot write .*a\.{'wav' if wav else 'flac'} \(File too large\)"):
-            AudioChore(Limits(), wav=wav, overwrite=False)(str(source), str(tmp_path / "out" / "a"))
+            AudioTask(Limits(), wav=wav, overwrite=False)(str(source), str(tmp_path / "out" / "a"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "out").iterdir()) == []

@@ -25,7 +25,7 @@ import dfx.decode.dali
 import dfx.detect
 import dfx.infer
 import dfx.pipeline
-from dfx.clip_cache import CachedClips, ClipsChore, same_bytes
+from dfx.clip_cache import CachedClips, ClipsTask, same_bytes
 from dfx.decode.cut import Cut
 from dfx.decode.dali import NEWEST, DALIDecoder, Piece
 from dfx.errors import DeviceMemoryError, InputError
@@ -100,7 +100,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_cuts_what_the_cpu_cuts(samples: Path, tmp_path: Path, gpu: None) -> None:
-    there = ClipsChore(Limits(), windows=2, cut=TIGHT.contract, device=0)
+    there = ClipsTask(Limits(), windows=2, cut=TIGHT.contract, device=0)
     assert there(str(samples / "real.mp4"), str(tmp_path / "there.npz"))["clips"] > 0
     assert StandInDecoder.used == 2
     clips = CachedClips.open(tmp_path / "there.npz")
@@ -170,12 +170,12 @@ def test_what_a_gpu_cannot_cut_the_cpu_cuts(
     """Its child dies of every video; the broken file fails on both, and its reason is the CPU's."""
     broken, asked = tmp_path / "broken.mp4", []
 
-    def contained(chore: str, options: dict[str, Any], jobs: Any, limits: Limits, workers: int | None) -> Iterator[Any]:
+    def contained(task: str, options: dict[str, Any], jobs: Any, limits: Limits, workers: int | None) -> Iterator[Any]:
         asked.append((options["device"], len(jobs)))
         if options["device"] != HOST:
             yield from ((place, {"reason": "crashed", "detail": "of the GPU"}) for place in range(len(jobs)))
             return
-        yield from real_contained(chore, options, jobs, limits, workers)
+        yield from real_contained(task, options, jobs, limits, workers)
 
     broken.write_bytes(b"no video")
     real_contained = dfx.contain.contained

@@ -13,9 +13,9 @@ from false_faces import FALSE, STAGES, TRUE, cases, dropped, encoded, judged, ta
 from numpy.typing import NDArray
 
 from dfx.align import CLOTH, PLANE, Motion
+from dfx.false_faces import pictures, unrest, unsure
 from dfx.pipeline import Pipeline
 from dfx.record import from_prediction, to_prediction
-from dfx.sift import pictures, unrest, unsure
 from dfx.values import Track, Verdict
 
 MAIN, ASIDE, CHEST, FAR = (300, 100, 400, 200), (550, 120, 600, 170), (325, 260, 375, 310), (550, 120, 580, 150)  # xyxy

@@ -21,9 +21,9 @@ import dfx
 from dfx.errors import InputError
 from dfx.extract import Extracted
 from dfx.frames import plan_of
-from dfx.pictures import encoded, from_planes
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
+from dfx.stills import encoded, from_planes
 from dfx.values import Planes
 
 

@@ -252,7 +252,7 @@ def test_a_broken_file_still_has_its_size_and_hash(hostile: Path) -> None:
 def test_a_file_that_kills_the_child_or_hangs_costs_its_own_row(
     tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contain, "COMMAND", [sys.executable, str(Path(__file__).with_name("sabotage_cell.py"))])
+    monkeypatch.setattr(contain, "COMMAND", [sys.executable, str(Path(__file__).with_name("sabotage_sandbox.py"))])
     for name in ("a_crash", "b_good", "c_hang", "d_good", "e_hoard", "f_good"):
         shutil.copy(samples / "no_face.mp4", tmp_path / f"{name}.mp4")
     result = dfx.inspect(tmp_path, workers=1, limits=Limits(seconds=5))

@@ -60,7 +60,7 @@ def test_a_function_stands_before_the_module_of_its_name(name: str, tmp_path: Pa
     loaded_by(f"from dfx import {name}; import dfx.{name}; assert dfx.{name} is {name} and callable({name})", tmp_path)
 
 
-@pytest.mark.parametrize("code", ["import dfx", "import dfx.cli", "import dfx.inspect", "import dfx.cell"])
+@pytest.mark.parametrize("code", ["import dfx", "import dfx.cli", "import dfx.inspect", "import dfx.sandbox"])
 def test_start_up_loads_nothing_heavy(code: str, tmp_path: Path) -> None:
     assert not HEAVY & loaded_by(code, tmp_path)
 

@@ -155,7 +155,7 @@ def test_a_lane_that_cannot_be_opened_is_said(monkeypatch: pytest.MonkeyPatch) -
 
 
 LOST = """
-import dfx.cell
+import dfx.sandbox
 from dfx.errors import DeviceError
 
 class Lost:
@@ -166,8 +166,8 @@ class Lost:
             raise DeviceError("the GPU fell off the bus")
         return {"name": name}
 
-dfx.cell.CHORES["facts"] = "__main__:Lost"
-dfx.cell.main()
+dfx.sandbox.TASKS["facts"] = "__main__:Lost"
+dfx.sandbox.main()
 """
 
 
@@ -182,7 +182,7 @@ def test_a_cell_whose_gpu_is_lost_takes_no_more_files(tmp_path: Path, monkeypatc
 
 
 FULL = """
-import dfx.cell
+import dfx.sandbox
 
 class Full:
     def __init__(self, limits):
@@ -190,8 +190,8 @@ class Full:
     def __call__(self, number):
         return {"text": "x" * 2_000_000}
 
-dfx.cell.CHORES["facts"] = "__main__:Full"
-dfx.cell.main()
+dfx.sandbox.TASKS["facts"] = "__main__:Full"
+dfx.sandbox.main()
 """
 
 

@@ -24,10 +24,10 @@ from dfx.cli import main
 from dfx.device import choose
 from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.page import FALSE_ALARMS, HITS, LEFT_OUT, MEANINGS, VERDICTS, base_rates
-from dfx.picture import FACE, MOST_BYTES, sharpness, webp
 from dfx.results import Predictions
 from dfx.settings import MODELS, Settings
 from dfx.values import ClipScore, Dropped, Prediction, Reason, Verdict
+from dfx.views import FACE, MOST_BYTES, sharpness, webp
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>.mp4".replace("/", "\u2215")
 SPOOFED = "harmless\u202e4pm.exe\n.mp4"

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from dfx.clip_cache import CachedClips, ClipsChore, packed, unpacked
+from dfx.clip_cache import CachedClips, ClipsTask, packed, unpacked
 from dfx.errors import InputError, ModelError
 from dfx.find import Found
 from dfx.infer.contract import contract_to_cut
@@ -57,8 +57,8 @@ def test_packing_loses_nothing() -> None:
 
 def test_the_cache_holds_what_a_prediction_with_that_model_would_see(samples: Path, tmp_path: Path) -> None:
     """Whatever the model sees that ships now, whose frames have views of their own."""
-    chore = ClipsChore(Limits(), windows=2, cut=TIGHT.contract)
-    answer = chore(str(samples / "real.mp4"), str(tmp_path / "real.npz"))
+    task = ClipsTask(Limits(), windows=2, cut=TIGHT.contract)
+    answer = task(str(samples / "real.mp4"), str(tmp_path / "real.npz"))
     clips = CachedClips.open(tmp_path / "real.npz")
     contract = contract_to_cut(**TIGHT.contract)
     expected = np.stack([clip for _, clip in Pipeline().clips(samples / "real.mp4", contract=contract)])

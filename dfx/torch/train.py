@@ -136,7 +136,7 @@ def cutters(options: Options) -> list[tuple[int, int | None]]:
 
 
 def _cut(left: Sequence[tuple[str, Path, Path]], asked: dict[str, Any], workers: int | None) -> dict[str, str]:
-    """Cuts videos; why each other has no file. left: name, path and file of each; asked: the options of the chore."""
+    """Cuts videos; why each other has no file. left: name, path and file of each; asked: the options of the task."""
     jobs = [{"path": str(path), "out": str(place)} for _, path, place in left]
     rows = contained("clips", asked, jobs, Limits(), workers)
     bar = tqdm(rows, "cutting clips", len(jobs), unit="video", dynamic_ncols=True)

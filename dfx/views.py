@@ -1,6 +1,6 @@
 """Picture: what a report shows of a window: a small picture of a frame and strips of face clips, as WebP.
 
-Whole pictures in a file of their own are `dfx.pictures`.
+Whole pictures in a file of their own are `dfx.stills`.
 """
 
 from __future__ import annotations

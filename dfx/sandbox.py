@@ -1,6 +1,6 @@
-"""A cell: `python -m dfx.cell`. Does one kind of chore on files that may be hostile, as `dfx.serving` has it.
+"""A sandbox: `python -m dfx.sandbox`. Does one kind of task on files that may be hostile, as `dfx.serving` has it.
 
-The first message names the chore, its options and the limits. Every further one holds what a chore takes beside its
+The first message names the task, its options and the limits. Every further one holds what a task takes beside its
 options; the answer is what it gave back, or the reason why it could not.
 """
 
@@ -17,14 +17,14 @@ from dfx.messages import Message
 from dfx.serving import Replies, Served, serve
 from dfx.settings import Limits
 
-Chore = Callable[..., Message]
-CHORES = {  # loaded by name, so that a cell starts with what its own chore needs
-    "facts": "dfx.examine:FactsChore",
-    "frames": "dfx.frames:FramesChore",
-    "audio": "dfx.audio:AudioChore",
-    "faces": "dfx.faces:FacesChore",
-    "clips": "dfx.clip_cache:ClipsChore",
-    "sights": "dfx.evidence:SightsChore",
+Task = Callable[..., Message]
+TASKS = {  # loaded by name, so that a sandbox starts with what its own task needs
+    "facts": "dfx.examine:FactsTask",
+    "frames": "dfx.frames:FramesTask",
+    "audio": "dfx.audio:AudioTask",
+    "faces": "dfx.faces:FacesTask",
+    "clips": "dfx.clip_cache:ClipsTask",
+    "sights": "dfx.evidence:SightsTask",
 }
 
 
@@ -34,19 +34,19 @@ def main() -> None:
 
 
 def _opened(hello: Message, replies: Replies) -> Served:
-    chore: Chore = resolve_name(CHORES[hello["chore"]])(Limits(**hello["limits"]), **hello["options"])
-    return partial(_serve, chore, replies)
+    task: Task = resolve_name(TASKS[hello["task"]])(Limits(**hello["limits"]), **hello["options"])
+    return partial(_serve, task, replies)
 
 
-def _serve(chore: Chore, replies: Replies, jobs: Iterable[Message]) -> None:
+def _serve(task: Task, replies: Replies, jobs: Iterable[Message]) -> None:
     for job in jobs:
-        replies.send(job, _done(chore, {name: value for name, value in job.items() if name != "id"}))
+        replies.send(job, _done(task, {name: value for name, value in job.items() if name != "id"}))
 
 
-def _done(chore: Chore, job: Message) -> Message:
-    """What the chore gave back, or the reason why it could not."""
+def _done(task: Task, job: Message) -> Message:
+    """What the task gave back, or the reason why it could not."""
     try:
-        return chore(**job)
+        return task(**job)
     except VideoError as error:
         return _failure(error.reason, str(error))
     except MemoryError as error:  # a GPU's too, whose process may go on

@@ -1,4 +1,4 @@
-"""A cell that harms itself on chosen file names, to test that its parent survives: `python sabotage_cell.py`."""
+"""A sandbox that harms itself on chosen file names, to test that its parent survives: `python sabotage_sandbox.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import dfx.cell
-from dfx.examine import FactsChore
+import dfx.sandbox
+from dfx.examine import FactsTask
 
 
-class Sabotaged(FactsChore):
+class Sabotaged(FactsTask):
     def __call__(self, path: str) -> dict[str, Any]:
         if "crash" in Path(path).name:
             os.abort()
@@ -23,5 +23,5 @@ class Sabotaged(FactsChore):
 
 
 if __name__ == "__main__":
-    dfx.cell.CHORES["facts"] = "__main__:Sabotaged"
-    dfx.cell.main()
+    dfx.sandbox.TASKS["facts"] = "__main__:Sabotaged"
+    dfx.sandbox.main()
