@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import onnxruntime
 
 from dfx.files import write_bytes
+from dfx.infer.session import import_runtime
 from dfx.process import default_workers
 
 json_option = click.option(
@@ -41,5 +41,5 @@ def machine() -> dict[str, str | int]:
     model = next(
         (line.split(":", 1)[1].strip() for line in names if line.startswith("Model name")), platform.processor()
     )
-    packages = {name: version(name) for name in ("dfx", "av", "numpy")} | {"onnxruntime": onnxruntime.__version__}
+    packages = {name: version(name) for name in ("dfx", "av", "numpy")} | {"onnxruntime": import_runtime().__version__}
     return {"cpu": model, "cores": default_workers(), "python": platform.python_version(), **packages}

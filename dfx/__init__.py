@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from dfx.values import ClipScore, Prediction, Reason, Track
 
     __version__: str
+
+# ONNX Runtime from 1.29 on reports to its makers unless this is set before it is loaded. What is screened here is
+# nobody's business.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "ClipScore",

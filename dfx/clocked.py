@@ -91,7 +91,8 @@ class ClockedPipeline(Pipeline):
         super().__init__(settings)
         self.clock, self._packets_pixels, self._frames_pixels = Clock(), 0, 0
         self.decoder = _ClockedDecoder(self.clock, self.decoder)
-        self.clock.timed(self.detector, "watch", "detect")
+        for method in ("watch", "by_turn", "detect"):
+            self.clock.timed(self.detector, method, "detect")
         self.clock.timed(self.classifier, "score", "classify")
 
     def measure(self, paths: Sequence[Path], windows: int, progress: bool = False) -> Measured:

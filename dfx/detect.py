@@ -78,6 +78,18 @@ class Detector:
         )
         return [*others[:middle], seen, *others[middle:]]
 
+    def by_turn(self, picture: Pixels) -> list[float]:
+        """How surely a square picture shows a face if it is turned by 0, 90, 180 and 270 degrees clockwise.
+
+        picture: uint8 [3, S, S], S a multiple of the largest stride; returns the best score of each, 0 without a face.
+        """
+        turned = np.stack([np.rot90(picture, -quarters, (1, 2)) for quarters in range(4)])
+        if self._square:
+            canvas = np.zeros(self.contract.shapes["images"], np.uint8)
+            canvas[:4, :, : turned.shape[2], : turned.shape[3]] = turned
+            turned = canvas
+        return [float(faces.scores.max(initial=0.0)) for faces in self._run(turned)][:4]
+
     def _in_turn(self, first: Any, rest: Sequence[Any]) -> tuple[Faces, list[Faces]]:
         (seen,) = self._whole([first])
         sure = seen[seen.scores > self.sure]

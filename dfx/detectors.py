@@ -24,6 +24,7 @@ from dfx.detect import Detector
 from dfx.errors import DependencyError, InputError, MissingInputError, ModelError
 from dfx.infer import OnnxSession
 from dfx.ops.geometry import fit
+from dfx.origin import install
 from dfx.settings import HOST, Settings
 from dfx.values import Faces, Pixels, Surface
 
@@ -146,7 +147,7 @@ class BlazeFace:
 
     def __init__(self, name: str, file: Path | None = None) -> None:
         os.environ.setdefault("GLOG_minloglevel", "2")  # or it writes of its threads and delegates
-        mend = "run pip install 'dfx[blazeface]' (mediapipe 0.10.14 to 0.10.29; later ones carry no model)"
+        mend = f"run {install('blazeface')} (mediapipe 0.10.14 to 0.10.29; later ones carry no model)"
         solutions = getattr(_module("mediapipe", name, mend), "solutions", None)
         if solutions is None:
             raise DependencyError(f"{name}: this mediapipe has no `solutions`; {mend}")
@@ -165,7 +166,7 @@ class Hog:
     """dlib's frontal face detector: histograms of oriented gradients (Dalal and Triggs, CVPR 2005) and a linear SVM."""
 
     def __init__(self, name: str, file: Path | None = None) -> None:
-        library = _module("dlib", name, "run pip install 'dfx[hog]' (or dlib-bin, which needs no compiler)")
+        library = _module("dlib", name, f"run {install('hog')} (or dlib-bin, which needs no compiler)")
         self.name, self._detector = name, library.get_frontal_face_detector()
 
     def detect(self, picture: Pixels) -> Faces:
@@ -312,7 +313,7 @@ def suppressed(faces: Faces, iou: float) -> Faces:
 
 
 def _opencv(name: str) -> Any:
-    cv2 = _module("cv2", name, "run pip install 'dfx[detectors]'")
+    cv2 = _module("cv2", name, f"run {install('detectors')}")
     cv2.setNumThreads(1)
     return cv2
 

@@ -15,6 +15,7 @@ from dfx.errors import DfxError
 from dfx.infer import nvinfer
 from dfx.infer.gpu import cuda_missing
 from dfx.ops import cuda
+from dfx.origin import install
 from dfx.predict import predict_dir
 from dfx.table import Row, Tabular
 
@@ -81,9 +82,9 @@ def runtime() -> Finding:
     if len(there) == 1:
         return Finding("ONNX Runtime", True, shown)
     if there:
-        mend = f"pip uninstall -y {' '.join(RUNTIMES)}, then install one: dfx[cpu], dfx[gpu-cu12] or dfx[gpu-cu13]"
+        mend = f"pip uninstall -y {' '.join(RUNTIMES)}, then {install('cpu')}, gpu-cu12 or gpu-cu13"
         return Finding("ONNX Runtime", False, f"{shown}: the two overwrite each other", mend)
-    return Finding("ONNX Runtime", False, shown, 'pip install "dfx[cpu]", or dfx[gpu-cu12], dfx[gpu-cu13] for a GPU')
+    return Finding("ONNX Runtime", False, shown, f"{install('cpu')}, or gpu-cu12, gpu-cu13 for a GPU")
 
 
 def gpu() -> Finding:

@@ -81,6 +81,10 @@ def _of_pictures(prediction: Prediction, sight: Mapping[str, Any]) -> Iterator[s
     confidence = min(clip.confidence for clip in prediction.clips)
     if confidence < CONFIDENCE:
         yield f"The face detector was unsure ({confidence:.2f} of 1): masked, turned away, or perhaps no face."
+    if prediction.turned:
+        stand = "on their head" if prediction.turned == 180 else "on their side"
+        yield f"People are {stand} in it, and its file does not say so: dfx turned it by {prediction.turned} degrees."
+    yield from (f"The file has {what}." for what in _odd(sight))
     shown = sight.get("clips", [])
     if any(clip["sharpness"] < SHARP for clip in shown):
         yield "A face is blurred, which hides the traces of a manipulation and can look like one."
@@ -88,6 +92,15 @@ def _of_pictures(prediction: Prediction, sight: Mapping[str, Any]) -> Iterator[s
         yield "A face is dark."
     if sight.get("bits", BITS) < BITS:
         yield f"The file is heavily compressed: {sight['bits']:.3f} bits a pixel and frame."
+
+
+def _odd(sight: Mapping[str, Any]) -> Iterator[str]:
+    """What lies in a file beside what was looked at, or is lost."""
+    for kind, _, words in (problem.partition(": ") for problem in sight.get("problems", [])):
+        if kind == "truncated":
+            yield f"lost its end: {words}"
+        if kind == "several video streams":
+            yield f"{kind}: {words}"
 
 
 def _side(clip: ClipScore) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dfx.contain import contained
 from dfx.errors import VideoError
+from dfx.examine import examine
 from dfx.infer.session import check_unchanged, fingerprints
 from dfx.info import VideoInfo
 from dfx.messages import Message
@@ -32,6 +33,7 @@ def request(prediction: Prediction, path: Path, windows: int) -> dict[str, Any]:
     return {
         "path": str(path),
         "windows": windows if prediction.reason in DECODED else 0,
+        "turned": prediction.turned,
         "clips": [asdict(clip) for clip in decisive(prediction)],
     }
 
@@ -72,26 +74,26 @@ class SightsTask:
         check_unchanged(models)
         self._pipeline = Pipeline(Settings.from_json(settings), limits)
 
-    def __call__(self, path: str, windows: int, clips: list[dict[str, Any]]) -> Sight:
+    def __call__(self, path: str, windows: int, turned: int, clips: list[dict[str, Any]]) -> Sight:
         """What `show` says."""
-        sight = show(self._pipeline, path, windows, clips)
+        sight = show(self._pipeline, path, windows, turned, clips)
         give_back()
         return sight
 
 
-def show(pipeline: Pipeline, path: str, windows: int, clips: Sequence[dict[str, Any]]) -> Sight:
+def show(pipeline: Pipeline, path: str, windows: int, turned: int, clips: Sequence[dict[str, Any]]) -> Sight:
     """What a `request` asks for, in plain values; pictures are WebP in base64.
 
     problem: why something lacks; facts: [[name, value]]; size: width and height of the upright picture; duration:
-    seconds; bits: a pixel and frame; scenes: {start, end, picture}; clips: {start, end, track, box, strip, sharpness,
-    brightness}, in the order of the request.
+    seconds; bits: a pixel and frame; problems: as `dfx.examine` has them; scenes: {start, end, picture}; clips: {start,
+    end, track, box, strip, sharpness, brightness}, in the order of the request.
     """
     sight: Sight = {"problem": "", "scenes": [], "clips": []}
     try:
         info = probe(path, limits=pipeline.limits)
-        sight |= _facts(info)
+        sight |= _facts(info, turned) | {"problems": examine(Path(path), pipeline.limits, digest=False)[1]}
         if windows:
-            sight |= _pictures(pipeline.views(info, windows), clips)
+            sight |= _pictures(pipeline.views(info, windows, turned), clips)
     except (VideoError, OSError, MemoryError) as error:
         sight["problem"] = str(error) or type(error).__name__
     except Exception as error:  # one odd video must not cost the others their pictures
@@ -99,12 +101,12 @@ def show(pipeline: Pipeline, path: str, windows: int, clips: Sequence[dict[str, 
     return sight
 
 
-def _facts(info: VideoInfo) -> Sight:
-    turned, width = info.rotation in {90, 270}, round(info.width * info.stretch)
+def _facts(info: VideoInfo, turned: int) -> Sight:
+    lying, width = (info.rotation + turned) % 180 == 90, round(info.width * info.stretch)
     pixels = info.width * info.height * max(1, info.frames)
     return {
         "facts": [[str(name), str(value)] for name, value in info.rows() if name not in {"path", "stream"}],
-        "size": [info.height, width] if turned else [width, info.height],
+        "size": [info.height, width] if lying else [width, info.height],
         "duration": info.duration,
         "bits": 8 * info.bytes / pixels,
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -82,6 +83,8 @@ def _audio(info: VideoInfo) -> dict[str, Any]:
 def _problems(info: VideoInfo, container: InputContainer, stream: VideoStream) -> Iterator[str]:
     if lack := _lack(info, container, stream):
         yield f"truncated: {lack}"
+    if len(others := _pictures(container)) > 1:
+        yield f"several video streams: {', '.join(map(str, others))}, of which {info.stream} is looked at"
     if _varies(info):
         yield f"variable rate: {_unsteady(_steps(info))}"
     if info.frames == 1:
@@ -117,9 +120,14 @@ def _unsteady(steps: NDArray[np.float64]) -> str:
     return f"{others} of {len(steps)} steps are not of {1000 * usual:.1f} ms, but from {low:.1f} to {high:.1f}"
 
 
+def _pictures(container: InputContainer) -> list[int]:
+    """The streams of moving pictures: a cover is none."""
+    return [stream.index for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
 def _lack(info: VideoInfo, container: InputContainer, stream: VideoStream) -> str:
     """What the header promises and the file does not hold; "" where it is whole, as far as can be told."""
-    if stream.frames > info.frames:
+    if stream.frames > info.frames and info.container != "avi":  # which counts packets that hold nothing
         return f"{info.frames} of {stream.frames} frames are there"
     entries = stream.index_entries
     if any(entry.pos + entry.size > info.bytes for entry in entries[-3:]):

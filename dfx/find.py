@@ -14,6 +14,7 @@ from pathlib import Path
 from dfx.arguments import check_kind
 from dfx.errors import InputError, MissingInputError
 from dfx.files import EXTENSIONS
+from dfx.streams import note
 
 SYSTEMS = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN", ".Spotlight-V100", ".Trashes"})
 """Folders that a file system keeps at its root for itself, closed to users."""
@@ -88,13 +89,19 @@ def _matches(source: Path, follow_symlinks: bool) -> Iterator[Found]:
 
 
 def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
-    home = folder.resolve()
+    home, outside = folder.resolve(), 0
     for base, folders, names in os.walk(folder, onerror=_refuse_closed, followlinks=follow_symlinks):
         folders[:] = sorted(name for name in folders if not _leads_round(Path(base, name), folder))
         for name in names:
             path = Path(base, name)
-            if path.suffix.lower() in EXTENSIONS and (follow_symlinks or _stays(path, home)):
+            if path.suffix.lower() not in EXTENSIONS:
+                continue
+            if follow_symlinks or _stays(path, home):
                 yield Found(path.relative_to(folder).as_posix(), path)
+            else:
+                outside += 1
+    if outside:
+        note(f"{outside} links lead out of {folder}, and are left out; --follow-symlinks takes them")
 
 
 def _leads_round(folder: Path, home: Path) -> bool:
@@ -127,6 +134,8 @@ def _ordered(sample: Path, found: Sequence[Found]) -> list[Found]:
             if "filename" not in (reader.fieldnames or []):
                 raise InputError(f"{sample}: its header is {reader.fieldnames}; a column 'filename' is needed")
             rows = [row["filename"] for row in reader]
+            if not rows:
+                raise InputError(f"{sample}: it has no rows; one for each video is needed")
     except FileNotFoundError:
         raise MissingInputError(f"no sample submission at {sample}") from None
     except (OSError, csv.Error) as error:
@@ -138,7 +147,15 @@ def _ordered(sample: Path, found: Sequence[Found]) -> list[Found]:
     items = [wanted.get(name) or Found(name, None) for name in rows]
     _refuse_twins(items, f"remove what {sample} says twice")
     _refuse_twins([item for item in found if item.filename in named])
+    _tell_odd(sample, [item.filename for item in items if item.path is None], rows)
+    _tell_odd("the source", [item.filename for item in found if item.filename not in named], found)
     return items
+
+
+def _tell_odd(whose: str | Path, odd: Sequence[str], names: Sequence[object]) -> None:
+    """Says what a sample submission and the videos do not have in common."""
+    if odd:
+        note(f"{len(odd)} of the {len(names)} videos of {whose} are not in the other, {odd[0]!r} for one")
 
 
 def _refuse_twins(found: Sequence[Found], remedy: str | None = None) -> None:

@@ -120,6 +120,8 @@ def _folder(filename: str) -> PurePosixPath:
 
 def _entry(name: str, item: Mapping[str, Any]) -> Entry:
     """What a row says. Raises InputError, which names the row, where its label is none."""
+    if "label" not in item:
+        raise InputError(f"{name!r} has no label; REAL or FAKE is needed, or leave it out")
     label = label_of(item["label"], f"the label of {name!r}")
     group = item.get("group") or item.get("identity_group")
     return Entry(label, str(item.get("original") or ""), str(item.get("split") or ""), str(group or ""))

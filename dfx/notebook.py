@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from dfx.errors import DependencyError
+from dfx.origin import install
 
 ABOUT = """# dfx without internet ({target})
 
@@ -19,7 +20,10 @@ VIDEOS = os.environ.get("DFX_VIDEOS", "/kaggle/input/deepfake-detection-challeng
 BUDGET = os.environ.get("DFX_BUDGET", "8h30m")  # the challenge allows 9 hours
 ROOTS = [Path(os.environ.get("DFX_BUNDLE", "/kaggle/input")), Path.cwd()]
 NAMES = ["bundle.json", "*/bundle.json", "*/*/bundle.json", "*/*/*/bundle.json"]
-BUNDLE = next(path.parent for root in ROOTS for name in NAMES for path in root.glob(name))"""
+FOUND = [path.parent for root in ROOTS for name in NAMES for path in root.glob(name)]
+if not FOUND:
+    raise SystemExit(f"no bundle.json below {' or '.join(map(str, ROOTS))}: attach the bundle as a data set")
+BUNDLE = FOUND[0]"""
 INSTALL = """import subprocess
 import sys
 
@@ -47,7 +51,7 @@ def notebook(target: str, extra: str, device: str, brings: str) -> str:
     try:
         import nbformat
     except ImportError as error:
-        raise DependencyError("the notebook's format needs nbformat: pip install 'dfx[bundle]'") from error
+        raise DependencyError(f"the notebook's format needs nbformat: {install('bundle')}") from error
     v4, write = cast(Any, nbformat.v4), cast(Any, nbformat.writes)  # they have no types
     cells = [
         v4.new_markdown_cell(ABOUT.format(target=target, brings=brings.capitalize())),

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -32,6 +33,7 @@ from dfx.probe import probe
 from dfx.settings import HOST, Limits, Settings
 from dfx.streams import note
 from dfx.track import join, track_faces
+from dfx.upright import Upright
 from dfx.values import ClipScore, Dropped, Followed, Frames, Pixels, Plan, Prediction, Reason, Track, Verdict
 from dfx.views import View, scene
 
@@ -125,8 +127,7 @@ class Pipeline:
         """
         with self._on_device():
             info = probe(path, limits=self.limits)
-            cut = partial(self._cut, contract=contract)
-            seen = _judged(self._through(cut, info, chosen or self.plan(info)), self.detector.sure)
+            seen, _ = self._looked(info, chosen or self.plan(info), contract)
             return [(track, np.asarray(cuts[0])) for track, cuts in _living(seen)]
 
     def tracks(self, path: str | Path) -> list[Track]:
@@ -137,22 +138,32 @@ class Pipeline:
         """What `tracks` says, with the tracks that were dropped and why, window by window."""
         with self._on_device():
             info = probe(path, limits=self.limits)
-            seen = _judged(self._through(self._cut, info, self.plan(info)), self.detector.sure)
+            seen, _ = self._looked(info, self.plan(info))
             return [each.followed for each in seen]
 
-    def views(self, info: VideoInfo, windows: int) -> list[View]:
+    def views(self, info: VideoInfo, windows: int, turned: int = 0) -> list[View]:
         """What a person is shown of a video, window by window: those that a prediction of so many windows looks at.
 
-        Decoded on the CPU, whatever the device.
+        Decoded on the CPU, whatever the device. turned: the prediction's.
         """
-        return _all(self._view, self.decoder.read(info, self._plan(info, windows)))
+        read = self.decoder.read(info, self._plan(info, windows))
+        return _all(self._view, map(methodcaller("turned", turned), read))
+
+    def _looked(
+        self, info: VideoInfo, chosen: Plan, contract: ClassifierContract | None = None
+    ) -> tuple[list[Seen], int]:
+        """What there is in the windows, judged together, and the degrees by which they were turned for it."""
+        cut = partial(self._cut, contract=contract)
+        upright = Upright(self.detector, cut, lambda seen: [track for track, _ in _living(seen)])
+        seen = self._through(upright, info, chosen)
+        return _judged(seen, self.detector.sure), upright.turn or 0
 
     def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
         info = probe(path, limits=self.limits)
         chosen = self._plan(info, windows)
-        seen = _judged(self._through(self._cut, info, chosen), self.detector.sure)
+        seen, turned = self._looked(info, chosen)
         dropped = tuple(_dropped(each.track, each.verdict) for each, *_ in seen if each.verdict)
-        row = replace(row, windows=len(chosen.windows), dropped=dropped)
+        row = replace(row, windows=len(chosen.windows), dropped=dropped, turned=turned)
         pairs = _living(seen)
         if not pairs:
             return replace(row, reason=Reason.NO_FACE, detail=_faceless(dropped))

@@ -103,8 +103,8 @@ def rehearse(
 
 
 def drawn(source: str | Path | Sequence[str | Path], count: int) -> list[Path]:
-    """A random sample of the videos, the same one every time, in order of name. Of two with one name, one is drawn."""
-    found = {item.path.name: item.path for item in find(source) if item.path is not None}
+    """A random sample of the videos, the same one every time, in order of name."""
+    found = {item.filename: item.path for item in find(source) if item.path is not None}
     if len(found) < FEWEST:
         raise InputError(
             f"{len(found)} videos bear no bound; at least {FEWEST} are needed: name a larger folder, or none, and dfx "
@@ -141,11 +141,21 @@ def _timed_run(
 ) -> tuple[Predictions, float]:
     """The rows in the order of `paths`, and wall seconds, journal and CSV included."""
     with tempfile.TemporaryDirectory() as folder:
+        links = _linked(paths, Path(folder) / "videos")
         started = time.monotonic()
         rows = predict_dir(
-            list(paths), Path(folder) / "out.csv", settings=settings, device=device, workers=workers, progress=progress
+            links, Path(folder) / "out.csv", settings=settings, device=device, workers=workers, progress=progress
         )
         return rows, time.monotonic() - started
+
+
+def _linked(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Links to the videos, whose names are all different: those of files in several folders may not be."""
+    folder.mkdir()
+    links = [folder / f"{number:04}_{path.name}" for number, path in enumerate(paths)]
+    for link, path in zip(links, paths, strict=True):
+        link.symlink_to(path.resolve())
+    return links
 
 
 def _startup(run: Callable[[Sequence[Path]], tuple[Predictions, float]], path: Path) -> float:

@@ -22,7 +22,7 @@ from dfx.page import LEFT_OUT, SHIPPED, Entry, page
 from dfx.results import Predictions, unscored
 from dfx.score import read_labels, score
 from dfx.settings import Limits, Settings, limits_given
-from dfx.streams import bar
+from dfx.streams import bar, note
 from dfx.table import text_of
 from dfx.values import ClipScore, Prediction
 
@@ -65,6 +65,8 @@ def from_journal(
     rows = _rows(remembered)
     states = {name: state for name, (_, _, state) in remembered.rows.items() if name in rows}
     paths, absent = _files(Path(videos) if videos is not None else None, states)
+    if videos is not None and absent:
+        note(f"{len(paths)} of the {len(states)} videos of the run are in {videos} as they were scored")
     write(
         Predictions(tuple(rows.values())),
         out,

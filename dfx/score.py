@@ -80,7 +80,11 @@ def score(submission: str | Path | Predictions, labels: str | Path | Mapping[str
     truth = _from_mapping(labels) if isinstance(labels, Mapping) else read_labels(Path(labels))
     names = sorted(given.keys() & truth.keys())
     if not names:
-        raise InputError(f"none of the {len(given)} rows has one of the {len(truth)} labels: do the file names agree?")
+        rows, known = (next(iter(each), None) for each in (given, truth))
+        raise InputError(
+            f"none of the {len(given)} rows has one of the {len(truth)} labels: there are {rows!r} and {known!r}, for "
+            "one; names in a folder that holds several metadata.json are paths from that folder"
+        )
     p, y = np.array([given[name] for name in names]), np.array([truth[name] for name in names], np.float64)
     return Report(
         videos=len(names),

@@ -9,6 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from dfx.errors import DependencyError
+from dfx.origin import install
 from dfx.stills import encoded
 from dfx.table import text_of
 from dfx.values import Pixels
@@ -44,7 +45,7 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise DependencyError(f"a sheet is drawn by OpenCV ({error}): run pip install 'dfx[detectors]'") from error
+        raise DependencyError(f"a sheet is drawn by OpenCV ({error}): run {install('detectors')}") from error
     return cv2
 
 

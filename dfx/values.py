@@ -7,9 +7,11 @@ points: the person's right eye, left eye, nose, right mouth corner, left mouth c
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +119,14 @@ class Planes:
                 f"depth {self.depth} needs {want} planes; got {self.y.dtype} {self.u.dtype} {self.v.dtype}"
             )
 
+    def turned(self, degrees: int) -> Planes:
+        """Turned clockwise by a multiple of 90 degrees: copies, or itself."""
+        quarters = degrees // 90 % 4
+        if not quarters:
+            return self
+        y, u, v = (cast(Samples, np.ascontiguousarray(np.rot90(each, -quarters))) for each in (self.y, self.u, self.v))
+        return replace(self, y=y, u=u, v=v)
+
     @property
     def width(self) -> int:
         return int(self.y.shape[1])
@@ -159,6 +169,10 @@ class Surface:
         """Bytes from row to row, of luma where there is chroma."""
         return self._row if self.row_bytes is None else self.row_bytes
 
+    def turned(self, degrees: int) -> Surface:
+        """Turned clockwise by a multiple of 90 degrees; the memory is the same."""
+        return replace(self, rotation=(self.rotation + degrees) % 360)
+
     @property
     def _row(self) -> int:
         """Bytes of a row."""
@@ -192,6 +206,11 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def turned(self, degrees: int) -> Frames:
+        """All pictures turned clockwise by a multiple of 90 degrees."""
+        turned = cast(tuple[Planes, ...], tuple(each.turned(degrees) for each in self.pictures))
+        return replace(self, pictures=turned) if degrees else self
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,7 +302,9 @@ class Prediction(Tabular):
 
     filename: as it stands in the CSV; probability: in [0, 1], the prior where the video could not be scored; detail:
     one sentence for people, empty when all is well; faces: people followed; clips: the evidence; windows: of frames
-    that were planned; seconds: time it took; dropped: tracks that are no real face, or one too many.
+    that were planned; seconds: time it took; dropped: tracks that are no real face, or one too many; turned: degrees
+    clockwise by which dfx turned the pictures beside what the file says, since people did not stand upright in them
+    (boxes are in pixels of pictures turned so).
     """
 
     filename: str
@@ -295,11 +316,15 @@ class Prediction(Tabular):
     windows: int = 0
     seconds: float = field(default=0.0, compare=False)
     dropped: tuple[Dropped, ...] = ()
+    turned: int = 0
 
     def __repr__(self) -> str:
         said = f", {self.detail!r}" if self.detail else ""
         counts = f"{self.faces} faces, {len(self.clips)} clips"
         return f"Prediction({self.filename!r}, P(fake) {self.probability:.4f}, {self.reason}, {counts}{said})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>" + (super(Prediction, self)._repr_html_() if self.clips else "")
 
     def columns(self) -> tuple[str, ...]:
         """Times in seconds, boxes in pixels of the upright picture."""

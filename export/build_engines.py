@@ -27,6 +27,7 @@ from dfx.infer import nvinfer
 from dfx.infer.build import build, cast_first, load, shapes_of, store
 from dfx.infer.contract import Shapes
 from dfx.infer.engines import Engine, Fingerprint, engine_of, place
+from dfx.origin import install
 from dfx.settings import Settings
 
 SHIPPED = (Settings().detector, *Settings().models)
@@ -92,7 +93,7 @@ def plan_of(content: bytes, shapes: Shapes, model: Path) -> bytes:
         from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork, NetworkFromOnnxBytes, Profile
         from polygraphy.exception import PolygraphyException
     except ImportError as error:
-        needed = f'pip install "dfx[export-trt]", and {nvinfer.EXTRA}'
+        needed = f"{install('export-trt')}, and {nvinfer.EXTRA}"
         raise DependencyError(f"standalone engines need Polygraphy and TensorRT ({error}): {needed}") from error
     if not tensorrt.__version__.startswith(nvinfer.release()):
         raise DeviceError(

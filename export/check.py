@@ -10,6 +10,9 @@ provider that is here cannot run it.
 
 from __future__ import annotations
 
+import dfx  # noqa: F401  before ONNX Runtime, whose telemetry it turns off
+
+# isort: split
 import sys
 import time
 from collections.abc import Callable, Sequence

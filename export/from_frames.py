@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from dfx.arguments import finite
 from dfx.errors import DependencyError, InputError
 from dfx.infer.contract import TEMPLATE
+from dfx.origin import install
 from dfx.outputs import check_output
 from dfx.torch.contract import export, metadata_of
 
@@ -178,7 +179,7 @@ def build(network: str) -> nn.Module:
     except ImportError as error:
         if f"{module}.".startswith(f"{error.name}."):
             raise ValueError(f"{network}: {error}; {FUNCTION}") from error
-        raise DependencyError(f"{network}: {error}; install what it needs (timm is in 'dfx[timm]')") from error
+        raise DependencyError(f"{network}: {error}; install what it needs (timm: {install('timm')})") from error
     if not isinstance(net, nn.Module):
         raise ValueError(f"{network} returned a {type(net).__name__}; an nn.Module is needed")
     return net

@@ -15,6 +15,9 @@ Needs `pip install ".[cpu,export]"`.
 
 from __future__ import annotations
 
+import dfx  # noqa: F401  before ONNX Runtime, whose telemetry it turns off
+
+# isort: split
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ parts that share no person, portrait or surface (`casting`): constants are chose
 from __future__ import annotations
 
 import csv
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from clips import encode
 from stages import HALF, RATE, Case, Stage, camera, cloth, screen
 from studio import studio
 
+from dfx.files import write_bytes
 from dfx.pipeline import Pipeline
 from dfx.values import Followed, Track, Verdict
 
@@ -126,25 +128,56 @@ def dropped(outcomes: list[Outcome], kinds: tuple[str, ...]) -> tuple[float, int
 
 
 @click.command()
-@click.option("--data", "folder", type=click.Path(path_type=Path), default=Path(__file__).parents[2] / "shared/data")
+@click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path(__file__).parents[2] / "shared/data",
+    help="Real talking heads, portraits and videos; without them people are drawn.",
+)
 @click.option("--part", type=click.Choice(PARTS), default="measure", show_default=True, help="Which half of the cast.")
 @click.option("--stage", "stages", type=click.Choice(list(STAGES)), multiple=True, help="Only these generators.")
 @click.option("--count", default=10, show_default=True, help="Cases of each kind.")
-@click.option("--seed", default=0, show_default=True, help="Another one makes other cases.")
-def main(folder: Path, part: str, stages: tuple[str, ...], count: int, seed: int) -> None:
-    """Print what the clean-up of tracks drops of the labelled set, by kind and rule."""
-    pipeline = Pipeline()
-    outcomes: list[Outcome] = []
+@click.option(
+    "--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True, help="Others make other cases."
+)
+@click.option("--json", "out", type=click.Path(path_type=Path), help="File for the counts.")
+def main(
+    folder: Path, part: str, stages: tuple[str, ...], count: int, seeds: tuple[int, ...], out: Path | None
+) -> None:
+    """Print what the clean-up of tracks drops of the labelled set, by kind and rule; the videos with the first seed."""
+    data = folder if folder.is_dir() else None
+    if data is None:
+        click.echo(f"{folder} is not there: people are drawn, and these are not the README's figures", err=True)
+    given = data, part, stages or tuple(STAGES), count
+    found = {seed: measured(*given, seed, seed == seeds[0] and not stages) for seed in seeds}
+    for seed, outcomes in found.items():
+        click.echo(f"seed {seed}\n{table(outcomes)}")
+        for each in outcomes:
+            if (each.kind in TRUE) == (each.verdict is not None) and each.kind != "elsewhere":
+                click.echo(f"{'lost' if each.verdict else 'left'}: {each.case}, {each.kind}, {each.verdict or 'kept'}")
+    if out is not None:
+        write_bytes(out, json.dumps({str(seed): counts(each) for seed, each in found.items()}, indent=1).encode())
+
+
+def measured(
+    folder: Path | None, part: str, stages: tuple[str, ...], count: int, seed: int, with_videos: bool
+) -> list[Outcome]:
+    """What became of every track of the cases of a seed, and of the real videos."""
+    pipeline, outcomes = Pipeline(), list[Outcome]()
     with tempfile.TemporaryDirectory() as place:
-        for stage in stages or STAGES:
-            for case in cases(stage, count, folder if folder.is_dir() else None, part, seed):
+        for stage in stages:
+            for case in cases(stage, count, folder, part, seed):
                 outcomes += judged(pipeline, case, Path(place))
-    if folder.is_dir() and not stages:
+    if folder is not None and with_videos:
         outcomes += videos(pipeline, folder / "videos")
-    print(table(outcomes))
-    for each in outcomes:
-        if (each.kind in TRUE) == (each.verdict is not None) and each.kind != "elsewhere":
-            print(f"{'lost' if each.verdict else 'left'}: {each.case}, {each.kind}, {each.verdict or 'kept'}")
+    return outcomes
+
+
+def counts(outcomes: list[Outcome]) -> dict[str, tuple[int, int]]:
+    """Of each kind how many tracks were dropped, and how many there are."""
+    lost = Counter(each.kind for each in outcomes if each.verdict is not None)
+    return {kind: (lost[kind], count) for kind, count in sorted(Counter(each.kind for each in outcomes).items())}
 
 
 if __name__ == "__main__":

@@ -231,6 +231,13 @@ def test_the_notebook_finds_its_bundle(tmp_path: Path, monkeypatch: pytest.Monke
     assert names["BUNDLE"] == tmp_path / "datasets" / "me"
 
 
+def test_a_notebook_without_its_bundle_says_what_to_attach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFX_BUNDLE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"no bundle\.json below .*: attach the bundle as a data set"):
+        exec(WHERE, {})
+
+
 def test_a_licence_is_found_wherever_a_wheel_keeps_it(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
         for name in ("a-1.dist-info/licenses/sub/MIT.txt", "a-1.dist-info/COPYING", "a/LICENSE", "a-1.dist-info/WHEEL"):

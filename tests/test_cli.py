@@ -115,6 +115,15 @@ def test_bad_arguments_end_with_one_clear_line(samples: Path, tmp_path: Path, ar
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+def test_a_run_in_which_nothing_could_be_read_fails(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    command = ["predict", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "s.csv"), "--device", "cpu", "--quiet"]
+    assert CliRunner().invoke(main, command).exit_code == 1
+    assert "a.mp4,0.500000" in (tmp_path / "s.csv").read_text()
+    command[1:2] = [str(tmp_path / "a.mp4"), str(samples / "no_face.mp4")]
+    assert CliRunner().invoke(main, command).exit_code == 0
+
+
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_help_shows_an_example(command: str) -> None:
     shown = CliRunner().invoke(main, [command, "--help"])

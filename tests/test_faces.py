@@ -31,6 +31,7 @@ from dfx.detectors import KINDS, LONG_SIDE, FaceDetector, choose, faces_of, open
 from dfx.errors import DependencyError, DfxError, InputError, MissingInputError, ModelError
 from dfx.faces import look, rgb_of
 from dfx.frames import plan_of
+from dfx.origin import install
 from dfx.pipeline import Pipeline
 from dfx.probe import probe
 from dfx.values import Faces, Followed, Frames, Pixels
@@ -183,11 +184,11 @@ def test_two_of_a_kind_are_called_by_their_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "module", "mend"),
     [
-        ("haar", "cv2", "pip install 'dfx[detectors]'"),
+        ("haar", "cv2", install("detectors")),
         ("mtcnn", "facenet_pytorch", "pip install --no-deps facenet-pytorch"),
         ("mtcnn", "torch", "pip install torch torchvision requests"),
-        ("blazeface", "mediapipe", "pip install 'dfx[blazeface]'"),
-        ("hog", "dlib", "pip install 'dfx[hog]'"),
+        ("blazeface", "mediapipe", install("blazeface")),
+        ("hog", "dlib", install("hog")),
     ],
 )
 def test_an_absent_detector_says_how_to_get_it(

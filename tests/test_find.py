@@ -49,17 +49,23 @@ def test_names_that_are_no_text_survive(folder: Path) -> None:
     assert raw in [item.filename for item in find(folder)]
 
 
-def test_links_out_of_the_folder_are_left_alone_unless_told(folder: Path, tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_left_alone_unless_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "secret.mp4").touch()
     (folder / "out.mp4").symlink_to(tmp_path / "secret.mp4")
     (folder / "in.mp4").symlink_to(folder / "b.mp4")
     names = {item.filename for item in find(folder)}
     assert "in.mp4" in names
     assert "out.mp4" not in names
+    assert f"1 links lead out of {folder}, and are left out; --follow-symlinks takes them" in capsys.readouterr().err
     assert "out.mp4" in {item.filename for item in find(folder, follow_symlinks=True)}
+    assert capsys.readouterr().err == ""
 
 
-def test_a_sample_submission_fixes_rows_and_order(folder: Path, tmp_path: Path) -> None:
+def test_a_sample_submission_fixes_rows_and_order(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sample = tmp_path / "sample.csv"
     sample.write_text("filename,label\nb.mp4,0.5\ngone.mp4,0.5\na.MOV,0.5\n")
     found = find(folder, sample_submission=sample)
@@ -68,6 +74,9 @@ def test_a_sample_submission_fixes_rows_and_order(folder: Path, tmp_path: Path) 
         ("gone.mp4", True),
         ("a.MOV", False),
     ]
+    rows, videos = capsys.readouterr().err.splitlines()
+    assert rows == f"1 of the 3 videos of {sample} are not in the other, 'gone.mp4' for one"
+    assert videos.startswith("3 of the 5 videos of the source are not in the other, '")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +85,7 @@ def test_a_sample_submission_fixes_rows_and_order(folder: Path, tmp_path: Path) 
         ("name,label\na,1\n", InputError),
         ("filename,label\nb.mp4,1\nb.mp4,1\n", InputError),
         ("filename,label\n,1\n", InputError),
+        ("filename,label\n", InputError),
         ("label,filename\n1,b.mp4\n1\n", InputError),
         (None, MissingInputError),
     ],

@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,14 @@ from test_hostile import bomb_of_packets, gif_that_claims
 import dfx
 from dfx import contain
 from dfx.cli import main
+from dfx.doubts import doubts
 from dfx.errors import DependencyError, InputError, MissingInputError
+from dfx.evidence import show
 from dfx.examine import examine
 from dfx.facts import Facts
 from dfx.inspect import Inspection
+from dfx.pipeline import Pipeline
+from dfx.probe import probe
 from dfx.settings import Limits
 
 MARKUP = "<img src=x onerror=alert(1)> [bold red].mp4"
@@ -178,6 +184,30 @@ def test_a_cut_file_is_called_truncated(tmp_path: Path, name: str) -> None:
     cut = tmp_path / f"cut{whole.suffix}"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     assert "truncated" in kinds(facts(cut)[1])
+
+
+def test_a_second_video_stream_is_told(samples: Path, tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as target, ExitStack() as stack:
+        sources = [stack.enter_context(av.open(str(samples / name))) for name in ("real.mp4", "manipulated.mp4")]
+        tracks = [target.add_stream_from_template(source.streams.video[0]) for source in sources]
+        for source, track in zip(sources, tracks, strict=True):
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = track
+                    target.mux(packet)
+    looked = probe(path).stream
+    assert f"several video streams: 0, 1, of which {looked} is looked at" in facts(path)[1]
+    sight = show(Pipeline(), str(path), 0, 0, [])
+    row = replace(dfx.predict_video(path), probability=0.9)
+    assert any("The file has several video streams: 0, 1" in doubt for doubt in doubts(row, sight, lambda _: 0.9))
+
+
+def test_h264_in_avi_is_whole(tmp_path: Path) -> None:
+    """Its header counts packets that hold nothing."""
+    assert "truncated" not in kinds(facts(clip(tmp_path / "a.avi", 60, bf="0"))[1])
 
 
 def test_a_last_frame_that_lacks_a_byte_is_called_truncated(tmp_path: Path) -> None:

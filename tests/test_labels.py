@@ -83,7 +83,13 @@ def test_a_label_that_is_none_names_its_row(tmp_path: Path) -> None:
         read_entries(tmp_path / "labels.csv")
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "[1, 2]", '{"a.mp4": {}}', '{"a.mp4": 1}', "nonsense"])
+def test_a_video_without_a_label_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metadata.json").write_text('{"a.mp4": {"label": "REAL"}, "b.mp4": {"split": "train"}}')
+    with pytest.raises(InputError, match=r"'b\.mp4' has no label; REAL or FAKE is needed"):
+        read_entries(tmp_path / "metadata.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1, 2]", '{"a.mp4": 1}', "nonsense"])
 def test_what_is_no_metadata_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "metadata.json").write_text(text)
     with pytest.raises(InputError, match=r"neither the challenge's metadata\.json"):

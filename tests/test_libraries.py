@@ -13,6 +13,7 @@ import stand_ins
 
 from dfx import _kernels
 from dfx.infer import libraries
+from dfx.origin import install
 
 pytestmark = pytest.mark.skipif(not stand_ins.TOOLS, reason="needs cc and binutils")
 
@@ -80,7 +81,7 @@ def test_what_is_not_there_is_named_with_the_extra_that_brings_it(tmp_path: Path
     (places / names[0]).unlink()
     said, *_ = asked(tmp_path, LD_LIBRARY_PATH=str(places))
     assert said.startswith(f"{names[0]}, which ONNX Runtime's provider links, cannot be opened: pip install")
-    assert f'"dfx[cuda{major}]"' in said
+    assert install(f"cuda{major}") in said
 
 
 def test_a_provider_that_is_not_there_links_nothing() -> None:

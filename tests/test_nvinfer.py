@@ -16,6 +16,7 @@ import stand_ins
 from dfx.errors import DeviceError
 from dfx.infer import nvinfer
 from dfx.infer.session import CPU, CUDA, TENSORRT
+from dfx.origin import install
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_provider_says_which_one_it_links(runtime: Callable[..., None], majo
 @pytest.mark.parametrize(
     ("majors", "message"),
     [
-        ((), 'no libnvinfer.so.10, TensorRT\'s library: pip install "dfx[tensorrt-cu13]"'),
+        ((), "no libnvinfer.so.10, TensorRT's library: " + install("tensorrt-cu13")),
         ((8,), "TensorRT 8 is here, but ONNX Runtime's provider links TensorRT 10: pip install"),
         ((11,), "TensorRT 11 is here, but ONNX Runtime's provider links TensorRT 10: pip install"),
     ],
@@ -79,9 +80,7 @@ def test_an_absent_library_and_another_major_version_are_told_apart(
 def test_the_cpus_build_has_no_provider(runtime: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     runtime(CPU)
     monkeypatch.setattr(nvinfer, "_installed", lambda package: package == "onnxruntime")
-    assert nvinfer.missing() == (
-        'ONNX Runtime 1.27.0 has no provider for TensorRT: pip install "dfx[gpu-cu13]" or "dfx[gpu-cu12]"'
-    )
+    assert nvinfer.missing() == (f"ONNX Runtime 1.27.0 has no provider for TensorRT: {install('gpu-cu13')} or gpu-cu12")
 
 
 def test_the_cpus_build_over_the_gpus_is_named(runtime: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import dfx
+from dfx import origin
 
 HEAVY = {"numpy", "av", "rich", "onnxruntime", "torch", "cv2", "pandas"}
 
@@ -63,6 +65,53 @@ def test_a_function_stands_before_the_module_of_its_name(name: str, tmp_path: Pa
 @pytest.mark.parametrize("code", ["import dfx", "import dfx.cli", "import dfx.inspect", "import dfx.sandbox"])
 def test_start_up_loads_nothing_heavy(code: str, tmp_path: Path) -> None:
     assert not HEAVY & loaded_by(code, tmp_path)
+
+
+def test_onnx_runtime_reports_nothing(samples: Path, tmp_path: Path) -> None:
+    """From 1.29 on it keeps an identity and a queue of events in the user's cache, unless it is told not to."""
+    told = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}
+    home = {name: str(tmp_path / "home") for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
+    (tmp_path / "home").mkdir()
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "dfx",
+        "predict",
+        samples / "real.mp4",
+        "--out",
+        tmp_path / "s.csv",
+        "--quiet",
+    ]
+    subprocess.run([*command, "--device", "cpu"], check=True, env=told | home, cwd=tmp_path)
+    assert [str(path) for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
+
+
+def test_advice_names_what_dfx_was_installed_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the registry another package has its name."""
+
+    class Installed:
+        def __init__(self, noted: str | None) -> None:
+            self.noted = noted
+
+        def read_text(self, name: str) -> str | None:
+            assert name == "direct_url.json"
+            return self.noted
+
+    def said(noted: str | None) -> str:
+        monkeypatch.setattr(origin, "distribution", lambda name: Installed(noted))
+        origin._source.cache_clear()
+        try:
+            return origin.install("train", "export")
+        finally:
+            origin._source.cache_clear()
+
+    place = tmp_path / "a b"
+    place.mkdir()
+    assert said(f'{{"url": "{place.as_uri()}", "dir_info": {{}}}}') == f'pip install "{place}[train,export]"'
+    editable = f'{{"url": "{place.as_uri()}", "dir_info": {{"editable": true}}}}'
+    assert said(editable) == f'pip install -e "{place}[train,export]"'
+    assert said(None) == said('{"url": "file:///gone", "dir_info": {}}') == 'pip install "dfx[train,export]"'
 
 
 def test_a_run_on_a_cpu_loads_nothing_of_a_gpu(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dfx.clocked import STAGES, Clock, ClockedPipeline
 from dfx.errors import InputError
 from dfx.mix import COUNTS, make
 from dfx.rehearsal import Rehearsal, projected, spoken, upper_mean
-from dfx.rehearse import drawn, overhead
+from dfx.rehearse import _timed_run, drawn, overhead
 from dfx.settings import Settings
 from dfx.values import Prediction, Reason
 
@@ -61,6 +61,16 @@ def test_a_busy_machine_is_told() -> None:
     assert "busy" not in repr(rehearsal())
     found = rehearsal(costs=tuple(2 * cost for cost in COSTS), device="a machine")
     assert any("busy" in str(row) for row in found.rows())
+
+
+def test_videos_of_one_name_are_all_drawn(samples: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / str(number)).mkdir()
+        shutil.copy(samples / "real.mp4", tmp_path / str(number) / "video.mp4")
+    paths = drawn(tmp_path, 5)
+    assert len({path.parent.name for path in paths}) == 5
+    rows, _ = _timed_run(paths, Settings(windows=1), "cpu", 1, False)
+    assert [row.reason for row in rows] == ["ok"] * 5
 
 
 def test_few_videos_to_come_may_all_be_dear_ones() -> None:

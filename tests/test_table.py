@@ -192,4 +192,9 @@ def test_single_values_show_themselves(samples: Path) -> None:
     assert "<td>h264</td>" in info._repr_html_()
     prediction = dfx.predict_video(samples / "real.mp4")
     assert repr(prediction).startswith("Prediction('real.mp4', P(fake) 0.")
+    assert "P(fake) 0." in prediction._repr_html_()
+    assert "<table>" in prediction._repr_html_()
+    nobody = dfx.predict_video(samples / "no_face.mp4")._repr_html_()
+    assert "no_face" in nobody
+    assert "<table>" not in nobody
     assert len(prediction.to_pandas()) == len(prediction.clips) > 0

@@ -127,6 +127,16 @@ def test_a_run_that_was_refused_binds_nothing(videos: Path, tmp_path: Path) -> N
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 3
 
 
+def test_a_folder_of_other_things_is_not_written_to(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "card.md").write_text("mine")
+    with pytest.raises(
+        InputError, match="thesis is not empty, and holds no run of dfx train: name a folder that is new"
+    ):
+        train([videos], videos.parent / "labels.csv", tmp_path / "thesis", Options())
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["card.md"]
+
+
 def test_the_folder_of_the_videos_is_not_written_to(videos: Path) -> None:
     with pytest.raises(InputError, match=r"holds the videos: name another folder.*--out"):
         train([videos], videos.parent / "labels.csv", videos / ".." / videos.name, Options())

@@ -9,6 +9,7 @@ import click
 
 from dfx.cli.shared import FOLDER, QUIET, WORKERS, say, show
 from dfx.errors import DependencyError
+from dfx.origin import install
 from dfx.settings import Settings
 
 SETTINGS = Settings()
@@ -57,7 +58,7 @@ def train(folder: tuple[Path, ...], out: Path, labels: Path | None, start: str, 
         from dfx.torch.options import Options
         from dfx.torch.train import train as run
     except ImportError as error:
-        raise DependencyError(f"training needs more than prediction ({error}): pip install 'dfx[train]'") from error
+        raise DependencyError(f"training needs more than prediction ({error}): {install('train')}") from error
 
     begun = {"shipped": SETTINGS.models[0], "nothing": None}.get(start, Path(start))
     run(folder, labels, out, Options(start=begun, **given))

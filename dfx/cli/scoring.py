@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,8 @@ def predict(
 ) -> None:
     """Score every video of SOURCE (a folder, a file, a glob, or several files).
 
+    Exits with 1 where not one of them could be read.
+
     \b
     Example:
         dfx predict test_videos --out submission.csv
@@ -104,6 +107,7 @@ def predict(
     if report is not None:
         facts = {"Device": result.device, "Time": f"{time.monotonic() - started:.0f} s"}
         _report_run(result, report, facts, settings=settings, limits=limits, workers=workers, progress=not quiet)
+    sys.exit(_failed(result))
 
 
 def _check_page(page: Path, out: Path, *inputs: str | Path) -> None:
@@ -112,6 +116,14 @@ def _check_page(page: Path, out: Path, *inputs: str | Path) -> None:
     from dfx.outputs import PAGE, check_output
 
     check_output(page, PAGE, [out, journal_of(out), *inputs])
+
+
+def _failed(result: Predictions) -> bool:
+    """Whether something is wrong with every video; what had no face, or no time, was not at fault."""
+    from dfx.values import Reason
+
+    fine = {Reason.OK, Reason.NO_FACE, Reason.OUT_OF_BUDGET}
+    return len(result) > 0 and all(row.reason not in fine for row in result)
 
 
 def _summarise(result: Predictions, out: Path) -> None:

@@ -41,6 +41,7 @@ from dfx.errors import (
 from dfx.info import VideoInfo
 from dfx.ops import unmix
 from dfx.ops.cuda import DeviceArray, Lane
+from dfx.origin import install
 from dfx.settings import HOST
 from dfx.values import Frames, Pixels, Plan, Surface, Window
 
@@ -49,7 +50,7 @@ CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may brin
 HIDDEN = "it has packets with pictures that are not shown, and NVDEC was seen to show them"
 KNOWN = "2.4."  # versions whose colours `dfx.ops.unmix` takes back
 NEWEST = (99, 0)  # compute capability: the pipeline asks `suits` with the real one, and NVDEC knows its own limits
-INSTALL = 'pip install "dfx[gpu-cu12]" (P100 to H100) or pip install "dfx[gpu-cu13]" (T4 and newer)'
+INSTALL = f"{install('gpu-cu12')} (P100 to H100) or {install('gpu-cu13')} (T4 and newer)"
 
 # What DALI's messages mean, in this order; whatever else it says, the file is at fault.
 MEANINGS: tuple[tuple[type[DfxError], str, str], ...] = (

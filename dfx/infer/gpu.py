@@ -17,12 +17,13 @@ from dfx.infer.options import cuda_options, tensorrt_options
 from dfx.infer.session import CUDA, TENSORRT, Array, OnnxSession, Provider, Session, as_graphs, import_runtime
 from dfx.ops import cuda
 from dfx.ops.cuda import DeviceArray, Lane
+from dfx.origin import install
 
 WARM_UPS = 3  # runs until a graph is surely captured: ONNX Runtime's first runs allocate memory and capture nothing
 NO_GRAPH = "-1"  # as the run option `gpu_graph_id`: neither capture nor replay; TensorRT's provider counts it as a run
 GPU_MEND = (
-    'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "dfx[gpu-cu13,cuda13]" '
-    '("dfx[gpu-cu12,cuda12]" with a driver before 580, or a card before Turing)'
+    f"pip uninstall -y onnxruntime onnxruntime-gpu, then {install('gpu-cu13', 'cuda13')} "
+    "(gpu-cu12,cuda12 with a driver before 580, or a card before Turing)"
 )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dfx.errors import DeviceError
 from dfx.infer.session import import_runtime
+from dfx.origin import install
 
 PROVIDER = "libonnxruntime_providers_{}.so"
 NVIDIAS = re.compile(r"lib(?:cu|nv)")
@@ -64,7 +65,7 @@ def load(provider: str) -> None:
         major = next((name.rpartition(".")[2] for name in names if name.startswith("libcudart.")), "13")
         raise DeviceError(
             f"{', '.join(absent)}, which ONNX Runtime's provider links, cannot be opened: "
-            f'pip install "dfx[cuda{major}]", or put the libraries of CUDA {major} and cuDNN on the system\'s path'
+            f"{install(f'cuda{major}')}, or put the libraries of CUDA {major} and cuDNN on the system's path"
         )
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from dfx.errors import DependencyError, DeviceError
 from dfx.infer.libraries import linked
 from dfx.infer.session import TENSORRT, import_runtime
+from dfx.origin import install
 
 LINKS = "libnvinfer.so."
 OTHERS = (8, 9, 10, 11, 12)  # majors to look for where the right one is absent
 CAPABILITY = (7, 5)  # the least that TensorRT 10.5 and later serve: its support matrix begins with Turing
-EXTRA = 'pip install "dfx[tensorrt-cu13]" (with dfx[gpu-cu13]), or "dfx[tensorrt-cu12]" (with dfx[gpu-cu12])'
+EXTRA = f"{install('tensorrt-cu13')} (with gpu-cu13), or tensorrt-cu12 (with gpu-cu12)"
 
 
 def missing() -> str | None:
@@ -106,9 +107,9 @@ def _majors_here(but: int) -> Iterator[int]:
 
 def _no_provider(runtime: str) -> str:
     if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
-        mend = 'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "dfx[gpu-cu13]" or "dfx[gpu-cu12]"'
+        mend = f"pip uninstall -y onnxruntime onnxruntime-gpu, then {install('gpu-cu13')} or gpu-cu12"
         return f"the CPU's onnxruntime hides onnxruntime-gpu, which is installed too: {mend}"
-    return f'ONNX Runtime {runtime} has no provider for TensorRT: pip install "dfx[gpu-cu13]" or "dfx[gpu-cu12]"'
+    return f"ONNX Runtime {runtime} has no provider for TensorRT: {install('gpu-cu13')} or gpu-cu12"
 
 
 def _installed(package: str) -> bool:

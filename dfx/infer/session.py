@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dfx.errors import DependencyError, DeviceError, MissingInputError, ModelError
 from dfx.files import replace_file
+from dfx.origin import install
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -235,7 +236,7 @@ def import_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise DependencyError(f'ONNX Runtime cannot be imported ({error}): run pip install "dfx[cpu]"') from error
+        raise DependencyError(f"ONNX Runtime cannot be imported ({error}): run {install('cpu')}") from error
     return onnxruntime
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from dfx.errors import DeviceError
 from dfx.files import cache_folder, replace_file
+from dfx.origin import install
 
 PACKAGE = Path(__file__).parents[1]
 EMBEDDED = PACKAGE / "cubins"
@@ -26,7 +27,7 @@ OPTIONS = ("--fmad=false", "--std=c++17")
 """No fused multiply-adds, so that the results are the CPU's to the bit."""
 
 WHITE = " \r\n\t\0"  # around what NVRTC prints, which a zero byte ends
-MEND = 'pip install "dfx[gpu-cu12]" or "dfx[gpu-cu13]", by the CUDA version that `nvidia-smi` shows'
+MEND = f"{install('gpu-cu12')} or gpu-cu13, by the CUDA version that `nvidia-smi` shows"
 
 
 def image(capability: tuple[int, int]) -> bytes:
@@ -118,7 +119,7 @@ def _architecture(number: int, known: list[int]) -> str:
     if not older:
         raise DeviceError(
             f"a GPU of compute capability {number / 10} is older than the NVRTC here, which begins at "
-            f'{known[0] / 10}: pip install "dfx[gpu-cu12]"'
+            f"{known[0] / 10}: {install('gpu-cu12')}"
         )
     return f"compute_{older[-1]}"
 

@@ -98,6 +98,12 @@ def known_of(found: Sequence[Found], entries: Mapping[str, Entry]) -> dict[str, 
     return {name: [*astuple(entries[name]), *state_of(path)] for name, path in labelled.items()}
 
 
+def refuse_foreign(out: Path) -> None:
+    """Raises InputError where OUT has something in it and no run, whose files would take the place of others."""
+    if out.is_dir() and any(out.iterdir()) and not (out / "run.json").exists():
+        raise InputError(f"{out} is not empty, and holds no run of dfx train: name a folder that is new (--out)")
+
+
 def refuse_other(out: Path, asked: Mapping[str, Any]) -> None:
     """Raises InputError where the run in OUT, if there is one, was asked for something else.
 
@@ -132,8 +138,8 @@ def bind(out: Path, asked: Mapping[str, Any], known: Known, paths: Mapping[str, 
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {out} ({error.strerror}); name one that can be written") from error
-    save(noted, json.dumps(known).encode())
     save(out / "run.json", json.dumps(asked, indent=1).encode())
+    save(noted, json.dumps(known).encode())
 
 
 def _changes(before: Known, now: Known, paths: Mapping[str, Path], clips: Path) -> dict[str, list[str]]:

@@ -29,7 +29,7 @@ from dfx.torch.export_classifier import export_classifier
 from dfx.torch.figures import Figures
 from dfx.torch.options import Options
 from dfx.torch.split import Case, check, components, split
-from dfx.torch.start import begin, bind, fingerprint_of, known_of, refuse_other
+from dfx.torch.start import begin, bind, fingerprint_of, known_of, refuse_foreign, refuse_other
 from dfx.torch.train_card import about, card, counts, in_words, measured, say, write_skipped, write_validation
 from dfx.torch.train_loop import Plan, fit, load_best, refuse_fewer, scores
 
@@ -72,6 +72,7 @@ def _accepted(
     if out.resolve() in {folder.resolve() for folder in folders}:
         raise InputError(f"{out} holds the videos: name another folder for what training writes (--out)")
     asked = _asked(folders, labels, options)
+    refuse_foreign(out)
     refuse_other(out, asked)
     refuse_fewer(out, options.epochs)
     found = find(list(folders))
