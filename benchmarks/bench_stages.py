@@ -38,6 +38,7 @@ from dfx.torch.mesonet import MesoNet
 from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anchors
 from dfx.torch.steady import SteadyNet
 from dfx.track import follow
+from dfx.upright import SIDE
 from dfx.values import ClipScore, Faces, Frames, Pixels, Plan, Prediction, Reason, Track
 
 pytestmark = [
@@ -225,6 +226,13 @@ def test_classify_in_torch(benchmark: BenchmarkFixture, crop: Pixels) -> None:
     with torch.no_grad():
         logits = _time(benchmark, lambda: net(clips))
     assert logits.shape == (1,)
+
+
+def test_which_way_up(benchmark: BenchmarkFixture, pipeline: Pipeline) -> None:
+    """Once a video: a small picture of a face, turned four ways."""
+    face = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), dtype=np.uint8)
+    scores = _time(benchmark, lambda: pipeline.detector.by_turn(face))
+    assert len(scores) == 4
 
 
 def test_aggregate(benchmark: BenchmarkFixture) -> None:
