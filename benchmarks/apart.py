@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 Figures = dict[str, Any]
+PR_SET_PDEATHSIG = 1  # prctl(2)
 SPAWN = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
 
 
@@ -21,7 +23,7 @@ def apart(part: Callable[..., Figures], arguments: tuple[Any, ...], seconds: flo
     """What `part`, a function of a module, gives for the arguments, with the seconds it `took`.
 
     Where it raises, or ends its process, that is its "error"; where it is not done after so many seconds, it is
-    "unfinished", and ends with all that it started.
+    "unfinished", and ends with what it started in its group. Nor does it outlive this process.
     """
     started = time.monotonic()
     ours, theirs = SPAWN.Pipe(duplex=False)
@@ -57,6 +59,7 @@ def _end(process: BaseProcess) -> None:
 
 def _report(pipe: Connection, part: Callable[..., Figures], arguments: tuple[Any, ...]) -> None:
     os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         found = part(*arguments)
     except Exception as error:

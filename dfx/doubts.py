@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from dfx.settings import Settings
 from dfx.values import ClipScore, Prediction, Verdict
 
 # Where a measure begins to be unusual: about the lowest tenth of 298 clips of 150 labelled research videos, but for
@@ -21,7 +21,9 @@ CONFIDENCE = 0.6  # the detector's; it keeps faces from 0.5 on
 BITS = 0.045  # a pixel and frame, of the file
 APART = 0.2  # between the scores of single clips, and of classifiers, where fakes are as many as real videos
 NEAR = 0.1  # to 0.5, there too
-TINY = 1e-12  # from 0 and 1, whose log-odds are not finite
+CERTAIN = 27.6  # log-odds
+EVEN = ((0.0, 1.0), 0.5)  # no bounds on scores, and as many fakes as real videos
+Weigh = Callable[[Sequence[ClipScore], tuple[float, float], float], float]
 LEFT_OUT = {
     frozenset({Verdict.POSTER, Verdict.PRINT}): "A face was left out as a picture of a face; if it is a living one, "
     "nobody has looked at it.",
@@ -41,32 +43,33 @@ def uncertain(prediction: Prediction) -> bool:
 
 
 def doubts(
-    prediction: Prediction,
-    sight: Mapping[str, Any] | None,
-    alone: Callable[[ClipScore], float],
-    prevalence: float = 0.5,
+    prediction: Prediction, sight: Mapping[str, Any] | None, weigh: Weigh, settings: Settings | None = None
 ) -> tuple[str, ...]:
     """What speaks against relying on a score; none for a video that has none.
 
-    sight: what `dfx.evidence.show` said, None without it; alone: the score that a clip by itself would give;
-    prevalence: the share of fakes that scores are for.
+    sight: what `dfx.evidence.show` said, None without it; weigh: the score of clips, for a range and a prevalence, as
+    `dfx.aggregate` has it; settings: those of the score.
     """
     if not prediction.clips:
         return ()
-    scores = [alone(clip) for clip in prediction.clips]
-    return (*_of_scores(prediction, scores, prevalence), *_of_pictures(prediction, sight or {}))
+    told = _of_scores(prediction, weigh, settings or Settings())
+    return (*told, *_of_pictures(prediction, sight or {}))
 
 
-def _of_scores(prediction: Prediction, scores: list[float], prevalence: float) -> Iterator[str]:
-    if abs(float(_restated(prediction.probability, prevalence, 0.5)) - 0.5) < NEAR:
+def _of_scores(prediction: Prediction, weigh: Weigh, settings: Settings) -> Iterator[str]:
+    """Measured on scores without bounds, for as many fakes as real videos, and told in those of the run."""
+    clips, prevalence = prediction.clips, settings.prevalence
+    scores = [weigh([clip], settings.clip_range, prevalence) for clip in clips]
+    if abs(weigh(clips, *EVEN) - 0.5) < NEAR:
         yield f"The score, {prediction.probability:.2g}, is close to {prevalence:g}: that is too little to go by."
     if len(scores) < FEW:
         yield "Only one face clip was scored, so nothing can confirm or contradict it."
-    if np.ptp(_restated(scores, prevalence, 0.5)) > APART:
+    if np.ptp([weigh([clip], *EVEN) for clip in clips]) > APART:
         yield f"Its clips disagree: by themselves they score from {min(scores):.2g} to {max(scores):.2g}."
-    verdicts = _verdicts(prediction)
-    if verdicts.size and np.ptp(verdicts) > APART:
-        said = ", ".join(f"{verdict:.2g}" for verdict in _restated(verdicts, 0.5, prevalence))
+    verdicts = [1 / (1 + math.exp(-logit)) for logit in _opinions(prediction)]
+    if verdicts and max(verdicts) - min(verdicts) > APART:
+        shift = math.log(prevalence / (1 - prevalence))
+        said = ", ".join(f"{1 / (1 + math.exp(-logit - shift)):.2g}" for logit in _opinions(prediction))
         yield f"Its classifiers disagree: by themselves they say {said}."
     if prediction.faces > 1:
         yield f"{prediction.faces} people were followed; the score is mostly that of the most suspicious one."
@@ -108,21 +111,8 @@ def _side(clip: ClipScore) -> float:
     return math.sqrt(max(0.0, (right - left) * (bottom - top)))
 
 
-def _verdicts(prediction: Prediction) -> NDArray[np.float64]:
-    """What each of several classifiers says of the video by itself, without its people being told apart: for as many
-    fakes as real videos."""
-    return _sigmoid(np.mean([clip.opinions for clip in prediction.clips], axis=0))
-
-
-def _restated(probability: ArrayLike, before: float, after: float) -> NDArray[np.float64]:
-    """Probabilities for one prevalence, for another: Bayes' rule, as `dfx.aggregate` has it."""
-    return _sigmoid(_logit(probability) - _logit(before) + _logit(after))
-
-
-def _logit(probability: ArrayLike) -> NDArray[np.float64]:
-    share = np.clip(np.asarray(probability, np.float64), TINY, 1 - TINY)
-    return np.asarray(np.log(share) - np.log1p(-share))
-
-
-def _sigmoid(logit: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(np.exp(-np.logaddexp(0.0, np.negative(logit))))
+def _opinions(prediction: Prediction) -> list[float]:
+    """What each of several classifiers says of the video by itself, in log-odds for as many fakes as real videos,
+    without its people being told apart; held where a probability is 0 or 1 to twelve digits."""
+    logits = np.clip(np.mean([clip.opinions for clip in prediction.clips], axis=0), -CERTAIN, CERTAIN)
+    return [float(logit) for logit in logits]

@@ -91,7 +91,8 @@ def show(pipeline: Pipeline, path: str, windows: int, turned: int, clips: Sequen
     sight: Sight = {"problem": "", "scenes": [], "clips": []}
     try:
         info = probe(path, limits=pipeline.limits)
-        sight |= _facts(info, turned) | {"problems": examine(Path(path), pipeline.limits, digest=False)[1]}
+        sight |= _facts(info, turned)
+        sight["problems"] = examine(Path(path), pipeline.limits, digest=False)[1]
         if windows:
             sight |= _pictures(pipeline.views(info, windows, turned), clips)
     except (VideoError, OSError, MemoryError) as error:

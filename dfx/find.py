@@ -91,6 +91,7 @@ def _matches(source: Path, follow_symlinks: bool) -> Iterator[Found]:
 def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
     home, outside = folder.resolve(), 0
     for base, folders, names in os.walk(folder, onerror=_refuse_closed, followlinks=follow_symlinks):
+        outside += 0 if follow_symlinks else sum(not _stays(Path(base, name), home) for name in folders)
         folders[:] = sorted(name for name in folders if not _leads_round(Path(base, name), folder))
         for name in names:
             path = Path(base, name)
@@ -101,7 +102,8 @@ def _in_folder(folder: Path, follow_symlinks: bool) -> Iterator[Found]:
             else:
                 outside += 1
     if outside:
-        note(f"{outside} links lead out of {folder}, and are left out; --follow-symlinks takes them")
+        links = "1 link leads" if outside == 1 else f"{outside} links lead"
+        note(f"{links} out of {folder}, and what is there is left out (follow_symlinks, --follow-symlinks)")
 
 
 def _leads_round(folder: Path, home: Path) -> bool:

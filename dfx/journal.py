@@ -15,8 +15,8 @@ from dfx.errors import InputError, MissingInputError, OutputError
 from dfx.record import from_prediction, to_prediction
 from dfx.values import Prediction, Reason
 
-VERSION = 3
-READABLE = (2, 3)  # version 2 says nothing of dropped tracks
+VERSION = 4  # 3 knew no videos that were turned, 2 no tracks that were dropped
+READABLE = (2, 3, 4)
 LIMITED = (Reason.TOO_LARGE, Reason.TIMEOUT, Reason.CRASHED)  # what other limits may bring to an end
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (json TEXT NOT NULL);
@@ -72,7 +72,7 @@ def _remembered(connection: sqlite3.Connection, path: Path) -> Remembered:
     noted = connection.execute("SELECT json FROM settings").fetchone()
     settings = json.loads(noted[0]) if noted else {}
     if settings.get("journal") not in READABLE:
-        known = " and ".join(map(str, READABLE))
+        known = ", ".join(map(str, READABLE))
         raise InputError(f"{path} is of version {settings.get('journal')}; this dfx reads {known}: score again")
     rows = connection.execute("SELECT filename, row, windows, size, modified_ns FROM videos ORDER BY filename")
     found = {_read(name): (_prediction(row), windows, (size, ns)) for name, row, windows, size, ns in rows}

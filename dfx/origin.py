@@ -24,7 +24,8 @@ def _source() -> str:
         noted = json.loads(distribution("dfx").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
         noted = {}
-    path = Path(url2pathname(urlsplit(noted.get("url", "")).path))
-    if not noted or not path.exists():
+    url = urlsplit(noted.get("url", ""))
+    path = Path(url2pathname(url.path))
+    if url.scheme != "file" or not path.exists():
         return '"dfx'
     return f'{"-e " * bool(noted.get("dir_info", {}).get("editable"))}"{path}'

@@ -130,16 +130,18 @@ class Pipeline:
             seen, _ = self._looked(info, chosen or self.plan(info), contract)
             return [(track, np.asarray(cuts[0])) for track, cuts in _living(seen)]
 
-    def tracks(self, path: str | Path) -> list[Track]:
-        """The people in a video: a track for each person and window, in order of time."""
-        return [each.track for each in self.followed(path) if each.verdict is None]
+    def tracks(self, path: str | Path) -> tuple[list[Track], int]:
+        """The people in a video, a track for each person and window, in order of time; and the degrees by which dfx
+        turned it, in whose pixels they are."""
+        followed, turned = self.followed(path)
+        return [each.track for each in followed if each.verdict is None], turned
 
-    def followed(self, path: str | Path) -> list[Followed]:
+    def followed(self, path: str | Path) -> tuple[list[Followed], int]:
         """What `tracks` says, with the tracks that were dropped and why, window by window."""
         with self._on_device():
             info = probe(path, limits=self.limits)
-            seen, _ = self._looked(info, self.plan(info))
-            return [each.followed for each in seen]
+            seen, turned = self._looked(info, self.plan(info))
+            return [each.followed for each in seen], turned
 
     def views(self, info: VideoInfo, windows: int, turned: int = 0) -> list[View]:
         """What a person is shown of a video, window by window: those that a prediction of so many windows looks at.
@@ -152,11 +154,19 @@ class Pipeline:
     def _looked(
         self, info: VideoInfo, chosen: Plan, contract: ClassifierContract | None = None
     ) -> tuple[list[Seen], int]:
-        """What there is in the windows, judged together, and the degrees by which they were turned for it."""
-        cut = partial(self._cut, contract=contract)
-        upright = Upright(self.detector, cut, lambda seen: [track for track, _ in _living(seen)])
-        seen = self._through(upright, info, chosen)
-        return _judged(seen, self.detector.sure), upright.turn or 0
+        """What there is in the windows, judged together, and the degrees by which they were turned for it: people who
+        do not stand upright in any of them cost a second pass."""
+        cut, upright = partial(self._cut, contract=contract), Upright(self.detector)
+
+        def heard(frames: Frames) -> list[Seen]:
+            seen = cut(frames)
+            upright.ask(frames, [track for track, _ in _living(seen)])
+            return seen
+
+        seen, turn = self._through(heard, info, chosen), upright.turn
+        if turn:
+            seen = self._through(lambda frames: cut(frames.turned(turn)), info, chosen)
+        return _judged(seen, self.detector.sure), turn
 
     def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
         info = probe(path, limits=self.limits)

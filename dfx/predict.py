@@ -137,7 +137,8 @@ def find_faces(path: str | Path, *, settings: Settings | None = None) -> FaceTra
     """
     from dfx.pipeline import Pipeline
 
-    return FaceTracks(Path(path), tuple(Pipeline(settings_given(settings)).tracks(path)))
+    tracks, turned = Pipeline(settings_given(settings)).tracks(path)
+    return FaceTracks(Path(path), tuple(tracks), turned)
 
 
 class _Run:

@@ -35,6 +35,7 @@ from dfx.values import Prediction, Reason
 
 SAMPLE = 40  # videos
 FEWEST = 5  # videos that a bound can be built on
+LONGEST_ENDING = 16  # characters of a file name that its link keeps
 RUNS = 2  # of the whole sample
 LADDER_SAMPLE = 8  # videos whose cost is measured for other numbers of windows
 UNSAFE = (Reason.CRASHED, Reason.TIMEOUT)  # not to be opened outside of a worker
@@ -152,7 +153,7 @@ def _timed_run(
 def _linked(paths: Sequence[Path], folder: Path) -> list[Path]:
     """Links to the videos, whose names are all different: those of files in several folders may not be."""
     folder.mkdir()
-    links = [folder / f"{number:04}_{path.name}" for number, path in enumerate(paths)]
+    links = [folder / f"{number:04}{path.suffix[:LONGEST_ENDING]}" for number, path in enumerate(paths)]
     for link, path in zip(links, paths, strict=True):
         link.symlink_to(path.resolve())
     return links

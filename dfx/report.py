@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from typing import Any
 from dfx.aggregate import aggregate
 from dfx.arguments import whole
 from dfx.classify import Ensemble
-from dfx.doubts import doubts
+from dfx.doubts import Weigh, doubts
 from dfx.errors import InputError, MissingInputError
 from dfx.evidence import Sight, gather, request
 from dfx.files import replacement
 from dfx.infer.session import fingerprint
-from dfx.journal import VERSION, Remembered, read, state_of
+from dfx.journal import Remembered, read, state_of
 from dfx.outputs import PAGE, check_output
 from dfx.page import LEFT_OUT, SHIPPED, Entry, page
 from dfx.results import Predictions, unscored
@@ -24,8 +24,9 @@ from dfx.score import read_labels, score
 from dfx.settings import Limits, Settings, limits_given
 from dfx.streams import bar, note
 from dfx.table import text_of
-from dfx.values import ClipScore, Prediction
+from dfx.values import Prediction
 
+WITH_DROPPED = 3  # version of the journal from which on it notes tracks that were dropped
 PICTURES = 400  # videos with pictures, at most: about 11 MB of them
 
 
@@ -108,9 +109,9 @@ def write(
     chosen = _chosen(predictions, paths, pictures)
     sights = _gathered(predictions, chosen, settings, limits, workers, progress)
     why = dict.fromkeys(paths, f"only the {pictures} videos with the highest scores have pictures") | dict(absent or {})
-    alone = _alone(settings)
+    weigh = _weigh(settings)
     entries = [
-        _entry(row, sights.get(name := row.filename), why.get(name, ""), truth.get(name), alone, settings.prevalence)
+        _entry(row, sights.get(name := row.filename), why.get(name, ""), truth.get(name), weigh, settings)
         for row in predictions
     ]
     entries.sort(key=lambda entry: (not entry.wrong, -entry.loss, not entry.scored, -entry.row.probability, entry.name))
@@ -149,7 +150,11 @@ def _settings(noted: Mapping[str, Any], detector: Path, models: Sequence[Path], 
 
 def _facts(noted: Mapping[str, Any]) -> dict[str, str]:
     facts = {"Device": "not noted in the journal", "dfx that scored": noted.get("dfx", "unknown")}
-    return facts if noted.get("journal") == VERSION else facts | {LEFT_OUT: "not noted in this journal, which is older"}
+    return (
+        facts
+        if noted.get("journal", 0) >= WITH_DROPPED
+        else facts | {LEFT_OUT: "not noted in this journal, which is older"}
+    )
 
 
 def _files(folder: Path | None, states: Mapping[str, tuple[int, int]]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -194,20 +199,15 @@ def _gathered(
         return gather(requests, settings, limits, workers, shown.update)
 
 
-def _alone(settings: Settings) -> Callable[[ClipScore], float]:
-    """What a clip would score if it were the only one of its video."""
+def _weigh(settings: Settings) -> Weigh:
+    """What clips score, if they are all of their video, within bounds and for a prevalence."""
     calibration = Ensemble(settings.models).calibration
-    return lambda clip: aggregate([clip], calibration, settings.clip_range, settings.prevalence)
+    return lambda clips, clip_range, prevalence: aggregate(clips, calibration, clip_range, prevalence)
 
 
 def _entry(
-    row: Prediction,
-    sight: Sight | None,
-    absent: str,
-    label: int | None,
-    alone: Callable[[ClipScore], float],
-    prevalence: float,
+    row: Prediction, sight: Sight | None, absent: str, label: int | None, weigh: Weigh, settings: Settings
 ) -> Entry:
-    scores = tuple((clip, alone(clip)) for clip in row.clips)
+    scores = tuple((clip, weigh([clip], settings.clip_range, settings.prevalence)) for clip in row.clips)
     why = "" if sight else absent or "there is no file"
-    return Entry(text_of(row.filename), row, sight, why, label, scores, doubts(row, sight, alone, prevalence))
+    return Entry(text_of(row.filename), row, sight, why, label, scores, doubts(row, sight, weigh, settings))

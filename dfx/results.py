@@ -64,10 +64,15 @@ def unscored(filename: str, prior: float, there: bool) -> Prediction:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class FaceTracks(Listed[Track]):
-    """The people of one video: a track for each person and window, in order of time."""
+    """The people of one video: a track for each person and window, in order of time.
+
+    turned: degrees clockwise by which dfx turned its pictures beside what the file says, since nobody stood upright in
+    them; boxes and landmarks are in pixels of pictures turned so.
+    """
 
     path: Path
     items: tuple[Track, ...]
+    turned: int = 0
 
     def columns(self) -> tuple[str, ...]:
         """Boxes are means over the track, in pixels of the upright picture; times are seconds."""

@@ -1,13 +1,13 @@
 """Upright: which way up people stand in a video, asked of the face detector, whatever the file says.
 
 A detector that knows upright faces takes one on its head for a face too, a little less surely, and puts its eyes where
-the mouth is: the classifier, which never saw such a face, then calls it manipulated.
+the mouth is: the classifier, which never saw such a face, then calls it manipulated. The constants were chosen on the
+labelled videos of `benchmarks/turned.py`, which shows what they come to, and on drawn clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,50 +17,49 @@ from dfx.values import Frames, Track
 
 SIDE = 96  # pixels of the square around a face that is turned; the face fills two fifths
 TRUSTED = 0.7  # a mean detector score from which on there is a face where one was found, whichever way it is turned
-SURE = 0.8  # a score of the small picture that speaks for itself
-MARGIN = 0.04  # by which another way up must be surer; `benchmarks/turned.py` shows what margins there are
+SURE = 0.8  # a score that speaks for turning a video
+MARGIN = 0.04  # by which another way up must be surer
 TURNS = (0, 90, 180, 270)  # degrees clockwise
-Found = TypeVar("Found")
 
 
-class Upright(Generic[Found]):
-    """A stage that is given the windows of a video as people stand upright in them.
+class Upright:
+    """What the windows of one video say of the way up that people stand in them.
 
-    stage: what is done with a window; tracks_of: the faces in what it found.
-    turn: degrees clockwise by which the windows are turned; None until a face has shown it.
+    A video is turned where all windows that say anything say the same: a person who lies in one of them, or a picture
+    in a picture, turns nothing.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        stage: Callable[[Frames], list[Found]],
-        tracks_of: Callable[[list[Found]], list[Track]],
-    ) -> None:
-        self._detector, self._stage, self._tracks_of = detector, stage, tracks_of
-        self._searched = False
-        self.turn: int | None = None
+    def __init__(self, detector: Detector) -> None:
+        self._detector, self._searched = detector, False
+        self._said: set[int] = set()
 
-    def __call__(self, frames: Frames) -> list[Found]:
-        """What the stage finds in a window; done again for the one that shows which way up people stand."""
-        found = self._stage(frames.turned(self.turn or 0))
-        if self.turn is None:
-            self.turn = self._wanted(frames, self._tracks_of(found))
-            if self.turn:
-                return self._stage(frames.turned(self.turn))
-        return found
+    @property
+    def turn(self) -> int:
+        """Degrees clockwise by which the video is to be turned, beside what its file says."""
+        return next(iter(self._said)) if len(self._said) == 1 else 0
+
+    def ask(self, frames: Frames, tracks: Sequence[Track]) -> None:
+        """Hears a window, and the faces that were followed in it; none after one in which people stand upright."""
+        if 0 not in self._said and (turn := self._wanted(frames, tracks)) is not None:
+            self._said.add(turn)
 
     def _wanted(self, frames: Frames, tracks: Sequence[Track]) -> int | None:
-        """By a small picture of the surest face; by a whole picture, once in a video, where there is hardly a face, or
-        where the small one would turn it and is not sure."""
+        """By a small picture of the surest face; by a whole picture where that is hardly a face, or where the small one
+        would turn it and is not sure. Of windows without any face one is searched. None where nothing is sure."""
         surest = max(tracks, key=_score, default=None)
         if surest is not None and _score(surest) >= TRUSTED:
             scores = self._detector.by_turn(np.asarray(crop_middle(frames, surest, SIDE)))
             if max(scores) >= SURE or not _turn(scores):
                 return _turn(scores)
-        if self._searched:
+        if surest is None and self._searched:
             return None
-        self._searched = True
-        return _turn([self._seen(frames, turn) for turn in TURNS])
+        self._searched |= surest is None
+        return self._of_whole(frames)
+
+    def _of_whole(self, frames: Frames) -> int | None:
+        """By the surest face of the middle picture."""
+        scores = [self._seen(frames, turn) for turn in TURNS]
+        return _turn(scores) if max(scores) >= SURE else None
 
     def _seen(self, frames: Frames, turn: int) -> float:
         """The score of the surest face in the middle picture, turned."""

@@ -54,7 +54,7 @@ def main(videos: tuple[Path, ...]) -> None:
 def tracks(pipeline: Pipeline, path: Path) -> list[Track]:
     """The faces of a video; none, and a line that says why, where it cannot be read."""
     try:
-        return pipeline.tracks(path)
+        return pipeline.tracks(path)[0]
     except VideoError as error:
         note(f"{path} is left out: {error}")
         return []

@@ -65,7 +65,7 @@ def encoded(case: Case, path: Path) -> Path:
 def judged(pipeline: Pipeline, case: Case, folder: Path) -> list[Outcome]:
     """Encodes a case, and says what became of each of its tracks."""
     path = encoded(case, folder / "case.mp4")
-    seen = [(followed, _kind(case, followed.track)) for followed in pipeline.followed(path)]
+    seen = [(followed, _kind(case, followed.track)) for followed in pipeline.followed(path)[0]]
     return [Outcome(case.name, _surest(each, kind, seen), each.verdict) for each, kind in seen]
 
 
@@ -99,7 +99,7 @@ def videos(pipeline: Pipeline, folder: Path) -> Iterator[Outcome]:
     """The REAL videos of one person: the surest, largest face of a window is theirs; what else is seen is false."""
     for row in csv.DictReader((folder / "labels.csv").read_text().splitlines()):
         if row["label"] == "REAL" and not row["filename"].startswith(SEVERAL):
-            seen = pipeline.followed(folder / row["filename"])
+            seen, _ = pipeline.followed(folder / row["filename"])
             for start in sorted({int(each.track.index[0]) for each in seen}):
                 window = [each for each in seen if each.track.index[0] == start]
                 main = max(window, key=_presence)

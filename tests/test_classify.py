@@ -140,7 +140,7 @@ def test_classifiers_that_disagree_are_a_doubt() -> None:
         return Prediction("a", 0.9, Reason.OK, clips=(clip, clip))
 
     def disagree(*opinions: float) -> bool:
-        return any("by themselves they say 0.88, 0.12" in line for line in doubts(row(*opinions), None, lambda _: 0.9))
+        return any("by themselves they say 0.88, 0.12" in line for line in doubts(row(*opinions), None, lambda *_: 0.9))
 
     assert disagree(2.0, -2.0)
     assert not disagree(2.0, 2.1)

@@ -123,7 +123,7 @@ def test_a_prediction_notes_what_was_dropped_and_why(tmp_path: Path) -> None:
     made = cases("studio", 1, None, "measure", seed=1)
     pipeline, case = Pipeline(), next(one for one in made if "poster" in one.places)
     path = encoded(case, tmp_path / "case.mp4")
-    row, followed = pipeline.predict(path), pipeline.followed(path)
+    row, (followed, _) = pipeline.predict(path), pipeline.followed(path)
     wanted = [(each.verdict, float(each.track.seconds[0])) for each in followed if each.verdict]
     assert [(track.verdict, track.start) for track in row.dropped] == wanted
     assert Verdict.POSTER in {track.verdict for track in row.dropped}

@@ -58,8 +58,13 @@ def test_links_out_of_the_folder_are_left_alone_unless_told(
     names = {item.filename for item in find(folder)}
     assert "in.mp4" in names
     assert "out.mp4" not in names
-    assert f"1 links lead out of {folder}, and are left out; --follow-symlinks takes them" in capsys.readouterr().err
-    assert "out.mp4" in {item.filename for item in find(folder, follow_symlinks=True)}
+    assert f"1 link leads out of {folder}, and what is there is left out" in capsys.readouterr().err
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "more.mp4").touch()
+    (folder / "part" / "linked").symlink_to(tmp_path / "elsewhere")
+    find(folder)
+    assert f"2 links lead out of {folder}" in capsys.readouterr().err
+    assert {"out.mp4", "part/linked/more.mp4"} <= {item.filename for item in find(folder, follow_symlinks=True)}
     assert capsys.readouterr().err == ""
 
 

@@ -63,13 +63,13 @@ def test_a_journal_from_before_dropped_tracks_is_read_but_not_gone_on_with(
             old.execute("UPDATE videos SET row = json_remove(row, '$.dropped')")
     old.close()
     if version == 1:
-        with pytest.raises(InputError, match=r"of version 1; this dfx reads 2 and 3"):
+        with pytest.raises(InputError, match=r"of version 1; this dfx reads 2, 3, 4"):
             read(tmp_path / "j")
         return
     ((row, _, _),) = read(tmp_path / "j").rows.values()
     assert row == (ROW if version == VERSION else replace(ROW, dropped=()))
     if version < VERSION:
-        with pytest.raises(InputError, match="journal was 2 and is 3"), Journal.open(tmp_path / "j", SETTINGS):
+        with pytest.raises(InputError, match="journal was 2 and is 4"), Journal.open(tmp_path / "j", SETTINGS):
             pass
 
 
@@ -330,7 +330,7 @@ def test_other_limits_try_again_what_the_old_ones_stopped(tmp_path: Path, video:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("UPDATE settings SET json = json_set(json, '$.journal', 1)", "of version 1; this dfx reads 2 and 3"),
+        ("UPDATE settings SET json = json_set(json, '$.journal', 1)", "of version 1; this dfx reads 2, 3, 4"),
         ("UPDATE videos SET filename = 'a.mp4'", "cannot be read as a journal of dfx"),
         ("UPDATE videos SET row = '{}'", "cannot be read as a journal of dfx"),
         ("UPDATE videos SET row = 'nonsense'", "cannot be read as a journal of dfx"),

@@ -111,6 +111,7 @@ def test_advice_names_what_dfx_was_installed_from(tmp_path: Path, monkeypatch: p
     assert said(f'{{"url": "{place.as_uri()}", "dir_info": {{}}}}') == f'pip install "{place}[train,export]"'
     editable = f'{{"url": "{place.as_uri()}", "dir_info": {{"editable": true}}}}'
     assert said(editable) == f'pip install -e "{place}[train,export]"'
+    assert said('{"url": "https://example.org/tmp", "vcs_info": {}}') == 'pip install "dfx[train,export]"'
     assert said(None) == said('{"url": "file:///gone", "dir_info": {}}') == 'pip install "dfx[train,export]"'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,16 @@ from simulated import on_simulated_gpu
 from turned import Lying
 
 import dfx
+from dfx.crop import crop_middle
+from dfx.decode import Decoder
 from dfx.detect import Detector
 from dfx.doubts import doubts
 from dfx.evidence import request, show
 from dfx.info import VideoInfo
 from dfx.pipeline import Pipeline
+from dfx.probe import probe
+from dfx.track import follow
+from dfx.upright import SIDE, Upright
 from dfx.values import Frames, Plan, Prediction, Reason, Surface
 
 
@@ -64,7 +69,7 @@ def test_a_file_that_stands_on_its_head_is_not_called_a_fake(on_its_head: Path, 
     assert row.turned == 180
     assert row.probability == pytest.approx(upright.probability, abs=0.1)
     assert row.probability < 0.5
-    said = doubts(row, None, lambda _: row.probability)
+    said = doubts(row, None, lambda *_: row.probability)
     assert "People are on their head in it, and its file does not say so: dfx turned it by 180 degrees." in said
 
 
@@ -90,22 +95,17 @@ def test_planes_and_surfaces_turn_the_same_way() -> None:
     assert picture.turned(360) is picture
 
 
-def test_a_detector_with_a_fixed_canvas_is_asked_the_same(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, ...]] = []
-    run = Detector.run
-    monkeypatch.setattr(
-        Detector, "run", lambda self, images, bound: (asked.append(images.shape), run(self, images, bound))[1]
-    )
-    pipeline = Pipeline()
-    _, clip = pipeline.clips(samples / "real.mp4")[0]
-    detector, face = pipeline.detector, np.full((3, 96, 96), 127, np.uint8)
-    face[:, 20:76, 20:76] = clip[0, :, ::5, ::5]
-    asked.clear()
-    free = detector.by_turn(face)
-    assert np.argmax(free) == 0
-    detector._square = detector._on_gpu = True
-    assert detector.by_turn(face) == pytest.approx(free, abs=0.1)
-    assert asked == [(1, 3, 96, 96)] * 4 + [(4, 3, 640, 640)]
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_detector_with_a_fixed_canvas_says_the_same(samples: Path, turn: int) -> None:
+    pipeline, info = Pipeline(), probe(samples / "real.mp4")
+    frames = next(iter(pipeline.decoder.read(info, pipeline.plan(info)))).turned(-turn)
+    track = follow(frames.turned(turn), {0: pipeline.detector.detect([frames.turned(turn).pictures[0]])[0]})[0]
+    face = np.rot90(np.asarray(crop_middle(frames.turned(turn), track, SIDE)), turn // 90, (1, 2))
+    free = pipeline.detector.by_turn(face)
+    pipeline.detector._square = pipeline.detector._on_gpu = True
+    fixed = pipeline.detector.by_turn(face)
+    assert np.argmax(free) == np.argmax(fixed) == turn // 90
+    assert max(fixed) == pytest.approx(max(free), abs=0.04)
 
 
 def test_a_video_without_a_face_is_searched_once(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,17 +138,67 @@ def test_a_row_of_an_older_journal_was_not_turned(upright: Prediction) -> None:
     assert to_prediction(plain).turned == 0
 
 
-def test_a_decoder_is_read_once_where_a_video_is_turned(samples: Path) -> None:
-    class Counting:
-        def __init__(self) -> None:
-            self.reads = 0
-            self.decoder = Lying(Pipeline().decoder, 180)
+class Pieces:
+    """A decoder that does something to the first window."""
 
-        def read(self, info: VideoInfo, plan: Plan) -> Iterator[Frames]:
-            self.reads += 1
-            return self.decoder.read(info, plan)
+    def __init__(self, decoder: Decoder, change: Callable[[Frames], Frames]) -> None:
+        self._decoder, self._change = decoder, change
 
-    pipeline, counting = Pipeline(), Counting()
-    pipeline.decoder = counting
-    assert pipeline.predict(samples / "real.mp4").turned == 180
-    assert counting.reads == 1
+    def read(self, info: VideoInfo, plan: Plan) -> Iterator[Frames]:
+        first, *others = self._decoder.read(info, plan)
+        yield self._change(first)
+        yield from others
+
+
+def test_one_window_in_which_somebody_lies_turns_nothing(samples: Path) -> None:
+    pipeline = Pipeline()
+    pipeline.decoder = Pieces(pipeline.decoder, lambda frames: frames.turned(180))
+    assert pipeline.predict(samples / "real.mp4").turned == 0
+
+
+def test_a_window_without_a_face_says_nothing(samples: Path) -> None:
+    def blank(frames: Frames) -> Frames:
+        grey = tuple(replace(each, y=np.full_like(each.y, 90)) for each in frames.pictures)  # type: ignore[type-var, union-attr]
+        return replace(frames, pictures=grey)
+
+    pipeline = lying(Pipeline(), 180)
+    pipeline.decoder = Pieces(pipeline.decoder, blank)
+    row = pipeline.predict(samples / "real.mp4")
+    assert (row.turned, len(row.clips)) == (180, 1)
+
+
+@pytest.mark.parametrize("scores", [(0.0, 0.61, 0.0, 0.0), (0.5, 0.0, 0.7, 0.0), (0.9, 0.0, 0.93, 0.0)])
+def test_what_is_hardly_a_face_turns_nothing(
+    samples: Path, monkeypatch: pytest.MonkeyPatch, scores: tuple[float, ...]
+) -> None:
+    seen = iter(scores)
+    upright = Upright(Pipeline().detector)
+    monkeypatch.setattr(upright, "_seen", lambda *_: next(seen))
+    frames = next(
+        iter(Lying(Pipeline().decoder, 0).read(info := probe(samples / "no_face.mp4"), Pipeline().plan(info)))
+    )
+    upright.ask(frames, [])
+    assert upright.turn == 0
+
+
+def test_find_faces_says_by_how_much_it_turned(on_its_head: Path, samples: Path) -> None:
+    assert dfx.find_faces(on_its_head).turned == 180
+    assert dfx.find_faces(samples / "real.mp4").turned == 0
+
+
+def test_a_video_that_is_turned_costs_a_second_pass_and_others_do_not(samples: Path) -> None:
+    for degrees, reads in ((0, 1), (180, 2)):
+        counting = Counting(degrees)
+        pipeline = Pipeline()
+        pipeline.decoder = counting
+        assert pipeline.predict(samples / "real.mp4").turned == degrees
+        assert counting.reads == reads
+
+
+class Counting:
+    def __init__(self, degrees: int) -> None:
+        self.reads, self._decoder = 0, Lying(Pipeline().decoder, degrees)
+
+    def read(self, info: VideoInfo, plan: Plan) -> Iterator[Frames]:
+        self.reads += 1
+        return self._decoder.read(info, plan)

@@ -201,6 +201,8 @@ def create(content: bytes, path: Path, provider: Provider) -> onnxruntime.Infere
     try:
         session = runtime.InferenceSession(content, _options(runtime, name), providers=[provider], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
+        if name == CPU and any(words in str(error) for words in NO_MEMORY):
+            raise ModelError(f"{path}: there is too little memory to load it: allow more (--memory)") from error
         if name == CPU:
             raise ModelError(f"{path}: not an ONNX model that ONNX Runtime can load ({str(error)[:200]})") from error
         raise DeviceError(f"{path.name}: ONNX Runtime's {_short(name)} provider cannot serve: {error}") from error
