@@ -30,6 +30,7 @@ from dfx.values import Frames, Plan
 
 LANES = (1, 2, 4, 8, 12)
 PROCESSES = (2, 4)
+LONGEST_START = 120.0  # seconds that a process waits for the others, one of which may have failed
 MEETING: list[Any] = []  # the barrier at which processes that decode wait for each other, before they are timed
 Work = tuple[VideoInfo, Plan]
 
@@ -75,8 +76,12 @@ def decoding(clip: Path, count: int) -> Figures:
 def _processes(work: Work, count: int, number: int) -> float:
     """As many lanes in each as a prediction has there."""
     each, lanes = count // number, MOST_LANES // number
-    with ProcessPoolExecutor(number, SPAWN, initializer=MEETING.append, initargs=[SPAWN.Barrier(number)]) as pool:
+    with ProcessPoolExecutor(number, SPAWN, initializer=_meet_at, initargs=[SPAWN.Barrier(number)]) as pool:
         return sum(pool.map(_dali, [work] * number, [each] * number, [lanes] * number))
+
+
+def _meet_at(barrier: Any) -> None:
+    MEETING.append(barrier)  # not handed on as a method, which would come with a list of its own
 
 
 def _dali(work: Work, count: int, lanes: int) -> float:
@@ -107,7 +112,7 @@ def _dali(work: Work, count: int, lanes: int) -> float:
         except threading.BrokenBarrierError:
             raise causes[0] from None
         for meeting in MEETING:
-            meeting.wait()
+            meeting.wait(LONGEST_START)
         started = time.perf_counter()
         list(threads.map(one, range(count)))
         return count / (time.perf_counter() - started)
