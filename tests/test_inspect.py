@@ -202,7 +202,7 @@ def test_a_second_video_stream_is_told(samples: Path, tmp_path: Path) -> None:
     assert f"several video streams: 0, 1, of which {looked} is looked at" in facts(path)[1]
     sight = show(Pipeline(), str(path), 0, 0, [])
     row = replace(dfx.predict_video(path), probability=0.9)
-    assert any("The file has several video streams: 0, 1" in doubt for doubt in doubts(row, sight, lambda _: 0.9))
+    assert any("The file has several video streams: 0, 1" in doubt for doubt in doubts(row, sight, lambda *_: 0.9))
 
 
 def test_h264_in_avi_is_whole(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
     for name in ("a.mp4", "b.mp4", "strange.bin"):
         shutil.copy(samples / "real.mp4", home / name)
     (home / "labels.csv").write_text(LABELS)
-    (home / "sample.csv").write_text("filename,label\nreal.mp4,0.5\n")
+    (home / "sample.csv").write_text("filename,label\nmanipulated.mp4,0.5\nno_face.mp4,0.5\nreal.mp4,0.5\n")
     (home / "videos" / "metadata.json").write_text('{"real.mp4": {"label": "REAL"}}')
     (home / "index.html").write_text("<!doctype html>\n<title>my own page</title>\n")
     (home / "link.csv").symlink_to("a.mp4")
