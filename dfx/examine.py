@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfx.decode.container import AS_PLAYED, open_video
+from dfx.decode.container import AS_PLAYED, moving, open_video
 from dfx.errors import VideoError
 from dfx.facts import Facts
 from dfx.files import sha256_of
@@ -83,8 +82,9 @@ def _audio(info: VideoInfo) -> dict[str, Any]:
 def _problems(info: VideoInfo, container: InputContainer, stream: VideoStream) -> Iterator[str]:
     if lack := _lack(info, container, stream):
         yield f"truncated: {lack}"
-    if len(others := _pictures(container)) > 1:
-        yield f"several video streams: {', '.join(map(str, others))}, of which {info.stream} is looked at"
+    if len(streams := moving(container)) > 1:
+        known = ", ".join(str(each.index) for each in streams)
+        yield f"several video streams: {known}, of which {info.stream} is looked at"
     if _varies(info):
         yield f"variable rate: {_unsteady(_steps(info))}"
     if info.frames == 1:
@@ -118,11 +118,6 @@ def _unsteady(steps: NDArray[np.float64]) -> str:
     others = int((np.abs(steps - usual) > JITTER * usual).sum())
     low, high = 1000 * steps.min(), 1000 * steps.max()
     return f"{others} of {len(steps)} steps are not of {1000 * usual:.1f} ms, but from {low:.1f} to {high:.1f}"
-
-
-def _pictures(container: InputContainer) -> list[int]:
-    """The streams of moving pictures: a cover is none."""
-    return [stream.index for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def _lack(info: VideoInfo, container: InputContainer, stream: VideoStream) -> str:

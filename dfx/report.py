@@ -150,11 +150,9 @@ def _settings(noted: Mapping[str, Any], detector: Path, models: Sequence[Path], 
 
 def _facts(noted: Mapping[str, Any]) -> dict[str, str]:
     facts = {"Device": "not noted in the journal", "dfx that scored": noted.get("dfx", "unknown")}
-    return (
-        facts
-        if noted.get("journal", 0) >= WITH_DROPPED
-        else facts | {LEFT_OUT: "not noted in this journal, which is older"}
-    )
+    if noted.get("journal", 0) < WITH_DROPPED:
+        facts[LEFT_OUT] = "not noted in this journal, which is older"
+    return facts
 
 
 def _files(folder: Path | None, states: Mapping[str, tuple[int, int]]) -> tuple[dict[str, Path], dict[str, str]]:

@@ -181,8 +181,13 @@ def _check_file(path: Path) -> None:
         raise CorruptVideoError(f"{path.name!r}: it is empty (0 bytes)")
 
 
+def moving(container: InputContainer) -> list[VideoStream]:
+    """The streams of moving pictures: a cover is none."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = moving(container)
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams}))
         raise UnsupportedVideoError(f"{path.name!r}: it holds no video stream, only {kinds or 'nothing'}")

@@ -88,7 +88,7 @@ class OnnxSession:
         try:
             yield
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
-            if self.provider[0] == CPU and any(words in str(error) for words in NO_MEMORY):
+            if self.provider[0] == CPU and _lacks_memory(error):
                 raise MemoryError(f"{self.path.name} needs more memory than the limit allows") from error
             broken = ModelError if self.provider[0] == CPU else DeviceError
             shapes = {name: (np.dtype(array.dtype).name, array.shape) for name, array in inputs.items()}
@@ -201,7 +201,7 @@ def create(content: bytes, path: Path, provider: Provider) -> onnxruntime.Infere
     try:
         session = runtime.InferenceSession(content, _options(runtime, name), providers=[provider], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
-        if name == CPU and any(words in str(error) for words in NO_MEMORY):
+        if name == CPU and _lacks_memory(error):
             raise ModelError(f"{path}: there is too little memory to load it: allow more (--memory)") from error
         if name == CPU:
             raise ModelError(f"{path}: not an ONNX model that ONNX Runtime can load ({str(error)[:200]})") from error
@@ -251,6 +251,10 @@ def _options(runtime: Any, name: str) -> Any:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return any(words in str(error) for words in NO_MEMORY)
 
 
 def _short(name: str) -> str:
