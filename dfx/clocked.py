@@ -106,10 +106,12 @@ class ClockedPipeline(Pipeline):
         stages = {name: seconds / count for name, seconds in self.clock.seconds.items()}
         return Measured(stages, self._packets_pixels / count, self._frames_pixels / count)
 
-    def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
+    def predict(
+        self, path: str | Path, filename: str | None = None, windows: int | None = None, further: bool = True
+    ) -> Prediction:
         """Seconds before the plan count as probing."""
         with self.clock.on("probe"):
-            return super().predict(path, filename, windows)
+            return super().predict(path, filename, windows, further)
 
     def _plan(self, info: VideoInfo, windows: int) -> Plan:
         self.clock.to("rest")  # the plan, and what comes after the last window and is no stage

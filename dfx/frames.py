@@ -56,7 +56,7 @@ def frames(
         count: pictures spread evenly over the video.
         every: seconds from one picture to the next, from the first on.
         times: seconds from the first picture; each gives the picture that is shown then.
-        plan: the pictures that a prediction looks at.
+        plan: the pictures that a prediction looks at; with `faces`, those too in which it looks further.
         faces: cut out the faces that a prediction would follow.
         kind: "png", or "jpg" for whole pictures.
         overwrite: write files anew that are there already.
@@ -141,8 +141,7 @@ class FramesTask:
 
     def _crops(self, info: VideoInfo, place: _Place) -> tuple[int, int]:
         assert self._pipeline is not None
-        planned = "plan" in self._chosen
-        chosen = self._pipeline.plan(info) if planned else plan_of(info, self._indices(info))
+        chosen = None if "plan" in self._chosen else plan_of(info, self._indices(info))
         written = kept = 0
         for person, index, seconds, crop in _crops_of(self._pipeline.clips(info.path, chosen)):
             file = place.file(index, seconds, person)

@@ -35,12 +35,16 @@ JUDGED = (Reason.OK, Reason.NO_FACE)  # by the network, or for want of a face; a
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A video to score: the name on its row, where it lies, windows at most, and the seconds it may take."""
+    """A video to score: the name on its row, where it lies, windows at most, and the seconds it may take.
+
+    further: whether more windows are looked at where these show nobody.
+    """
 
     filename: str
     path: Path
     windows: int
     seconds: float
+    further: bool = False
 
 
 class Schedule(Protocol):
@@ -57,7 +61,7 @@ class Schedule(Protocol):
 
 
 class Once:
-    """Every video once, with the same windows and the same limit: the schedule without a budget.
+    """Every video once, with the same windows and the same limit, further where they show nobody: without a budget.
 
     known: rows of an earlier run that gave some of the videos fewer windows.
     """
@@ -69,7 +73,7 @@ class Once:
         seconds: float,
         known: Mapping[str, tuple[Prediction, int]] | None = None,
     ) -> None:
-        self._jobs = deque(Job(name, path, windows, seconds) for name, path in paths.items())
+        self._jobs = deque(Job(name, path, windows, seconds, further=True) for name, path in paths.items())
         self._known = dict(known or {})
 
     def take(self) -> Job | None:

@@ -52,7 +52,16 @@ class Seen(NamedTuple):
     around: Pixels | DeviceArray | None
 
 
+class Look(NamedTuple):
+    """What there is in so many windows of a video, and the degrees clockwise by which they were turned for it."""
+
+    seen: list[Seen]
+    windows: int
+    turned: int
+
+
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
+FURTHER = 8  # windows that are looked at where fewer show nobody: titles at the start and at the end often do not
 
 
 class Pipeline:
@@ -85,16 +94,19 @@ class Pipeline:
 
         return DALIDecoder(lane, self.limits.pixels)
 
-    def predict(self, path: str | Path, filename: str | None = None, windows: int | None = None) -> Prediction:
+    def predict(
+        self, path: str | Path, filename: str | None = None, windows: int | None = None, further: bool = True
+    ) -> Prediction:
         """Scores one video. Whatever is wrong with it becomes a reason on its row; only DeviceError is raised.
 
-        windows: clips of frames to look at, at most; those of the settings unless told.
+        windows: clips of frames to look at, at most; those of the settings unless told. further: look at up to FURTHER
+        where these show nobody.
         """
         started = time.monotonic()
         row = Prediction(filename or Path(path).name, self.settings.prior, Reason.CRASHED)
         try:
             with self._on_device():
-                row = self._score(row, Path(path), windows or self.settings.windows)
+                row = self._score(row, Path(path), windows or self.settings.windows, further)
         except DeviceError:  # the GPU is lost to this process, and to every video after this one
             raise
         except VideoError as error:
@@ -110,11 +122,11 @@ class Pipeline:
         return replace(row, seconds=time.monotonic() - started)
 
     def plan(self, info: VideoInfo) -> Plan:
-        """The windows that a prediction looks at."""
+        """The windows that a prediction looks at first; where they show nobody, it looks further."""
         return self._plan(info, self.settings.windows)
 
     def looked_at(self, info: VideoInfo) -> list[int]:
-        """The frames in which a prediction looks for faces, in order of presentation."""
+        """The frames of these windows in which a prediction looks for faces, in order of presentation."""
         windows = self.plan(info).windows
         return sorted({window.frames[at] for window in windows for at in _looks(window.count, window.stride)})
 
@@ -127,8 +139,8 @@ class Pipeline:
         """
         with self._on_device():
             info = probe(path, limits=self.limits)
-            seen, _ = self._looked(info, chosen or self.plan(info), contract)
-            return [(track, np.asarray(cuts[0])) for track, cuts in _living(seen)]
+            look = self._look(info, chosen, contract) if chosen else self._search(info, contract=contract)
+            return [(track, np.asarray(cuts[0])) for track, cuts in _living(look.seen)]
 
     def tracks(self, path: str | Path) -> tuple[list[Track], int]:
         """The people in a video, a track for each person and window, in order of time; and the degrees by which dfx
@@ -139,8 +151,7 @@ class Pipeline:
     def followed(self, path: str | Path) -> tuple[list[Followed], int]:
         """What `tracks` says, with the tracks that were dropped and why, window by window."""
         with self._on_device():
-            info = probe(path, limits=self.limits)
-            seen, turned = self._looked(info, self.plan(info))
+            seen, _, turned = self._search(probe(path, limits=self.limits))
             return [each.followed for each in seen], turned
 
     def views(self, info: VideoInfo, windows: int, turned: int = 0) -> list[View]:
@@ -151,11 +162,23 @@ class Pipeline:
         read = self.decoder.read(info, self._plan(info, windows))
         return _all(self._view, map(methodcaller("turned", turned), read))
 
-    def _looked(
-        self, info: VideoInfo, chosen: Plan, contract: ClassifierContract | None = None
-    ) -> tuple[list[Seen], int]:
-        """What there is in the windows, judged together, and the degrees by which they were turned for it: people who
-        do not stand upright in any of them cost a second pass."""
+    def _search(
+        self,
+        info: VideoInfo,
+        windows: int | None = None,
+        further: bool = True,
+        contract: ClassifierContract | None = None,
+    ) -> Look:
+        """What there is in so many windows; where they show nobody, and there are more, in FURTHER."""
+        windows = windows or self.settings.windows
+        look = self._look(info, self._plan(info, windows), contract)
+        if further and look.windows == windows < FURTHER and not _living(look.seen):
+            return self._look(info, self._plan(info, FURTHER), contract)
+        return look
+
+    def _look(self, info: VideoInfo, chosen: Plan, contract: ClassifierContract | None = None) -> Look:
+        """What there is in the windows, judged together: people who do not stand upright in any of them cost a second
+        pass."""
         cut, upright = partial(self._cut, contract=contract), Upright(self.detector)
 
         def heard(frames: Frames) -> list[Seen]:
@@ -166,14 +189,12 @@ class Pipeline:
         seen, turn = self._through(heard, info, chosen), upright.turn
         if turn:
             seen = self._through(lambda frames: cut(frames.turned(turn)), info, chosen)
-        return _judged(seen, self.detector.sure), turn
+        return Look(_judged(seen, self.detector.sure), len(chosen.windows), turn)
 
-    def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
-        info = probe(path, limits=self.limits)
-        chosen = self._plan(info, windows)
-        seen, turned = self._looked(info, chosen)
+    def _score(self, row: Prediction, path: Path, windows: int, further: bool) -> Prediction:
+        seen, count, turned = self._search(probe(path, limits=self.limits), windows, further)
         dropped = tuple(_dropped(each.track, each.verdict) for each, *_ in seen if each.verdict)
-        row = replace(row, windows=len(chosen.windows), dropped=dropped, turned=turned)
+        row = replace(row, windows=count, dropped=dropped, turned=turned)
         pairs = _living(seen)
         if not pairs:
             return replace(row, reason=Reason.NO_FACE, detail=_faceless(dropped))

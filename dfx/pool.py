@@ -40,7 +40,7 @@ class Worker(Supervised):
 
     def predict(self, job: Job) -> Prediction:
         """Has one video scored; raises WorkerDied if the process dies of it, or of another, or it runs out of time."""
-        request = {"filename": job.filename, "path": str(job.path), "windows": job.windows}
+        request = {"filename": job.filename, "path": str(job.path), "windows": job.windows, "further": job.further}
         return to_prediction(self.ask(request, job.seconds))
 
 

@@ -176,9 +176,10 @@ class _Run:
 
         What did not fit into the budget, or could not be opened, is shown but not remembered: the next run tries again.
         """
+        windows = max(job.windows, prediction.windows)  # more where it looked further
         if self._journal and prediction.reason not in (Reason.OUT_OF_BUDGET, Reason.MISSING):
-            self._journal.add(self._states[prediction.filename], prediction, job.windows)
-        self._known[prediction.filename] = prediction, job.windows
+            self._journal.add(self._states[prediction.filename], prediction, windows)
+        self._known[prediction.filename] = prediction, windows
         if time.monotonic() - self._written > CSV_SECONDS:
             self.write()
 

@@ -100,7 +100,8 @@ def _open(hello: Message) -> Pipeline:
 
 
 def _score(lane: Pipeline, job: Message, replies: Replies) -> None:
-    replies.send(job, from_prediction(lane.predict(job["path"], job["filename"], job["windows"])))
+    prediction = lane.predict(job["path"], job["filename"], job["windows"], job["further"])
+    replies.send(job, from_prediction(prediction))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dfx.values import Prediction
 
 
 class Sabotaged(Pipeline):
-    def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
+    def _score(self, row: Prediction, path: Path, windows: int, further: bool) -> Prediction:
         if "crash" in path.name:
             os.abort()
         if "hang" in path.name:
@@ -27,7 +27,7 @@ class Sabotaged(Pipeline):
             bytearray(3 * 2**30)
         if "chatter" in path.name:
             print("a library that prints")
-        return super()._score(row, path, windows)
+        return super()._score(row, path, windows, further)
 
 
 class Few(dfx.worker._Lanes):

@@ -312,7 +312,7 @@ def test_a_second_look_that_fails_leaves_the_first_ones_score(samples: Path, tmp
     with Journal.open(journal_of(out), {"limits": 1}) as journal:
         journal.begin({})
         run = _Run(find(samples / "real.mp4"), dfx.Settings(), None, journal)
-        first = replace(dfx.predict_video(samples / "real.mp4"), probability=0.25)
+        first = replace(dfx.predict_video(samples / "real.mp4"), probability=0.25, windows=1)
         run.add(Job("real.mp4", samples / "real.mp4", 1, 60.0), first)
         for reason, kept in ((Reason.TIMEOUT, True), (Reason.CRASHED, True), (Reason.NO_FACE, False)):
             once = run.schedule(2, 60.0, 1, None)

@@ -29,7 +29,10 @@ SETTINGS = Settings()
 @MODEL
 @DETECTOR
 @click.option(
-    "--windows", default=SETTINGS.windows, show_default=True, help="Clips of frames looked at in a video, at most."
+    "--windows",
+    default=SETTINGS.windows,
+    show_default=True,
+    help="Clips of frames looked at in a video, at most; up to eight where these show nobody.",
 )
 @click.option("--prior", default=SETTINGS.prior, show_default=True, help="Probability where a video cannot be scored.")
 @click.option(

@@ -20,7 +20,7 @@ SLOW, MONSTER = 1.0, 45.0  # seconds that a slow video and a monster take beyond
 
 
 class Stalling(Pipeline):
-    def _score(self, row: Prediction, path: Path, windows: int) -> Prediction:
+    def _score(self, row: Prediction, path: Path, windows: int, further: bool) -> Prediction:
         draw = hashlib.sha256(f"{STALL['seed']} {path.name}".encode()).digest()[0] / 256
         if draw < STALL["monsters"]:
             time.sleep(MONSTER)
@@ -28,7 +28,7 @@ class Stalling(Pipeline):
             time.sleep(SLOW)
         if STALL["begins"] < time.monotonic() < STALL["ends"]:
             time.sleep(STALL["ends"] - time.monotonic())
-        return super()._score(row, path, windows)
+        return super()._score(row, path, windows, further)
 
 
 if __name__ == "__main__":
