@@ -121,10 +121,11 @@ class Journal:
         """Closes the file; what was remembered is there."""
         self._connection.close()
 
-    def begin(self, asked: Mapping[str, State | None]) -> None:
+    def begin(self, asked: Mapping[str, State | None]) -> int:
         """Notes the settings and the rows that are asked for, and forgets what does not count for this run.
 
-        asked: the names on the rows, in order, and the state of the file that is there for each.
+        asked: the names on the rows, in order, and the state of the file that is there for each. Returns how many
+        finished videos it holds that are not asked for.
         """
         if self._fresh:
             self.close()
@@ -137,6 +138,8 @@ class Journal:
         self._connection.executemany("INSERT INTO asked VALUES (?, ?)", rows)
         self._connection.execute("COMMIT")
         self._noted, self._tried_again, self._fresh = self._settings, (), False
+        others = "SELECT COUNT(*) FROM videos WHERE filename NOT IN (SELECT filename FROM asked)"
+        return int(self._connection.execute(others).fetchone()[0])
 
     def _forget(self, asked: Mapping[str, State | None]) -> None:
         """The rows of files that have changed, and of those that the limits of before stopped."""

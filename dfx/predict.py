@@ -168,8 +168,14 @@ class _Run:
 
     def begin(self) -> None:
         """Notes what is asked for, now that nothing stands in the way of it."""
-        if self._journal:
-            self._journal.begin({item.filename: self._states.get(item.filename) for item in self._found})
+        if self._journal is None:
+            return
+        others = self._journal.begin({item.filename: self._states.get(item.filename) for item in self._found})
+        if others:
+            note(
+                f"videos of earlier runs that this one leaves out ({others}) will not be in {self._out}: its journal "
+                "keeps their scores, and the command of then writes them again; another --out keeps both"
+            )
 
     def add(self, job: Job, prediction: Prediction) -> None:
         """Remembers a row, in the journal first; the CSV follows when it has become stale.

@@ -14,6 +14,9 @@ import hypothesis
 import pytest
 from cuda_driver import driver
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: torch's threads would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same cases every time, and no clock: a loaded machine is no bug.
 hypothesis.settings.register_profile("dfx", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("dfx")

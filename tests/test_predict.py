@@ -306,6 +306,22 @@ def test_a_budget_that_ends_before_a_worker_is_ready_forgets_nothing(samples: Pa
     assert [row.seconds for row in again] == [row.seconds for row in first]
 
 
+def test_a_run_on_other_videos_says_what_the_csv_will_not_have(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "s.csv"
+    for names, told in (
+        (["real.mp4"], ""),
+        (["no_face.mp4"], "leaves out (1) will not be in"),
+        (["real.mp4"], "leaves out (1)"),
+    ):
+        dfx.predict_dir([samples / name for name in names], out, device="cpu", progress=False)
+        assert told in capsys.readouterr().err
+        assert [line.split(",")[0] for line in out.read_text().splitlines()[1:]] == names
+    dfx.predict_dir(samples, out, device="cpu", progress=False)
+    assert capsys.readouterr().err == "", "all are asked for"
+
+
 def test_a_second_look_that_fails_leaves_the_first_ones_score(samples: Path, tmp_path: Path) -> None:
     """A budget gave it fewer windows; the same call without one has its limit outlasted by the rest of them."""
     out = tmp_path / "s.csv"

@@ -113,7 +113,7 @@ def test_a_video_without_a_face_is_searched_once(samples: Path, monkeypatch: pyt
     monkeypatch.setattr(
         pipeline.detector, "detect", lambda given: (looked.append(given), Detector.detect(pipeline.detector, given))[1]
     )
-    row = pipeline.predict(samples / "no_face.mp4", windows=4)
+    row = pipeline.predict(samples / "no_face.mp4", windows=4, further=False)
     assert (row.reason, row.turned, len(looked)) == (Reason.NO_FACE, 0, 4)
 
 
