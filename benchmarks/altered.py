@@ -34,6 +34,7 @@ from dfx.values import Frames, Plan, Planes, Prediction, Reason
 
 Samples = NDArray[Any]
 Levels = NDArray[np.float32]  # of 8 bits, whatever the depth
+Through = Callable[[], dict[str, Decoder]]  # decoders, by what they do to a video; a function of a module
 SIGMA = 1.5  # pixels: of a blur, and of what sharpening takes for one
 NOISE = 6.0  # grey levels, one sigma
 
@@ -145,10 +146,10 @@ def _pipeline() -> Pipeline:
     return Pipeline()
 
 
-def _scored(path: Path) -> list[Prediction]:
+def _scored(through: Through, path: Path) -> list[Prediction]:
     """The rows of a video, for each of the decoders."""
     rows = []
-    for _pipeline().decoder in decoders().values():
+    for _pipeline().decoder in through().values():
         rows.append(_pipeline().predict(path))
         if rows[-1].reason not in (Reason.OK, Reason.NO_FACE):
             raise RuntimeError(f"{path.name}: {rows[-1].reason}, {rows[-1].detail}")
@@ -161,14 +162,19 @@ def _scored(path: Path) -> list[Prediction]:
 @json_option
 def main(videos: Path, workers: int, out: Path | None) -> None:
     """Score the labelled VIDEOS as they are, and altered."""
+    publish(scored(videos, decoders, workers), out)
+
+
+def scored(videos: Path, through: Through, workers: int) -> Figures:
+    """What each of the decoders makes of the labelled videos of a folder."""
     labels = read_labels(videos / "labels.csv")
     names = sorted(name for name in labels if (videos / name).exists())
     with ProcessPoolExecutor(workers) as pool:
-        rows = list(tqdm(pool.map(_scored, [videos / name for name in names]), total=len(names)))
+        rows = list(tqdm(pool.map(partial(_scored, through), [videos / name for name in names]), total=len(names)))
     fake = np.array([labels[name] == 1 for name in names])
-    by_decoder = zip(decoders(), zip(*rows, strict=True), strict=True)
+    by_decoder = zip(through(), zip(*rows, strict=True), strict=True)
     figures = {name: told(each, fake) for name, each in by_decoder}
-    publish({"real": int((~fake).sum()), "fake": int(fake.sum()), "altered": figures}, out)
+    return {"real": int((~fake).sum()), "fake": int(fake.sum()), "altered": figures}
 
 
 def told(rows: Sequence[Prediction], fake: NDArray[np.bool_]) -> Figures:

@@ -223,6 +223,11 @@ def turned(figures: Figures) -> str:
     )
 
 
+def hdr(figures: Figures) -> str:
+    """The table on videos that were filmed for high dynamic range."""
+    return altered(figures)
+
+
 def altered(figures: Figures) -> str:
     """The table on what ordinary changes of a video make of its score."""
     rows = [
@@ -328,6 +333,7 @@ PLACED = (
     simulated,
     turned,
     altered,
+    hdr,
     false_faces,
 )
 SENTENCES = {sentence.__name__: sentence for sentence in PLACED}

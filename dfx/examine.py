@@ -19,6 +19,7 @@ from dfx.files import sha256_of
 from dfx.info import VideoInfo
 from dfx.probe import info_of
 from dfx.settings import Limits
+from dfx.values import Transfer
 
 LONGEST_GOP = 250  # frames from one keyframe to the next, x264's default: a shorter clip has but one by right
 JITTER = 0.05  # of a frame: by so much may timestamps stray in a video of constant rate
@@ -99,6 +100,8 @@ def _problems(info: VideoInfo, container: InputContainer, stream: VideoStream) -
         yield f"pixels not square: {stream.sample_aspect_ratio}"
     if info.interlaced:
         yield "interlaced: a picture's odd and even lines show two moments"
+    if info.transfer != Transfer.SDR:
+        yield f"HDR: its tones are {info.transfer} (BT.2100), and are seen as those of ordinary video"
 
 
 def _steps(info: VideoInfo) -> NDArray[np.float64]:

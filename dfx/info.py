@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx.table import Row, Tabular
+from dfx.values import Transfer
 
 NEARLY_SQUARE = 0.1  # of a pixel's side: faces differ by more
 WIDEST = 5  # times as wide as high; a wider pixel is a writer's slip
-USUAL = {"mirrored": False, "pixel_aspect": 1, "interlaced": False}  # facts that are told of where they are otherwise
+USUAL = {"mirrored": False, "pixel_aspect": 1, "interlaced": False, "transfer": Transfer.SDR}
+"""Facts that are told of where they are otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,9 @@ class VideoInfo(Tabular):
     width, height: pixels of the coded picture, before rotation; rotation: degrees clockwise that make it upright (0,
     90, 180, 270); mirrored: whether it is to be turned over, top to bottom, before that; pixel_aspect: how much wider
     than high a coded pixel is to be shown; interlaced: whether the even lines show a later moment than the odd ones, or
-    an earlier one; rate: exact average frames a second; time_base: seconds a tick; duration: seconds; frames: packets
-    of the video stream; bit_rate: bit/s of the file; stream: index of the video stream in the container.
+    an earlier one; transfer: whether it is HDR, and which; rate: exact average frames a second; time_base: seconds a
+    tick; duration: seconds; frames: packets of the video stream; bit_rate: bit/s of the file; stream: index of the
+    video stream in the container.
     """
 
     path: Path
@@ -89,6 +92,7 @@ class VideoInfo(Tabular):
     mirrored: bool = False
     pixel_aspect: Fraction = Fraction(1)
     interlaced: bool = False
+    transfer: Transfer = Transfer.SDR
 
     @property
     def stretch(self) -> float:

@@ -18,11 +18,13 @@ from dfx.errors import CorruptVideoError, TooLargeVideoError
 from dfx.info import AudioInfo, PacketTable, VideoInfo
 from dfx.ops import LARGEST_SIDE
 from dfx.settings import Limits
+from dfx.values import Transfer
 
 MOST_PACKETS = 2_000_000  # nine hours at 60 frames a second
 REPEATED = 0.1  # share of the packets whose pts may be another's too: a writer's slip, not a clock that stands
 REORDERED = 16  # packets that a picture may come before, at most: max_num_reorder_frames of H.264, as of HEVC
 PROGRESSIVE = (0, 1)  # FFmpeg's AVFieldOrder: what is unknown, and what is; the rest are fields in several orders
+HDR = {16: Transfer.PQ, 18: Transfer.HLG}  # ITU-T H.273, table 3; all else is as good as SDR
 FALLBACK_RATE = Fraction(25)  # frames a second, where a container states none
 
 
@@ -63,6 +65,7 @@ def info_of(path: Path, container: InputContainer, stream: VideoStream, limits: 
         mirrored=mirrored,
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
         interlaced=context.field_order not in PROGRESSIVE,
+        transfer=HDR.get(int(context.color_trc), Transfer.SDR),
         rate=rate,
         time_base=time_base,
         duration=duration,

@@ -15,9 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
+from dfx.colour import as_sdr
 from dfx.errors import InputError
 from dfx.ops.geometry import subsampling
-from dfx.values import Pixels, Planes, Samples
+from dfx.values import Pixels, Planes, Samples, Transfer
 
 FORMATS = ("png", "jpg")
 HD_ROWS = 720  # of the upright picture's shorter side, from which on untagged video is BT.709
@@ -45,11 +46,11 @@ def from_crop(crop: Pixels) -> VideoFrame:
 
 
 def from_planes(planes: Planes) -> VideoFrame:
-    """A decoded picture in RGB, by the matrix and the range of its tags."""
+    """A decoded picture in RGB, by the matrix and the range of its tags; of HDR, in the tones of ordinary video."""
     frame = VideoFrame(planes.width, planes.height, _format(planes))
     for plane, samples in zip(frame.planes, (planes.y, planes.u, planes.v), strict=True):
         _fill(plane, samples)
-    return frame.reformat(
+    rgb = frame.reformat(
         format="rgb24",
         src_colorspace=_matrix(planes),
         src_color_range=ColorRange.JPEG if planes.full_range else ColorRange.MPEG,
@@ -57,6 +58,9 @@ def from_planes(planes: Planes) -> VideoFrame:
         interpolation=EXACT,
         threads=1,
     )
+    if planes.transfer == Transfer.SDR:
+        return rgb
+    return from_crop(as_sdr(np.asarray(rgb.to_ndarray().transpose(2, 0, 1), np.uint8), planes.transfer))
 
 
 def _format(planes: Planes) -> str:

@@ -37,6 +37,14 @@ class Reason(StrEnum):
     OUT_OF_BUDGET = "out_of_budget"
 
 
+class Transfer(StrEnum):
+    """How a signal stands for light: as in ordinary video, or with high dynamic range (HDR; ITU-R BT.2100)."""
+
+    SDR = "SDR"
+    PQ = "PQ"
+    HLG = "HLG"
+
+
 class Verdict(StrEnum):
     """Why a track is not scored: what was followed is no real face, or one too many."""
 
@@ -98,7 +106,8 @@ class Planes:
     y: [H, W]; u and v: [ceil(H/sy), ceil(W/sx)] with subsampling sx, sy in {1, 2, 4}; uint8 when `depth` is 8, else
     uint16 with the value in the low bits. Rows may be padded (strided arrays); the last axis is contiguous. matrix:
     the stream's colour matrix tag ("bt601", "bt709", "bt2020" or "unknown"); for pictures shown to people only.
-    full_range: True when luma spans 0..2**depth-1, False when it spans 16..235 (times 2**(depth-8)).
+    full_range: True when luma spans 0..2**depth-1, False when it spans 16..235 (times 2**(depth-8)). transfer: what
+    `dfx.ops` makes of HDR is SDR.
     """
 
     y: Samples
@@ -107,6 +116,7 @@ class Planes:
     depth: int = 8
     matrix: str = "unknown"
     full_range: bool = False
+    transfer: Transfer = Transfer.SDR
 
     def __post_init__(self) -> None:
         if self.y.ndim != 2 or self.u.ndim != 2 or self.u.shape != self.v.shape:

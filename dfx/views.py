@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfx import ops
+from dfx.colour import LUMA, SDR_MATRIX, retaken
 from dfx.ops.geometry import fit
-from dfx.values import Pixels, Planes, Track
+from dfx.values import Pixels, Planes, Track, Transfer
 
 SCENE = 384  # pixels of a scene's longer side
 FACE = 128  # pixels of a face's side in a strip
 MOST_BYTES = 18_000  # a picture: three a video, in base64, are 29 MB for 400 videos at the very worst; 11 MB is common
 QUALITIES = (65, 40, 20, 5)  # WebP's, tried until a picture is small enough
-LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-"""Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +42,8 @@ def scene(planes: Planes) -> Pixels:
     scale = min(fit(planes.width, planes.height, SCENE, SCENE), Fraction(1))
     height, width = max(1, round(planes.height * scale)), max(1, round(planes.width * scale))
     rgb = ops.letterbox([planes], height, width)[0].transpose(1, 2, 0)
-    return _coloured(rgb, planes.matrix) if planes.matrix in LUMA else rgb
+    matrix = planes.matrix if planes.transfer == Transfer.SDR else SDR_MATRIX
+    return _coloured(rgb, matrix) if matrix in LUMA else rgb
 
 
 def strip(clip: Pixels) -> Pixels:
@@ -85,15 +85,7 @@ def _grey(clip: Pixels) -> NDArray[np.float64]:
 
 def _coloured(rgb: Pixels, matrix: str) -> Pixels:
     """What was converted as BT.601, as it looks by another matrix."""
-    change = _from_luma(*LUMA[matrix]) @ np.linalg.inv(_from_luma(*LUMA["bt601"]))
-    return np.asarray((rgb @ change.T).round().clip(0, 255), np.uint8)
-
-
-def _from_luma(red: float, blue: float) -> NDArray[np.float64]:
-    """Y, Cb, Cr in -0.5..0.5 -> R, G, B."""
-    green = 1 - red - blue
-    to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
-    return np.array([[1, 0, to_red], [1, -to_blue * blue / green, -to_red * red / green], [1, to_blue, 0]])
+    return np.asarray((rgb @ retaken("bt601", matrix).T).round().clip(0, 255), np.uint8)
 
 
 def _encoded(frame: av.VideoFrame, quality: int) -> bytes:

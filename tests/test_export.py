@@ -76,19 +76,6 @@ def test_a_checkpoint_of_something_else_is_named(checkpoints: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_the_shipped_classifier_runs_in_each_precision_at_several_counts(precision: str, tmp_path: Path) -> None:
-    out = tmp_path / "m.onnx"
-    _run(MODELS / "classifier.onnx", out, "--precision", precision, "--count", "2")
-    assert check.precision_of(out) == precision
-    contract = Classifier(out).contract
-    for count in (1, 3):
-        shape = (count, contract.clip_length, 3, contract.crop_size, contract.crop_size)
-        (logits,) = check.runner(out, check.PROVIDERS[0])(np.zeros(shape, np.uint8))
-        assert logits.shape == (count,)
-        assert np.isfinite(logits).all()
-
-
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_the_shipped_detector_runs_in_each_precision_at_several_sizes(precision: str, tmp_path: Path) -> None:
     out = tmp_path / "m.onnx"
     _run(MODELS / "detector.onnx", out, "--precision", precision, "--count", "2")
@@ -104,6 +91,7 @@ def test_the_shipped_detector_runs_in_each_precision_at_several_sizes(precision:
 def test_fp16_agrees_and_a_wrong_model_does_not(tmp_path: Path, samples: Path) -> None:
     shipped, half, wrong = MODELS / "classifier.onnx", tmp_path / "half.onnx", tmp_path / "wrong.onnx"
     _run(shipped, half, "--precision", "fp16", "--count", "2")
+    _takes_several_clips(half, "fp16")
     model = onnx.load(str(shipped))
     bias = next(item for item in model.graph.initializer if item.name.endswith("vote.bias"))
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
@@ -118,6 +106,7 @@ def test_fp16_agrees_and_a_wrong_model_does_not(tmp_path: Path, samples: Path) -
 def test_int8_holds_since_its_first_layers_stay_in_fp32(tmp_path: Path) -> None:
     shipped, out = MODELS / "classifier.onnx", tmp_path / "int8.onnx"
     _run(shipped, out, "--precision", "int8", "--count", "4")
+    _takes_several_clips(out, "int8")
     first = next(node for node in onnx.load(str(shipped)).graph.node if node.op_type == "Conv")
     (weight,) = [node.input[1] for node in onnx.load(str(out)).graph.node if node.name == first.name]
     assert weight == first.input[1], "not the output of a DequantizeLinear"
@@ -319,6 +308,17 @@ def _refused(script: Any, words: list[str], message: str) -> None:
 def _run(source: Path, out: Path, *words: str) -> None:
     done = CliRunner().invoke(to_onnx.main, [str(source), "--out", str(out), *words], catch_exceptions=False)
     assert done.exit_code == 0, done.output
+
+
+def _takes_several_clips(classifier: Path, precision: str) -> None:
+    """A logit for each of one clip and of three."""
+    assert check.precision_of(classifier) == precision
+    contract = Classifier(classifier).contract
+    for count in (1, 3):
+        shape = (count, contract.clip_length, 3, contract.crop_size, contract.crop_size)
+        (logits,) = check.runner(classifier, check.PROVIDERS[0])(np.zeros(shape, np.uint8))
+        assert logits.shape == (count,)
+        assert np.isfinite(logits).all()
 
 
 def _values(model: onnx.ModelProto, clips: Any) -> Any:

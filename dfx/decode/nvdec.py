@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dfx.info import VideoInfo
+from dfx.values import Transfer
 
 HOST_CODECS = ("vp8", "vp9", "mjpeg")  # the rest is refused: "not supported by the CPU variant of this operator"
 EIGHT_BITS = ("yuv420p", "yuvj420p")
@@ -70,12 +71,23 @@ def _host(info: VideoInfo) -> str | None:
 
 
 def _nvdec(info: VideoInfo, capability: tuple[int, int]) -> str | None:
+    return _shown(info) or _coded(info, capability)
+
+
+def _shown(info: VideoInfo) -> str | None:
+    """What the GPU's kernels do not do to a picture."""
     if info.mirrored:
         return "it is to be shown mirrored, which dfx does on the CPU"
     if info.stretch != 1:
         return f"its pixels are not square ({info.pixel_aspect}), and dfx stretches pictures on the CPU"
     if info.interlaced:
         return "it is interlaced, and dfx takes its fields apart on the CPU"
+    if info.transfer != Transfer.SDR:
+        return f"it is HDR ({info.transfer}), whose tones dfx brings to those of SDR on the CPU"
+    return None
+
+
+def _coded(info: VideoInfo, capability: tuple[int, int]) -> str | None:
     engine = ENGINES.get(info.codec)
     if engine is None:
         return NOT_THROUGH_DALI.get(info.codec, f"NVDEC has no {info.codec}")

@@ -10,7 +10,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace
 
 from dfx.decode.fields import is_combed, one_field
-from dfx.values import Planes, Samples
+from dfx.values import Planes, Samples, Transfer
 
 DEPTHS = {"": 8, "10le": 10, "12le": 12}
 LAYOUTS = ("420p", "422p", "444p", "440p", "411p", "410p")
@@ -21,11 +21,11 @@ GRAY = {f"gray{tail}": depth for tail, depth in DEPTHS.items()}
 MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273, table 4
 
 
-def planes_of(frame: VideoFrame, mirrored: bool = False) -> Planes:
+def planes_of(frame: VideoFrame, mirrored: bool = False, transfer: Transfer = Transfer.SDR) -> Planes:
     """The picture's planes, upright, of one moment: of an interlaced picture in which something moves, the upper field.
 
     mirrored: to be turned over, as its file says. The frame could be asked, but PyAV's `side_data` ties it to itself,
-    and its buffers then wait for Python's garbage collection: a worker took twice the memory.
+    and its buffers then wait for Python's garbage collection: a worker took twice the memory. transfer: the file's.
 
     Views on FFmpeg's buffers; copies where a picture is turned, taken apart, or of a format that is not planar YUV.
     """
@@ -39,7 +39,7 @@ def planes_of(frame: VideoFrame, mirrored: bool = False) -> Planes:
     y, u, v = (_upright(plane, frame.rotation, mirrored) for plane in parts)
     matrix = MATRICES.get(int(frame.colorspace), "unknown")
     full = name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
-    return Planes(y, u, v, depth, matrix, full)
+    return Planes(y, u, v, depth, matrix, full, transfer)
 
 
 def _split(frame: VideoFrame, depth: int) -> tuple[Samples, Samples, Samples]:

@@ -123,7 +123,7 @@ class _Pass:
         have: dict[int, Planes] = {}
         for index, frame in self._numbered():
             if index in self._wanted:
-                have[index] = planes_of(self._sized(frame), self._info.mirrored)
+                have[index] = planes_of(self._sized(frame), self._info.mirrored, self._info.transfer)
                 self.found += 1
             while waiting and waiting[0].frames[-1] in have:
                 yield self._taken(waiting.pop(0), have)

@@ -2,7 +2,8 @@
 
 Colours: what the networks see is RGB as BT.601 whatever the stream's tag says, the range tag honoured, chroma
 interpolated bilinearly and sited at the centre of the samples it covers. That is what every backend gives, to the bit
-from the same planes; DALI has only RGB to give, of which `unmix` makes planes again.
+from the same planes; DALI has only RGB to give, of which `unmix` makes planes again. HDR is the exception: its tones
+are brought to those of ordinary video (`dfx.colour`), on the CPU.
 
 The compiled extension does it, unless the environment variable DFX_OPS is "numpy", which chooses the slow NumPy
 reference (`dfx.ops.reference`). Pictures of the two differ by at most one grey level. The extension's results are the
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dfx.colour import as_sdr_of_bt601
 from dfx.errors import InputError
 from dfx.ops import cuda, host, reference
 from dfx.ops.checks import (
@@ -37,7 +39,7 @@ from dfx.ops.checks import (
 from dfx.ops.cuda import DeviceArray
 from dfx.ops.geometry import Letterbox, letterbox_geometry, similarity, subsampling
 from dfx.settings import HOST
-from dfx.values import Faces, Pixels, Planes, Surface
+from dfx.values import Faces, Pixels, Planes, Surface, Transfer
 
 if TYPE_CHECKING:
     from dfx._kernels import Frame
@@ -87,13 +89,13 @@ def letterbox(frames: Sequence[Planes | Surface], height: int, width: int, *, th
     if surfaces and surfaces[0].device != HOST:
         return cuda.letterbox(surfaces, height, width)
     if _wants_reference():
-        return np.stack([reference.letterbox(picture, height, width) for picture in _plain(frames)])
+        return _toned(np.stack([reference.letterbox(picture, height, width) for picture in _plain(frames)]), frames)
     if surfaces:
         return host.letterbox(surfaces, height, width, threads=threads)
     pictures = [_frame(planes) for planes in _planes(frames)]
     out: Pixels = np.empty((len(frames), 3, height, width), np.uint8)
     kernels().letterbox(pictures, out, threads)
-    return out
+    return _toned(out, frames)
 
 
 @overload
@@ -133,13 +135,13 @@ def crop(
     maps = check_matrices(matrices, len(frames))
     if _wants_reference():
         pairs = zip(_plain(frames), maps, strict=True)
-        return np.stack([reference.crop(picture, matrix, size) for picture, matrix in pairs])
+        return _toned(np.stack([reference.crop(picture, matrix, size) for picture, matrix in pairs]), frames)
     if surfaces:
         return host.crop(surfaces, maps, size, threads=threads)
     pictures = [_frame(planes) for planes in _planes(frames)]
     out: Pixels = np.empty((len(frames), 3, size, size), np.uint8)
     kernels().crop(pictures, maps, out, threads)
-    return out
+    return _toned(out, frames)
 
 
 @overload
@@ -280,6 +282,14 @@ def _plain(frames: Sequence[Planes | Surface]) -> list[Planes | Pixels]:
     for planes in _planes(frames):
         _frame(planes)
     return [frame if isinstance(frame, Planes) else reference.upright(frame) for frame in frames]
+
+
+def _toned(out: Pixels, frames: Sequence[Planes | Surface]) -> Pixels:
+    """What was made of HDR, in the tones of SDR, in place."""
+    for picture, planes in zip(out, frames, strict=True):
+        if isinstance(planes, Planes) and planes.transfer != Transfer.SDR:
+            picture[:] = as_sdr_of_bt601(picture, planes.transfer, planes.matrix)
+    return out
 
 
 def _frame(planes: Planes) -> Frame:
