@@ -17,7 +17,9 @@ SDR_MATRIX = "bt709"  # what pictures that were HDR have after `as_sdr`, as ordi
 WHITE = 203.0  # cd/m2 of diffuse white in HDR (ITU-R BT.2408), which is 1.0 here
 PEAK = 1000.0  # cd/m2, the nominal peak of a display of HLG; its system gamma is 1.2 (ITU-R BT.2100)
 GAMMA = 2.4  # of a display of SDR (ITU-R BT.1886)
-KNEE = 0.8  # of diffuse white: light above it is bent towards 1, as cameras for SDR do it, and never clipped
+KNEE = 0.8  # of diffuse white: light above it is bent towards 1, as cameras for SDR do it
+STEPS = 4096  # of the tables, between no signal and all of it: 16 a level of 8 bits
+BAND = 1 << 16  # pixels at a time: what a cache holds; of a whole picture of 8K the values on the way would take 2 GB
 # PQ's constants (SMPTE ST 2084), and HLG's (ITU-R BT.2100, table 5).
 M1, M2, C1, C2, C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
 A, B, C = 0.17883277, 0.28466892, 0.55991073
@@ -42,8 +44,8 @@ def retaken(taken: str, matrix: str) -> NDArray[np.float64]:
 def as_sdr(rgb: Pixels, transfer: Transfer) -> Pixels:
     """A picture of HDR, RGB of BT.2020's primaries, as ordinary video has it, RGB of BT.709's: uint8 [3, ...] both.
 
-    By the light that a display shows: the signal's own electro-optical function (BT.2100), diffuse white for white, the
-    primaries of BT.709, and the inverse of BT.1886.
+    By the light that a display shows: the signal's own electro-optical function (BT.2100), diffuse white nearly white,
+    the primaries of BT.709, and the inverse of BT.1886. A stream that is HDR is taken to have BT.2020's primaries.
     """
     return _through(np.eye(3), rgb, transfer, np.eye(3))
 
@@ -56,30 +58,42 @@ def as_sdr_of_bt601(rgb: Pixels, transfer: Transfer, matrix: str) -> Pixels:
 
 def _through(before: NDArray[np.float64], rgb: Pixels, transfer: Transfer, after: NDArray[np.float64]) -> Pixels:
     """before, after: [3, 3], of the signals."""
-    signal = (before / 255).astype(np.float32) @ rgb.reshape(3, -1).astype(np.float32)
-    light = _bent(TO_709.astype(np.float32) @ LIGHT[transfer](signal.clip(0, 1)))
-    levels = (255 * after).astype(np.float32) @ light ** np.float32(1 / GAMMA)
-    return np.asarray(levels.round().clip(0, 255), np.uint8).reshape(rgb.shape)
+    out = np.empty_like(rgb.reshape(3, -1))
+    for start in range(0, out.shape[1], BAND):
+        part = slice(start, start + BAND)
+        steps = _times(before * STEPS / 255, rgb.reshape(3, -1)[:, part].astype(np.float32)).clip(0, STEPS)
+        light = LIGHT[transfer](steps.round().astype(np.int16))
+        signal = _bent(_times(TO_709, light)) ** np.float32(1 / GAMMA)
+        out[:, part] = _times(255 * after, signal).round().clip(0, 255)
+    return out.reshape(rgb.shape)
+
+
+def _times(matrix: NDArray[np.float64], values: Float) -> Float:
+    return np.asarray(matrix.astype(np.float32) @ values)
 
 
 def _bent(light: Float) -> Float:
     """What is above KNEE nears 1; the slope is 1 at the knee."""
-    rest = 1 - KNEE
-    return np.where(light < KNEE, light.clip(0), 1 - rest * np.exp((KNEE - light) / rest)).astype(np.float32)
+    rest = np.float32(1 - KNEE)
+    above = 1 - rest * np.exp((KNEE - light.clip(KNEE)) / rest)
+    return np.where(light < KNEE, light.clip(0), above)
 
 
-def _of_pq(signal: Float) -> Float:
+def _of_pq(steps: NDArray[np.int16]) -> Float:
     """Light in WHITE (SMPTE ST 2084's EOTF, of 10,000 cd/m2)."""
-    root = signal ** np.float32(1 / M2)
-    return np.asarray((np.maximum(root - C1, 0) / (C2 - C3 * root)) ** (1 / M1) * (10000 / WHITE), np.float32)
+    return PQ_LIGHT[steps]
 
 
-def _of_hlg(signal: Float) -> Float:
-    """Light in WHITE: the inverse OETF of HLG, then its OOTF, by the luminance of the scene."""
-    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - C) / A) + B) / 12)
+def _of_hlg(steps: NDArray[np.int16]) -> Float:
+    """Light in WHITE: of the scene, by HLG's inverse OETF, and from it by the OOTF, by the scene's luminance."""
+    scene = HLG_SCENE[steps]
     red, blue = LUMA["bt2020"]
-    luminance = np.array([red, 1 - red - blue, blue]) @ scene
-    return np.asarray(PEAK / WHITE * scene * luminance**0.2, np.float32)
+    luminance = _times(np.array([red, 1 - red - blue, blue]), scene)
+    return np.asarray(np.float32(PEAK / WHITE) * scene * luminance ** np.float32(0.2))
 
 
+_SIGNAL = np.linspace(0, 1, STEPS + 1)
+_ROOT = _SIGNAL ** (1 / M2)
+PQ_LIGHT = ((10000 / WHITE) * (np.maximum(_ROOT - C1, 0) / (C2 - C3 * _ROOT)) ** (1 / M1)).astype(np.float32)
+HLG_SCENE = np.where(_SIGNAL <= 0.5, _SIGNAL**2 / 3, (np.exp((_SIGNAL - C) / A) + B) / 12).astype(np.float32)
 LIGHT = {Transfer.PQ: _of_pq, Transfer.HLG: _of_hlg}

@@ -45,7 +45,7 @@ def faces(
 ) -> Comparison:
     """Runs face detectors side by side on the same pictures of videos, each decoded once, in a child process.
 
-    Unless told, the pictures are those in which a prediction looks for faces: what a detector misses there is not
+    Unless told, the pictures are those in which a prediction first looks for faces: what a detector misses there is not
     scored, and what it invents there is. They are upright, RGB as BT.601, as in a prediction.
 
     Args:

@@ -56,7 +56,7 @@ def frames(
         count: pictures spread evenly over the video.
         every: seconds from one picture to the next, from the first on.
         times: seconds from the first picture; each gives the picture that is shown then.
-        plan: the pictures that a prediction looks at; with `faces`, those too in which it looks further.
+        plan: the pictures that a prediction looks at first; with `faces`, those too in which it looks further.
         faces: cut out the faces that a prediction would follow.
         kind: "png", or "jpg" for whole pictures.
         overwrite: write files anew that are there already.

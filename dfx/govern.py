@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Protocol
 
 from dfx.arguments import finite
+from dfx.settings import FURTHER
 from dfx.values import Prediction, Reason
 
-LADDER = (1, 2, 4, 8)  # windows a video: each step doubles the evidence
+LADDER = (1, 2, 4, FURTHER)  # windows a video: each step doubles the evidence
 FIRST_LOOKS = 0.5  # share of the time left that first looks may plan for; the rest is for what goes wrong, and for more
 PER_WINDOW = 0.7  # what a further window costs, as a share of a video with one; only until it is measured
 MEMORY = 24  # videos after which a measurement is forgotten by two thirds

@@ -125,12 +125,13 @@ class Journal:
         """Notes the settings and the rows that are asked for, and forgets what does not count for this run.
 
         asked: the names on the rows, in order, and the state of the file that is there for each. Returns how many
-        finished videos it holds that are not asked for.
+        finished videos the run before asked for and this one does not.
         """
         if self._fresh:
             self.close()
             _remove(self._path)
             self._connection = _connected(self._path)
+        before = _asked(self._connection) or {}
         self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
         self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(self._settings)])
         self._forget(asked)
@@ -138,8 +139,8 @@ class Journal:
         self._connection.executemany("INSERT INTO asked VALUES (?, ?)", rows)
         self._connection.execute("COMMIT")
         self._noted, self._tried_again, self._fresh = self._settings, (), False
-        others = "SELECT COUNT(*) FROM videos WHERE filename NOT IN (SELECT filename FROM asked)"
-        return int(self._connection.execute(others).fetchone()[0])
+        finished = {_read(name) for (name,) in self._connection.execute("SELECT filename FROM videos")}
+        return len(finished & before.keys() - asked.keys())
 
     def _forget(self, asked: Mapping[str, State | None]) -> None:
         """The rows of files that have changed, and of those that the limits of before stopped."""

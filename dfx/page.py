@@ -23,7 +23,7 @@ from dfx.evidence import Sight
 from dfx.infer.session import fingerprint
 from dfx.results import Predictions
 from dfx.score import Report, log_loss
-from dfx.settings import MODELS, Settings
+from dfx.settings import FURTHER, MODELS, Settings
 from dfx.values import ClipScore, Prediction, Reason, Verdict
 
 SHIPPED = Settings()
@@ -127,6 +127,7 @@ def page(
             measures=measures,
             truth=_truth(entries),
             settings=settings,
+            further=FURTHER,
             facts={
                 "Time in workers": f"{math.fsum(row.seconds for row in rows):.0f} s",
                 LEFT_OUT: _left_out(rows),

@@ -30,7 +30,7 @@ from dfx.info import VideoInfo
 from dfx.ops.cuda import DeviceArray, Lane, compute_capability
 from dfx.plan import plan
 from dfx.probe import probe
-from dfx.settings import HOST, Limits, Settings
+from dfx.settings import FURTHER, HOST, Limits, Settings
 from dfx.streams import note
 from dfx.track import join, track_faces
 from dfx.upright import Upright
@@ -61,7 +61,6 @@ class Look(NamedTuple):
 
 
 DETECT_EVERY = 8  # frames of the video between two looks for faces; tracks are interpolated between them
-FURTHER = 8  # windows that are looked at where fewer show nobody: titles at the start and at the end often do not
 
 
 class Pipeline:
@@ -170,11 +169,11 @@ class Pipeline:
         contract: ClassifierContract | None = None,
     ) -> Look:
         """What there is in so many windows; where they show nobody, and there are more, in FURTHER."""
-        windows = windows or self.settings.windows
-        look = self._look(info, self._plan(info, windows), contract)
-        if further and look.windows == windows < FURTHER and not _living(look.seen):
-            return self._look(info, self._plan(info, FURTHER), contract)
-        return look
+        look = self._look(info, self._plan(info, windows or self.settings.windows), contract)
+        if _living(look.seen) or not further:
+            return look
+        more = self._plan(info, FURTHER)
+        return self._look(info, more, contract) if len(more.windows) > look.windows else look
 
     def _look(self, info: VideoInfo, chosen: Plan, contract: ClassifierContract | None = None) -> Look:
         """What there is in the windows, judged together: people who do not stand upright in any of them cost a second

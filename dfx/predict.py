@@ -22,7 +22,7 @@ from dfx.outputs import SCORES, check_apart, check_output
 from dfx.pool import Pool
 from dfx.process import FOREVER, default_workers
 from dfx.results import FaceTracks, Predictions, unscored
-from dfx.settings import Limits, Settings, limits_given, settings_given
+from dfx.settings import FURTHER, Limits, Settings, limits_given, settings_given
 from dfx.streams import bar, note
 from dfx.values import Prediction, Reason
 
@@ -159,11 +159,12 @@ class _Run:
     def schedule(self, windows: int, limit: float, workers: int, deadline: float | None) -> Schedule | None:
         """What is left to do; None where nothing is.
 
-        Without a budget that is every video that has not had its windows yet.
+        Without a budget that is every video that has not had its windows yet; one in which a shorter look showed nobody
+        has not.
         """
         if deadline is not None and self.paths:
             return Governor(self.paths, self._known, deadline=deadline, workers=workers, limit=limit)
-        left = {name: path for name, path in self.paths.items() if self._given(name) < windows}
+        left = {name: path for name, path in self.paths.items() if self._given(name) < self._wanted(name, windows)}
         return Once(left, windows, limit, self._known) if left else None
 
     def begin(self) -> None:
@@ -173,8 +174,8 @@ class _Run:
         others = self._journal.begin({item.filename: self._states.get(item.filename) for item in self._found})
         if others:
             note(
-                f"videos of earlier runs that this one leaves out ({others}) will not be in {self._out}: its journal "
-                "keeps their scores, and the command of then writes them again; another --out keeps both"
+                f"videos of the run before that this one leaves out ({others}) will not be in {self._out} any more: "
+                "its journal keeps their scores, for when they are asked for again; another --out keeps both"
             )
 
     def add(self, job: Job, prediction: Prediction) -> None:
@@ -182,7 +183,7 @@ class _Run:
 
         What did not fit into the budget, or could not be opened, is shown but not remembered: the next run tries again.
         """
-        windows = max(job.windows, prediction.windows)  # more where it looked further
+        windows = max(job.windows, FURTHER) if _went_further(job, prediction) else job.windows
         if self._journal and prediction.reason not in (Reason.OUT_OF_BUDGET, Reason.MISSING):
             self._journal.add(self._states[prediction.filename], prediction, windows)
         self._known[prediction.filename] = prediction, windows
@@ -202,10 +203,19 @@ class _Run:
     def _given(self, name: str) -> int:
         return self._known[name][1] if name in self._known else 0
 
+    def _wanted(self, name: str, windows: int) -> int:
+        faceless = name in self._known and self._known[name][0].reason == Reason.NO_FACE
+        return max(windows, FURTHER) if faceless else windows
+
     def _row(self, item: Found) -> Prediction:
         if item.filename in self._known:
             return self._known[item.filename][0]
         return unscored(item.filename, self._prior, item.path is not None)
+
+
+def _went_further(job: Job, prediction: Prediction) -> bool:
+    """Whether a video was looked at in as many windows as there are, up to FURTHER, since fewer showed nobody."""
+    return job.further and (prediction.windows > job.windows or prediction.reason == Reason.NO_FACE)
 
 
 def _drain(run: _Run, results: Iterable[tuple[Job, Prediction]], schedule: Schedule, progress: bool) -> None:

@@ -11,6 +11,7 @@ from dfx.errors import InputError
 
 MODELS = Path(__file__).parent / "models"
 HOST = -1  # in place of a GPU's ordinal
+FURTHER = 8  # windows that a video is given where fewer show nobody, or a budget leaves time: titles show nobody
 MOST_WINDOWS = 2_000_000  # a video that dfx opens has no more frames: `dfx.probe.MOST_PACKETS`
 MOST_PIXELS = 2**31 - 1  # where the range of FFmpeg's own option max_pixels ends
 SMALLEST_MEMORY = 2**28  # bytes that a worker needs

@@ -1,7 +1,7 @@
 """Pictures: a decoded picture or a face crop, at its full size, as the bytes of a PNG or JPEG file.
 
 Colours follow the stream's tags. A stream without them is taken for BT.709 from 720 rows on and for BT.601 below, as
-players do. FFmpeg does the conversion and the compression.
+players do; HDR is BT.2020's. FFmpeg does the conversion and the compression.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _format(planes: Planes) -> str:
 
 def _matrix(planes: Planes) -> Colorspace:
     guess = Colorspace.ITU709 if min(planes.width, planes.height) >= HD_ROWS else Colorspace.ITU601
-    return MATRICES.get(planes.matrix, guess)
+    return MATRICES.get(planes.matrix, guess if planes.transfer == Transfer.SDR else Colorspace.BT2020)
 
 
 def _fill(plane: VideoPlane, samples: Samples) -> None:

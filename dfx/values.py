@@ -105,7 +105,7 @@ class Planes:
 
     y: [H, W]; u and v: [ceil(H/sy), ceil(W/sx)] with subsampling sx, sy in {1, 2, 4}; uint8 when `depth` is 8, else
     uint16 with the value in the low bits. Rows may be padded (strided arrays); the last axis is contiguous. matrix:
-    the stream's colour matrix tag ("bt601", "bt709", "bt2020" or "unknown"); for pictures shown to people only.
+    the stream's colour matrix tag ("bt601", "bt709", "bt2020" or "unknown"); for pictures shown to people, and for HDR.
     full_range: True when luma spans 0..2**depth-1, False when it spans 16..235 (times 2**(depth-8)). transfer: what
     `dfx.ops` makes of HDR is SDR.
     """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -10,12 +13,18 @@ import pytest
 from clips import encode
 
 import dfx
+from dfx.decode import Decoder
 from dfx.evidence import request, show
+from dfx.find import Found
+from dfx.govern import Job
 from dfx.info import VideoInfo
-from dfx.pipeline import FURTHER, Pipeline
+from dfx.journal import Journal, read
+from dfx.pipeline import Pipeline
 from dfx.plan import plan
+from dfx.predict import _Run
 from dfx.probe import probe
-from dfx.values import Plan, Prediction, Reason
+from dfx.settings import FURTHER
+from dfx.values import Frames, Plan, Prediction, Reason
 
 TITLE = 100  # frames before and after the 75 of the portrait
 BEGINS, ENDS = TITLE / 25, (TITLE + 75) / 25  # seconds
@@ -31,17 +40,15 @@ def titled(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return encode(folder / "titled.mp4", [*title, *portrait, *title], g="25", keyint_min="25", sc_threshold="0")
 
 
-class Counted(Pipeline):
-    """Notes how many windows each look has."""
+class Counted:
+    """A decoder that notes how many windows each look has."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.looks: list[int] = []
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder, self.looks = decoder, list[int]()
 
-    def _plan(self, info: VideoInfo, windows: int) -> Plan:
-        chosen = super()._plan(info, windows)
-        self.looks.append(len(chosen.windows))
-        return chosen
+    def read(self, info: VideoInfo, plan: Plan) -> Iterator[Frames]:
+        self.looks.append(len(plan.windows))
+        return self._decoder.read(info, plan)
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +75,17 @@ def test_without_looking_further_it_has_no_face(titled: Path) -> None:
 def test_it_looks_further_only_where_nobody_is_seen_and_there_is_more(
     samples: Path, titled: Path, tmp_path: Path
 ) -> None:
-    pipeline = Counted()
+    pipeline, grey = Pipeline(), np.full((96, 96, 3), 40, np.uint8)
+    counted = pipeline.decoder = Counted(pipeline.decoder)
     for path, looks in (
         (samples / "real.mp4", [2]),
         (titled, [2, FURTHER]),
-        (encode(tmp_path / "short.mp4", [np.full((96, 96, 3), 40, np.uint8)] * 20), [1]),
+        (encode(tmp_path / "one.mp4", [grey] * 20), [1]),
+        (encode(tmp_path / "two.mp4", [grey] * 40, g="12"), [2]),
     ):
-        pipeline.looks.clear()
+        counted.looks.clear()
         pipeline.predict(path)
-        assert pipeline.looks == looks, path.name
+        assert counted.looks == looks, path.name
     many = Pipeline(dfx.Settings(windows=9))
     assert many.predict(titled).windows == 9
 
@@ -112,6 +121,35 @@ def test_a_run_looks_further_and_does_not_do_so_twice(row: Prediction, titled: P
     assert (first.probability, first.windows) == (row.probability, FURTHER)
     assert run().seconds == first.seconds
     assert run("60s").seconds == first.seconds, "four of the eight windows were looked at again"
+
+
+def test_what_a_budget_saw_nobody_in_is_looked_at_further_without_one(samples: Path, tmp_path: Path) -> None:
+    paths = {"titled.mp4": samples / "real.mp4"}
+    with Journal.open(tmp_path / "j", {"limits": 1}) as journal:
+        run = _Run([Found(name, path) for name, path in paths.items()], dfx.Settings(), None, journal)
+        run.begin()
+        nobody = Prediction("titled.mp4", 0.5, Reason.NO_FACE, windows=2)
+        run.add(Job("titled.mp4", paths["titled.mp4"], 2, 60.0), nobody)
+        again = run.schedule(2, 60.0, 1, None)
+        assert again is not None
+        job = again.take()
+        assert job is not None
+        assert (job.windows, job.further) == (2, True)
+        run.add(job, nobody)
+        assert run.schedule(2, 60.0, 1, None) is None, "there was no more to look at"
+        known = read(tmp_path / "j").rows["titled.mp4"]
+        assert known[1] == FURTHER
+
+
+@pytest.mark.parametrize("windows", [3, FURTHER])
+def test_a_budget_has_no_second_look_for_what_was_looked_at_further(samples: Path, windows: int) -> None:
+    """A video may have room for fewer windows than eight; all were looked at."""
+    run = _Run([Found("a.mp4", samples / "real.mp4")], dfx.Settings(), None, None)
+    row = replace(dfx.predict_video(samples / "real.mp4"), filename="a.mp4", windows=windows)
+    run.add(Job("a.mp4", samples / "real.mp4", 2, 60.0, further=True), row)
+    governor = run.schedule(2, 60.0, 1, time.monotonic() + 60)
+    assert governor is not None
+    assert governor.take() is None
 
 
 def test_a_budget_finds_the_face_by_second_looks(titled: Path) -> None:

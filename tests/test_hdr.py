@@ -18,8 +18,8 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from hdr import as_hdr
 
 import dfx
-from dfx import ops
-from dfx.colour import WHITE, as_sdr
+from dfx import colour, ops
+from dfx.colour import LUMA, TO_709, WHITE, as_sdr, as_sdr_of_bt601
 from dfx.crop import CLOSE_TEMPLATE
 from dfx.decode.nvdec import suits
 from dfx.decode.pyav import PyAVDecoder
@@ -100,12 +100,43 @@ def test_grey_has_the_light_that_the_standards_say(transfer: Transfer, signal: f
 
 
 @pytest.mark.parametrize(("transfer", "white"), [(Transfer.PQ, 0.5807), (Transfer.HLG, 0.75)])
-def test_diffuse_white_is_nearly_white_and_what_is_brighter_is_told_apart(transfer: Transfer, white: float) -> None:
-    levels = np.linspace(white, 1, 5) * 255
-    seen = as_sdr(np.broadcast_to(levels.round().astype(np.uint8), (3, 1, 5)), transfer)[0, 0].astype(int)
-    assert 240 < seen[0] < seen[1] <= seen[-1] <= 255
+def test_diffuse_white_is_nearly_white_and_more_light_is_no_less(transfer: Transfer, white: float) -> None:
     every = as_sdr(np.broadcast_to(np.arange(256, dtype=np.uint8), (3, 1, 256)), transfer)[0, 0].astype(int)
+    assert 245 <= every[round(255 * white)] <= 249
+    assert every[round(255 * white) + 10] > every[round(255 * white)]
+    assert every[-1] == 255
     assert (np.diff(every) >= 0).all()
+
+
+def test_the_primaries_are_those_of_the_standards() -> None:
+    """From the chromaticities of BT.2020 and BT.709, and of D65, their white."""
+
+    def to_xyz(*corners: tuple[float, float]) -> np.ndarray:
+        columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in corners]).T
+        white = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
+        return columns * np.linalg.solve(columns, white)
+
+    wide = to_xyz((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
+    narrow = to_xyz((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
+    np.testing.assert_allclose(TO_709, np.linalg.solve(narrow, wide), atol=1e-4)
+    for name, primaries in (("bt2020", wide), ("bt709", narrow)):  # their second row is luma's weights
+        np.testing.assert_allclose(LUMA[name], primaries[1, [0, 2]], atol=1e-4)
+
+
+@pytest.mark.parametrize("transfer", HDR)
+def test_every_colour_has_a_picture(transfer: Transfer) -> None:
+    cube = np.stack(np.meshgrid(*[np.linspace(0, 255, 18).astype(np.uint8)] * 3)).reshape(3, 18, -1)
+    for matrix in (*LUMA, "unknown"):
+        seen = as_sdr_of_bt601(cube, transfer, matrix)
+        assert (seen.shape, seen.dtype) == (cube.shape, np.uint8)
+    assert (as_sdr_of_bt601(cube, transfer, "unknown") == as_sdr_of_bt601(cube, transfer, "bt2020")).all()
+
+
+def test_a_large_picture_is_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (3, 50, 70), np.uint8)
+    whole = as_sdr(picture, Transfer.HLG)
+    monkeypatch.setattr(colour, "BAND", 64)
+    np.testing.assert_allclose(as_sdr(picture, Transfer.HLG).astype(int), whole, atol=1)
 
 
 def test_wide_colours_are_more_saturated_in_the_narrower_primaries() -> None:
@@ -169,7 +200,7 @@ def test_a_film_scores_about_as_the_ordinary_video(film: Path, samples: Path) ->
 
 def test_people_are_shown_it_in_the_tones_of_ordinary_video(film: Path, portrait: list[Planes], tmp_path: Path) -> None:
     (planes, *_), plain = pictures_of(film), replace(portrait[0], matrix="bt709")
-    for draw in (scene, lambda planes: from_planes(planes).to_ndarray(format="rgb24")):
+    for draw in (scene, _still):
         wanted, seen, naive = (draw(each).astype(int) for each in (plain, planes, _taken_for_sdr(planes)))
         assert np.abs(seen - wanted).mean() < 3
         assert np.abs(naive - wanted).mean() > 12
@@ -177,7 +208,10 @@ def test_people_are_shown_it_in_the_tones_of_ordinary_video(film: Path, portrait
     (path,) = tmp_path.rglob("*.png")
     with av.open(str(path)) as container:
         written = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
-    assert np.abs(written - from_planes(plain).to_ndarray(format="rgb24")).mean() < 3
+    assert np.abs(written - _still(plain)).mean() < 3
+    untagged = replace(planes, matrix="unknown")
+    assert np.array_equal(_still(untagged), _still(planes))
+    assert np.abs(scene(untagged).astype(int) - scene(planes)).max() <= 1
 
 
 def test_crops_are_cut_from_it(film: Path, samples: Path) -> None:
@@ -189,6 +223,10 @@ def test_crops_are_cut_from_it(film: Path, samples: Path) -> None:
 def test_inspect_names_it(film: Path, tmp_path: Path) -> None:
     dfx.inspect(film, progress=False).save(tmp_path / "table.json")
     assert f"HDR: its tones are {film.stem}" in json.dumps(json.loads((tmp_path / "table.json").read_text()))
+
+
+def _still(planes: Planes) -> np.ndarray:
+    return from_planes(planes).to_ndarray(format="rgb24")
 
 
 def _taken_for_sdr(planes: Planes) -> Planes:

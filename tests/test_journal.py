@@ -292,11 +292,13 @@ def test_what_was_asked_for_is_told_in_order(tmp_path: Path) -> None:
 
 
 def test_the_row_of_a_file_that_has_changed_is_forgotten(tmp_path: Path, video: Path) -> None:
-    with begun(tmp_path / "j", SETTINGS) as journal:
+    with Journal.open(tmp_path / "j", SETTINGS) as journal:
+        assert journal.begin(dict.fromkeys("abcd", state_of(video))) == 0
         for name in ("a", "b", "c"):
             journal.add(state_of(video), replace(ROW, filename=name), 2)
     with Journal.open(tmp_path / "j", SETTINGS) as journal:
-        assert journal.begin({"a": (1, 2), "b": state_of(video)}) == 1, "c is not asked for"
+        assert journal.begin({"a": (1, 2), "b": state_of(video)}) == 1, "c is not asked for, and d was not finished"
+        assert journal.begin({"a": (1, 2)}) == 1, "b; c was not asked for the last time"
     assert list(read(tmp_path / "j").rows) == ["b", "c"]
 
 

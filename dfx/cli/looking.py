@@ -101,7 +101,7 @@ def inspect(
 @click.option("--count", type=int, help="So many pictures, spread over the video; 10 where nothing else is chosen.")
 @click.option("--every", type=float, help="Seconds from one picture to the next.")
 @click.option("--time", "times", type=float, multiple=True, help="Seconds from the start; may be given many times.")
-@click.option("--plan", is_flag=True, help="The pictures that a prediction looks at.")
+@click.option("--plan", is_flag=True, help="The pictures that a prediction looks at first.")
 @click.option("--faces", is_flag=True, help="Cut out the faces, to the bit as the classifier is given them.")
 @click.option("--format", "kind", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
 @OVERWRITE

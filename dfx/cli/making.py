@@ -32,7 +32,12 @@ SETTINGS = Settings()
 @click.option("--minutes", default=140.0, show_default=True, help="Minutes of training, over all runs.")
 @click.option("--patience", default=5, show_default=True, help="Epochs without a better validation log loss.")
 @click.option("--batch", default=16, show_default=True, help="Clips a step.")
-@click.option("--windows", default=2, show_default=True, help="Clips of frames cut from a video, at most.")
+@click.option(
+    "--windows",
+    default=2,
+    show_default=True,
+    help="Clips of frames cut from a video, at most; up to eight where these show nobody.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N: what trains.")
 @click.option(

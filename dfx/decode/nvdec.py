@@ -61,7 +61,7 @@ def suits(info: VideoInfo, capability: tuple[int, int] | None) -> str | None:
 
     capability: compute capability of the GPU, as (8, 6); None for DALI's CPU variant (HOST).
     """
-    return _host(info) if capability is None else _nvdec(info, capability)
+    return _host(info) if capability is None else _shown(info) or _coded(info, capability)
 
 
 def _host(info: VideoInfo) -> str | None:
@@ -70,12 +70,8 @@ def _host(info: VideoInfo) -> str | None:
     return None
 
 
-def _nvdec(info: VideoInfo, capability: tuple[int, int]) -> str | None:
-    return _shown(info) or _coded(info, capability)
-
-
 def _shown(info: VideoInfo) -> str | None:
-    """What the GPU's kernels do not do to a picture."""
+    """What is done to pictures on the CPU alone."""
     if info.mirrored:
         return "it is to be shown mirrored, which dfx does on the CPU"
     if info.stretch != 1:
