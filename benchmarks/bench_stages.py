@@ -22,6 +22,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from dfx import ops
 from dfx.aggregate import aggregate
 from dfx.classify import Ensemble
+from dfx.colour import as_sdr_of_bt601
 from dfx.crop import crop_track
 from dfx.decode.pyav import PyAVDecoder
 from dfx.detect import Detector
@@ -39,7 +40,7 @@ from dfx.torch.retinaface import MIN_SIZES, STRIDES, VARIANCES, RetinaFace, anch
 from dfx.torch.steady import SteadyNet
 from dfx.track import follow
 from dfx.upright import SIDE
-from dfx.values import ClipScore, Faces, Frames, Pixels, Plan, Prediction, Reason, Track
+from dfx.values import ClipScore, Faces, Frames, Pixels, Plan, Prediction, Reason, Track, Transfer
 
 pytestmark = [
     pytest.mark.timeout(900),  # exporting a network takes minutes on a busy machine
@@ -135,6 +136,13 @@ def test_decode(benchmark: BenchmarkFixture, info: VideoInfo, chosen: Plan) -> N
     """All windows of the plan, opening the file included."""
     windows = _time(benchmark, lambda: [len(frames) for frames in PyAVDecoder().read(info, chosen)])
     assert windows == [window.count for window in chosen.windows]
+
+
+@pytest.mark.parametrize("transfer", [Transfer.PQ, Transfer.HLG])
+def test_hdr_of_a_window(benchmark: BenchmarkFixture, canvases: Pixels, transfer: Transfer) -> None:
+    """What the detector is shown of it, in the tones of ordinary video; nothing of this for ordinary video itself."""
+    seen = _time(benchmark, lambda: [as_sdr_of_bt601(canvas, transfer, "bt2020") for canvas in canvases])
+    assert not np.array_equal(np.stack(seen), canvases)
 
 
 def test_detect_a_window(benchmark: BenchmarkFixture, pipeline: Pipeline, frames: Frames) -> None:

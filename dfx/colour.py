@@ -18,6 +18,7 @@ WHITE = 203.0  # cd/m2 of diffuse white in HDR (ITU-R BT.2408), which is 1.0 her
 PEAK = 1000.0  # cd/m2, the nominal peak of a display of HLG; its system gamma is 1.2 (ITU-R BT.2100)
 GAMMA = 2.4  # of a display of SDR (ITU-R BT.1886)
 KNEE = 0.8  # of diffuse white: light above it is bent towards 1, as cameras for SDR do it
+BRIGHTEST = 4.0  # of diffuse white: all that is brighter is white too
 STEPS = 4096  # of the tables, between no signal and all of it: 16 a level of 8 bits
 BAND = 1 << 16  # pixels at a time: what a cache holds; of a whole picture of 8K the values on the way would take 2 GB
 # PQ's constants (SMPTE ST 2084), and HLG's (ITU-R BT.2100, table 5).
@@ -62,29 +63,28 @@ def _through(before: NDArray[np.float64], rgb: Pixels, transfer: Transfer, after
     for start in range(0, out.shape[1], BAND):
         part = slice(start, start + BAND)
         steps = _times(before * STEPS / 255, rgb.reshape(3, -1)[:, part].astype(np.float32)).clip(0, STEPS)
-        light = LIGHT[transfer](steps.round().astype(np.int16))
-        signal = _bent(_times(TO_709, light)) ** np.float32(1 / GAMMA)
+        light = LIGHT[transfer](_whole(steps))
+        root = np.sqrt(_times(TO_709, light).clip(0, BRIGHTEST))
+        signal = SDR_SIGNAL[_whole(root * np.float32(STEPS / BRIGHTEST**0.5))]
         out[:, part] = _times(255 * after, signal).round().clip(0, 255)
     return out.reshape(rgb.shape)
+
+
+def _whole(steps: Float) -> NDArray[np.intp]:
+    """Places in a table: the nearest."""
+    return (steps + np.float32(0.5)).astype(np.intp)
 
 
 def _times(matrix: NDArray[np.float64], values: Float) -> Float:
     return np.asarray(matrix.astype(np.float32) @ values)
 
 
-def _bent(light: Float) -> Float:
-    """What is above KNEE nears 1; the slope is 1 at the knee."""
-    rest = np.float32(1 - KNEE)
-    above = 1 - rest * np.exp((KNEE - light.clip(KNEE)) / rest)
-    return np.where(light < KNEE, light.clip(0), above)
-
-
-def _of_pq(steps: NDArray[np.int16]) -> Float:
+def _of_pq(steps: NDArray[np.intp]) -> Float:
     """Light in WHITE (SMPTE ST 2084's EOTF, of 10,000 cd/m2)."""
     return PQ_LIGHT[steps]
 
 
-def _of_hlg(steps: NDArray[np.int16]) -> Float:
+def _of_hlg(steps: NDArray[np.intp]) -> Float:
     """Light in WHITE: of the scene, by HLG's inverse OETF, and from it by the OOTF, by the scene's luminance."""
     scene = HLG_SCENE[steps]
     red, blue = LUMA["bt2020"]
@@ -92,8 +92,15 @@ def _of_hlg(steps: NDArray[np.int16]) -> Float:
     return np.asarray(np.float32(PEAK / WHITE) * scene * luminance ** np.float32(0.2))
 
 
+def _bent(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is above KNEE nears 1; the slope is 1 at the knee."""
+    rest = 1 - KNEE
+    return np.where(light < KNEE, light, 1 - rest * np.exp((KNEE - light) / rest))
+
+
 _SIGNAL = np.linspace(0, 1, STEPS + 1)
 _ROOT = _SIGNAL ** (1 / M2)
 PQ_LIGHT = ((10000 / WHITE) * (np.maximum(_ROOT - C1, 0) / (C2 - C3 * _ROOT)) ** (1 / M1)).astype(np.float32)
 HLG_SCENE = np.where(_SIGNAL <= 0.5, _SIGNAL**2 / 3, (np.exp((_SIGNAL - C) / A) + B) / 12).astype(np.float32)
+SDR_SIGNAL = (_bent(BRIGHTEST * _SIGNAL**2) ** (1 / GAMMA)).astype(np.float32)  # by the root of light
 LIGHT = {Transfer.PQ: _of_pq, Transfer.HLG: _of_hlg}
