@@ -24,9 +24,8 @@ BAND = 1 << 16  # pixels at a time: what a cache holds; of a whole picture of 8K
 # PQ's constants (SMPTE ST 2084), and HLG's (ITU-R BT.2100, table 5).
 M1, M2, C1, C2, C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
 A, B, C = 0.17883277, 0.28466892, 0.55991073
-TO_709 = np.array(
-    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
-)  # linear light of BT.2020's primaries to BT.709's (ITU-R BT.2087)
+TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
+"""Linear light of BT.2020's primaries to BT.709's (ITU-R BT.2087)."""
 
 
 def from_luma(matrix: str) -> NDArray[np.float64]:

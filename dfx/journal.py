@@ -131,7 +131,8 @@ class Journal:
             self.close()
             _remove(self._path)
             self._connection = _connected(self._path)
-        before = _asked(self._connection) or {}
+        with _whole(self._path):
+            before = _asked(self._connection) or {}
         self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
         self._connection.execute("INSERT INTO settings VALUES (?)", [json.dumps(self._settings)])
         self._forget(asked)
