@@ -28,7 +28,7 @@ BESIDE = (
     ("nested, blip", "listener"),
 )
 README = ROOT / "README.md"
-PLACE = re.compile(r"(<!-- figures: (\w+) -->\n)(?:(?!<!--).)*(\n<!-- end -->)", re.DOTALL)  # never over another mark
+PLACE = re.compile(r"(<!-- figures: (\w+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)  # never over another mark
 
 
 @click.command()
@@ -36,7 +36,7 @@ PLACE = re.compile(r"(<!-- figures: (\w+) -->\n)(?:(?!<!--).)*(\n<!-- end -->)",
 def main(check: bool) -> None:
     """Put the figures of benchmarks/results into the README."""
     text = README.read_text(encoding="utf-8")
-    wanted = PLACE.sub(lambda match: match[1] + SENTENCES[match[2]](_results(match[2])) + match[3], text)
+    wanted = PLACE.sub(lambda match: match[1] + SENTENCES[match[2]](_results(match[2])) + "\n" + match[3], text)
     if check and wanted != text:
         raise click.ClickException("README.md is behind benchmarks/results: run python benchmarks/readme.py")
     if not check:
