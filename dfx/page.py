@@ -101,7 +101,7 @@ class Entry:
 
     @property
     def seen(self) -> float:
-        """Seconds of the video that were looked at."""
+        """Seconds of the video that were scored."""
         return math.fsum(end - start for start, end in {(clip.start, clip.end) for clip in self.row.clips})
 
 
