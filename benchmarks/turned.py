@@ -22,10 +22,9 @@ from figures import json_option, publish
 from tqdm import tqdm
 
 from dfx.decode import Decoder
-from dfx.find import find
 from dfx.info import VideoInfo
-from dfx.labels import WORDS, read_entries
 from dfx.pipeline import Pipeline
+from dfx.score import read_labels
 from dfx.upright import TURNS, Upright
 from dfx.values import Frames, Plan, Reason
 
@@ -71,13 +70,12 @@ def _row(pipeline: Pipeline, path: Path) -> Row:
 @json_option
 def main(videos: Path, workers: int, out: Path | None) -> None:
     """Score the labelled VIDEOS, upright and turned."""
-    found = [item for item in find(videos) if item.path is not None]
-    entries = read_entries(videos / "labels.csv")
-    named = [(item.path, WORDS[entries[item.filename].label]) for item in found if item.filename in entries]
+    labels = read_labels(videos / "labels.csv")
+    names = sorted(name for name in labels if (videos / name).exists())
     with ProcessPoolExecutor(workers) as pool:
-        rows = list(tqdm(pool.map(_scored, [path for path, _ in named]), total=len(named)))
-    real = np.array([label == 0 for _, label in named])
-    publish({"videos": len(named), "real": int(real.sum()), **_told(rows, real)}, out)
+        rows = list(tqdm(pool.map(_scored, [videos / name for name in names]), total=len(names)))
+    real = np.array([labels[name] == 0 for name in names])
+    publish({"videos": len(names), "real": int(real.sum()), **_told(rows, real)}, out)
 
 
 def _told(rows: list[tuple[list[Row], list[Row]]], real: Any) -> Figures:
