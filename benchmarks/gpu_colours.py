@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 from apart import Figures
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
 from gpu_rates import work_of
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ STILLS = (
     ("libx265", "yuvj420p"),
     ("libx265", "yuv420p10le"),
     ("libvpx-vp9", "yuv420p"),
+    ("libvpx-vp9", "yuvj420p"),
 )
 FINE = {"crf": "10", "x265-params": "log-level=none", "lag-in-frames": "0"}  # no pictures that VP9 does not show
 
@@ -69,9 +70,12 @@ class _Unbound(DALIDecoder):
 def _still(path: Path, codec: str, pix_fmt: str) -> Path:
     with av.open(str(SAMPLES / "real.mp4")) as sample:
         frame = next(sample.decode(video=0)).reformat(format=pix_fmt)
+    if pix_fmt.startswith("yuvj"):  # which not every encoder takes by that name
+        frame = VideoFrame.from_ndarray(frame.to_ndarray(), format="yuv420p")
+        frame.color_range = ColorRange.JPEG
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30, options=FINE)
-        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, pix_fmt
+        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
         if pix_fmt.startswith("yuvj"):
             stream.codec_context.color_range = ColorRange.JPEG
         for number in range(20):

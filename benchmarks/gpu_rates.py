@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +29,10 @@ from dfx.settings import Limits, Settings
 from dfx.values import Frames, Plan
 
 LANES = (1, 2, 4, 8, 12)
+A_LANE = 20  # videos that a lane decodes to be timed, at most
 PROCESSES = (2, 4)
+DEFAULT = "4 processes"  # what `dfx predict` has on a card of more than 32 GiB beside 16 cores
+CREWS = {"1 process": [Crew(0, 8)], "2 processes": [Crew(0, 6)] * 2, DEFAULT: [Crew(0, 4)] * 4}
 LONGEST_START = 120.0  # seconds that a process waits for the others, one of which may have failed
 MEETING: list[Any] = []  # the barrier at which processes that decode wait for each other, before they are timed
 Work = tuple[VideoInfo, Plan]
@@ -64,7 +67,7 @@ def decoding(clip: Path, count: int) -> Figures:
     """Videos a second by decoding alone, the default plan: by DALI on several lanes of one process and of several, and
     by PyAV on one core."""
     work = work_of(clip)
-    rates: Figures = {f"dali_{lanes}_lanes": figure(_dali, work, count, lanes) for lanes in LANES}
+    rates: Figures = {f"dali_{lanes}_lanes": figure(_dali, work, min(count, A_LANE * lanes), lanes) for lanes in LANES}
     rates |= {f"dali_{number}_processes": figure(_processes, work, count, number) for number in PROCESSES}
     started = time.perf_counter()
     for _ in range(8):
@@ -123,14 +126,11 @@ def _drain(windows: Iterator[Frames]) -> int:
 
 
 def whole(clip: Path, count: int) -> Figures:
-    """Videos a second through the whole pipeline, supervision included, once its workers are warm; with two numbers of
-    processes also as CUDA graphs."""
-    crews = {"1 process": [Crew(0, 8)], "1 process, 4 lanes": [Crew(0, 4)], "2 processes": [Crew(0, 6)] * 2}
-    crews |= {"4 processes": [Crew(0, 4)] * 4, "8 processes": [Crew(0, 2)] * 8}
-    found: Figures = {name: figure(_scored, crew, clip, count) for name, crew in crews.items()}
+    """Videos a second through the whole pipeline, supervision included, once its workers are warm; of as many processes
+    as a prediction has also as CUDA graphs."""
+    found: Figures = {name: figure(_scored, crews, clip, count) for name, crews in CREWS.items()}
     with run_as_graphs(True):
-        for name in ("1 process", "4 processes"):
-            found[f"{name}, CUDA graphs"] = figure(_scored, crews[name], clip, count)
+        found[f"{DEFAULT}, CUDA graphs"] = figure(_scored, CREWS[DEFAULT], clip, count)
     return found
 
 
@@ -153,26 +153,26 @@ def _jobs(clip: Path, count: int) -> Once:
 
 
 def growth(clip: Path, count: int) -> Figures:
-    """Memory of the card and of the worker, MiB, at every eighth of a long run, at every video of fewer than eight."""
+    """Memory of the card and of the workers, MiB, in all, at every eighth of a long run by as many processes as a
+    prediction has, at every video of fewer than eight."""
     samples: list[tuple[int, int]] = []
-    with Pool(Settings(), Limits(), [Crew(0, 8)]) as pool:
+    with Pool(Settings(), Limits(), CREWS[DEFAULT]) as pool:
         started = time.perf_counter()
         for number, _ in enumerate(pool.run(_jobs(clip, count))):
             if 8 * (number + 1) // count > 8 * number // count:
-                samples.append((_card_memory(pool.pids[0]), _resident(pool.pids[0])))
+                samples.append((_card_memory(pool.pids), sum(map(_resident, pool.pids))))
         seconds = time.perf_counter() - started
     card, host = zip(*samples, strict=True)
     return {"videos": count, "card_mib": card, "worker_mib": host, "videos_a_second": round(count / seconds, 2)}
 
 
-def _card_memory(pid: int) -> int:
-    """MiB that a process holds on the card; all that is held there, where the driver does not tell whose it is."""
+def _card_memory(pids: Sequence[int]) -> int:
+    """MiB that processes hold on the card; all that is held there, where the driver does not tell whose it is."""
     query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
     rows = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
-    own = [
-        int(used) for number, used in (row.split(",") for row in rows) if number == str(pid) and used.strip().isdigit()
-    ]
-    return own[0] if own else _all_memory()
+    held = {int(pid): used.strip() for pid, used in (row.split(",") for row in rows)}
+    own = [int(held[pid]) for pid in pids if held.get(pid, "").isdigit()]
+    return sum(own) if len(own) == len(pids) else _all_memory()
 
 
 def _all_memory() -> int:

@@ -15,7 +15,7 @@ from clips import ALTREF, clip, encode, numbered, recrop, uneven
 from numpy.typing import NDArray
 
 from dfx.decode import cut as cutting
-from dfx.decode.bitstream import Bits, Shape, shapes
+from dfx.decode.bitstream import Bits, Shape, has_picture, shapes
 from dfx.decode.cut import Cut, cut, spans
 from dfx.decode.pyav import PyAVDecoder
 from dfx.errors import CorruptVideoError, MissingInputError, UnsupportedVideoError
@@ -39,7 +39,8 @@ def of_plan(info: VideoInfo, chosen: Plan) -> Cut:
 
 
 def pictures(part: Cut) -> list[list[NDArray[np.uint8]]]:
-    """The planes of every picture of a cut, in order of presentation, of the rectangle that is shown."""
+    """The planes of every picture of a cut, in order of presentation, of the rectangle that is shown, without the one
+    that seals it, which is the first keyframe's once more."""
     shape, found = part.shape, []
     with av.open(io.BytesIO(part.data.tobytes())) as container:
         (stream,) = container.streams
@@ -55,6 +56,11 @@ def pictures(part: Cut) -> list[list[NDArray[np.uint8]]]:
                 left, top = shape.left // half, shape.top // half
                 planes.append(rows[top : top + size[0], left * wide : (left + size[1]) * wide])
             found.append(planes)
+    if part.seal:
+        first, last = part.seal
+        assert last == len(found) - 1
+        for plane, same in zip(found.pop(), found[first], strict=True):
+            np.testing.assert_array_equal(plane, same)
     return found
 
 
@@ -116,7 +122,7 @@ def test_only_the_windows_packets_are_there(tmp_path: Path) -> None:
     with av.open(io.BytesIO(part.data.tobytes())) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
     first = chosen.windows[0].price
-    assert [place for place, packet in enumerate(packets) if packet.is_keyframe] == [0, first]
+    assert [place for place, packet in enumerate(packets) if packet.is_keyframe] == [0, first, len(packets) - 1]
     assert packets[0].pts < packets[first].dts  # type: ignore[operator]
     assert all(packet.pts >= packet.dts >= 0 for packet in packets)  # type: ignore[operator]
     assert b"elst" not in part.data.tobytes()
@@ -128,7 +134,7 @@ def test_a_seek_by_pts_arrives_at_its_keyframe(tmp_path: Path) -> None:
     with av.open(io.BytesIO(part.data.tobytes())) as container:
         (stream,) = container.streams
         keys = [packet.pts for packet in container.demux(stream) if packet.size and packet.is_keyframe]
-        assert len(keys) == 20
+        assert len(keys) == 20 + 1  # the first, once more at the end
         for pts in keys:
             container.seek(pts, stream=stream)
             assert next(container.demux(stream)).pts == pts
@@ -257,8 +263,68 @@ def test_packets_without_a_picture_are_refused(tmp_path: Path) -> None:
     info = probe(clip(tmp_path / "a.webm", 90, **settings))
     if info.frames == 90:
         pytest.skip("this encoder wrote no hidden frames")
-    with pytest.raises(UnsupportedVideoError, match="without a picture"):
+    with pytest.raises(UnsupportedVideoError, match="without a sound picture"):
         of_plan(info, Plan((Window(0, info.frames, 1, 0, info.frames),)))
+
+
+def test_packets_of_several_slices_are_one_picture(tmp_path: Path) -> None:
+    info = probe(encode(tmp_path / "a.mp4", (numbered(number, 320, 240) for number in range(40)), slices="4"))
+    assert_same(info, plan(info, windows=2))
+
+
+@pytest.mark.parametrize("hurt", ["nothing", "length", "kind", "head", "zeros", "tail"])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_packets_that_are_damaged_are_refused(tmp_path: Path, codec: str, hurt: str) -> None:
+    """NVDEC's parser may give no picture for them, and DALI would hand on others in their places."""
+    settings = {"bf": "0", "g": "30"} if codec == "h264" else x265(open_gop=0, bframes=0)
+    path = encode(tmp_path / "a.mp4", (numbered(number, 320, 240) for number in range(40)), **settings)
+    info = probe(path)
+    with av.open(str(path)) as container:
+        place, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][3]
+    data = bytearray(path.read_bytes())
+    length, head = int.from_bytes(data[place : place + 4], "big"), place + 4
+    assert length == size - 4, "one slice is all that is in it"
+    changes = {
+        "nothing": (head, b""),
+        "length": (place, (length - 9).to_bytes(4, "big")),
+        "kind": (head, b"\x06" if codec == "h264" else b"\x4e"),  # of an SEI message
+        "head": (head + 1, bytes(8)),
+        "zeros": (place, bytes(size)),
+        "tail": (place, (length + 9).to_bytes(4, "big")),
+    }
+    first, value = changes[hurt]
+    data[first : first + len(value)] = value
+    path.write_bytes(data)
+    if hurt == "nothing":
+        assert_same(info, plan(info, windows=2))
+        return
+    with pytest.raises(UnsupportedVideoError, match="without a sound picture"):
+        of_plan(info, plan(info, windows=2))
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_picture_has_one_beginning(codec: str) -> None:
+    """Packets behind start codes, by hand: a first slice and a later one, and what stands beside them."""
+    first, later = (b"\x41\xe0", b"\x41\x4e") if codec == "h264" else (b"\x02\x01\xd0", b"\x02\x01\x50")
+    other = b"\x06\x05" if codec == "h264" else b"\x4e\x01\x05"
+    second_view = b"\x02\x09\xd0"
+
+    def of(*parts: bytes) -> bool:
+        return has_picture(codec, b"".join(b"\0\0\1" + unit + b"\x80" for unit in parts), b"")
+
+    broken = bytes([first[0] | 0x80]) + first[1:]
+    assert all(of(*parts) for parts in ([first], [other, first, later, later]))
+    assert not any(of(*parts) for parts in ([], [later], [other], [first, first], [broken]))
+    assert not has_picture(codec, b"", b"")
+    assert codec == "h264" or of(first, second_view)
+
+
+def test_a_file_is_sealed_by_its_first_keyframe(tmp_path: Path) -> None:
+    info = probe(clip(tmp_path / "a.mp4", 90, g="30", bf="2"))
+    part = of_plan(info, plan(info, windows=2))
+    assert part.seal == (0, len(part.places))
+    keys = probe(clip(tmp_path / "keys.mp4", 30, g="1"))
+    assert of_plan(keys, plan(keys, windows=2)).seal is None, "NVDEC may take it for the keyframe before"
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

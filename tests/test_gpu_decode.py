@@ -33,6 +33,7 @@ pytestmark = [
 ]
 LONG = {"g": "250", "sc_threshold": "0"}
 FAST = {"preset": "veryfast"}
+CLEAN = 3.0  # grey levels, mean, from a drawn picture to what is shown of it; the next one is 5 away
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,39 @@ def test_broken_files_between_good_ones(tmp_path: Path, lane: Lane) -> None:
             assert name != "cut"
         for frames in read(good, lane, decoder=decoder):
             assert numbers(frames) == list(frames.window.frames), name
+
+
+@pytest.mark.parametrize("settings", [{"bf": "3", "g": "30"}, {"bf": "0", "slices": "4", **LONG}, X265], ids=str)
+def test_damage_shows_no_picture_in_anothers_place(tmp_path: Path, lane: Lane, settings: dict[str, str]) -> None:
+    """Neither one of another video, in whose memory it may be decoded, nor a later one of its own.
+
+    A video of which every packet gives a picture passes, whatever NVDEC makes of it.
+    """
+    other = encode(tmp_path / "other.mp4", moving(90, 500), **settings)
+    drawn = np.stack([*moving(90), *moving(90, 500)])[:, ::4, ::4, 1].astype(np.int16)
+    whole, random = encode(tmp_path / "a.mp4", moving(90), **settings).read_bytes(), np.random.default_rng(0)
+    info, decoder, seen = probe(tmp_path / "a.mp4"), DALIDecoder(lane), 0
+    for _ in range(40):
+        read(other, lane, decoder=decoder)
+        info.path.write_bytes(_damaged(whole, random))
+        try:
+            parts = list(decoder.read(info, plan(info, windows=3)))
+        except (CorruptVideoError, UnsupportedVideoError):
+            continue
+        for frames in parts:
+            for index, surface in zip(frames.index.tolist(), frames.pictures, strict=True):
+                apart = np.abs(drawn - upright(surface)[::4, ::4, 1]).mean(axis=(1, 2))
+                shown = int(apart.argmin())
+                assert shown <= index or apart[shown] > CLEAN, (index, shown, apart[[index, shown]].tolist())
+                seen += 1
+    assert seen, "damage of some bytes leaves something of one in forty"
+
+
+def _damaged(data: bytes, random: np.random.Generator) -> bytes:
+    """Some bytes of the middle half become noise, or zeros."""
+    size = int(random.choice([1, 4, 40, 400]))
+    place = int(random.integers(len(data) // 4, len(data) * 3 // 4))
+    return data[:place] + (random.bytes(size) if random.random() < 0.7 else bytes(size)) + data[place + size :]
 
 
 def test_what_nvdec_refuses_is_unsupported(tmp_path: Path, lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -18,7 +18,7 @@ from dfx.detect import Detector
 from dfx.errors import DeviceError, InputError
 from dfx.infer import ClassifierContract, DetectorContract, OnnxSession, gpu, open_session
 from dfx.infer.contract import PICTURES, contract_of
-from dfx.infer.gpu import CudaSession, GraphSession
+from dfx.infer.gpu import CudaSession, GraphSession, ShapedSession
 from dfx.infer.session import CPU, CUDA, GRAPHS, TENSORRT, check_assignment
 from dfx.ops import cuda
 from dfx.ops.cuda import DeviceArray, Lane
@@ -129,6 +129,67 @@ def test_graphs_are_replayed_where_the_environment_says_so(
     session = open_session(model, ClassifierContract, lane=lane)
     assert isinstance(session, GraphSession) == (graphs == "1")
     assert ("enable_cuda_graph" in asked[0][1]) == (graphs == "1")
+
+
+class Planning:
+    """A session that plans anew for every shape but the last, as ONNX Runtime's convolutions do."""
+
+    opened: ClassVar[list[Planning]] = []
+
+    def __init__(self) -> None:
+        self.metadata = {"opened": str(len(self.opened))}
+        self.planned: list[Any] = []
+        self.opened.append(self)
+
+    def run(self, inputs: Any) -> Any:
+        (shape,) = {array.shape for array in inputs.values()}
+        if self.planned[-1:] != [shape]:
+            self.planned.append(shape)
+        return {"shape": shape}
+
+
+@pytest.fixture
+def planning(monkeypatch: pytest.MonkeyPatch) -> type[Planning]:
+    monkeypatch.setattr(Planning, "opened", [])
+    return Planning
+
+
+def _asked(session: ShapedSession, *heights: int) -> None:
+    for height in heights:
+        assert session.run({"images": np.zeros((4, 3, height, 640), np.uint8)}) == {"shape": (4, 3, height, 640)}
+
+
+def test_shapes_in_turn_are_planned_once(planning: type[Planning]) -> None:
+    session = ShapedSession(planning)
+    assert len(planning.opened) == 1
+    _asked(session, *[384, 96, 640, 384, 96] * 3)
+    assert [len(each.planned) for each in planning.opened] == [1, 1, 1]
+    assert session.metadata == {"opened": "0"}
+
+
+def test_the_shape_that_was_used_the_longest_ago_gives_way(planning: type[Planning]) -> None:
+    session = ShapedSession(planning)
+    _asked(session, 32, 64, 96, 128, 32, 160, 32, 96, 128)
+    assert len(planning.opened) == gpu.SHAPES == 4, "sessions are never given back, so no more are opened"
+    assert [[shape[2] for shape in each.planned] for each in planning.opened] == [[32], [64, 160], [96], [128]]
+
+
+def test_a_video_gives_no_session_two_shapes(lane: Lane, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its windows bring whole pictures, and faces in four turns, one after the other."""
+    shapes: dict[int, set[tuple[int, ...]]] = {}
+
+    class Recording(HostSession):
+        def __init__(self, path: Any, provider: Any, *rest: Any) -> None:
+            super().__init__(path, (CPU, {}), *rest)
+
+        def run(self, inputs: Any) -> Any:
+            shapes.setdefault(id(self), set()).update(array.shape for array in inputs.values())
+            return super().run(inputs)
+
+    monkeypatch.setattr(gpu, "CudaSession", Recording)
+    monkeypatch.setattr(Pipeline, "_dali", lambda *_: None)
+    assert Pipeline(device=0).predict(samples / "real.mp4").clips
+    assert [len(found) for found in shapes.values()] == [1, 1, 1]
 
 
 def test_without_a_lane_the_cpu_serves(model: Path) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-H264_IDR, H264_SPS = 5, 7
+H264_SLICES, H264_IDR, H264_SPS = (1, 5), 5, 7  # of data partitions, the Extended profile's, there are none
 HEVC_RESTARTS, HEVC_CRA, HEVC_SPS = range(16, 21), 21, 33  # restarts: BLA and IDR pictures
+HEVC_SLICES, HEVC_RANDOM_ACCESS = range(32), range(16, 24)
+SLICE_HEAD = 12  # bytes of a slice that hold what is read of its header
 H264_WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}  # profile_idc
 ANY_ASPECT, SRGB = 255, 7  # aspect_ratio_idc of H.264 and HEVC, color_space of VP9
+VP9_FRAME = 0b10  # frame_marker
 SUPERFRAME = 0b110  # the head of its marker
 SAMPLES_A_CHROMA = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}  # luma samples across and down, by chroma_format_idc
 
@@ -76,11 +79,63 @@ def begins_anew(codec: str, data: bytes, extradata: bytes, *, first: bool) -> bo
     return codec == "mjpeg"
 
 
-def has_picture(codec: str, data: bytes) -> bool:
-    """False where a packet decodes to nothing that is shown, or only shows again what was decoded before."""
+def has_picture(codec: str, data: bytes, extradata: bytes) -> bool:
+    """Whether a packet is of one picture that is shown: False where it decodes to nothing, only shows again what was
+    decoded before, has several, or is visibly damaged."""
+    if codec in {"h264", "hevc"}:
+        return _has_one(codec, data, _length_size(codec, extradata))
     if codec == "vp8":
-        return bool(data[0] & 0x10)
-    return codec != "vp9" or not data[0] & 0x08
+        return bool(data and data[0] & 0x10)
+    return codec != "vp9" or bool(data and data[0] >> 6 == VP9_FRAME and not data[0] & 0x08)
+
+
+def _has_one(codec: str, data: bytes, length_size: int) -> bool:
+    """Whether NAL units fill a packet, and the slices among them are those of one picture."""
+    try:
+        begun = [_begins_picture(codec, unit) for unit in units(data, length_size) if _is_slice(codec, unit)]
+    except EOFError:
+        return False
+    return sum(begun) == 1 and (not length_size or _is_filled(data, length_size))
+
+
+def _is_filled(data: bytes, length_size: int) -> bool:
+    """Whether NAL units behind their lengths end where the packet does."""
+    place = 0
+    while place < len(data):
+        size = int.from_bytes(data[place : place + length_size], "big")
+        place += length_size + size if size else len(data) + 1
+    return place == len(data)
+
+
+def _is_slice(codec: str, unit: bytes) -> bool:
+    """Of a picture that is shown: those of a second view, as of spatial videos, lie in HEVC's further layers."""
+    if codec == "h264":
+        return unit[0] & 0x1F in H264_SLICES
+    return unit[0] >> 1 & 0x3F in HEVC_SLICES and not int.from_bytes(unit[:2], "big") & 0x1F8
+
+
+def _begins_picture(codec: str, unit: bytes) -> bool:
+    """Whether a slice is the first of its picture; raises EOFError where its header is damaged."""
+    bits = Bits(unit[:SLICE_HEAD].replace(b"\0\0\3", b"\0\0"))
+    first, sound = _h264_slice(bits) if codec == "h264" else _hevc_slice(bits)
+    if not sound:
+        raise EOFError("a slice's header is damaged")
+    return first
+
+
+def _h264_slice(bits: Bits) -> tuple[bool, bool]:
+    """The beginning of slice_header, 7.3.3: whether the picture's first macroblock is in it, and whether it may be
+    true: slice_type and pic_parameter_set_id have a largest value."""
+    forbidden, first = bits.read(8) >> 7, not bits.golomb()
+    return first, not forbidden and bits.golomb() <= 9 and bits.golomb() <= 255
+
+
+def _hevc_slice(bits: Bits) -> tuple[bool, bool]:
+    """The beginning of slice_segment_header, 7.3.6.1, likewise."""
+    head, first = bits.read(16), bool(bits.read(1))
+    if head >> 9 & 0x3F in HEVC_RANDOM_ACCESS:
+        bits.read(1)
+    return first, not head >> 15 and bool(head & 7) and bits.golomb() <= 63
 
 
 def hides_pictures(codec: str, data: bytes) -> bool:

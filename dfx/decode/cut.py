@@ -17,6 +17,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 
 import av
 import numpy as np
@@ -47,7 +48,9 @@ class Cut:
 
     data: uint8 [bytes], an mp4 or Matroska file; shape: of its pictures, whose shown rectangle the file no longer
     states; places: the number in this file, in order of presentation, of each frame of the video that it holds; hides:
-    whether packets hold pictures that are not shown; full_range: as of `dfx.values.Planes`.
+    whether packets hold pictures that are not shown; full_range: as of `dfx.values.Planes`; seal: two numbers in this
+    file of the very same picture, the second of them the last of all. A decoder that counts pictures, and met another
+    number of them than of packets, shows another one there. None where the file ends in a keyframe.
     """
 
     data: Pixels
@@ -55,6 +58,7 @@ class Cut:
     places: dict[int, int]
     hides: bool
     full_range: bool
+    seal: tuple[int, int] | None
 
 
 def spans(windows: Sequence[Window]) -> list[Span]:
@@ -85,20 +89,23 @@ def cut(info: VideoInfo, needed: Iterable[Span], pixels: int | None = None) -> C
         runs = [run for part in parts for run in _split(part)]
         if not runs:
             raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded")
-        packets = [packet for run in runs for packet in run]
+        packets = list(chain.from_iterable(runs))
         extradata = bytes(stream.codec_context.extradata or b"")
         reordered = bool(stream.codec_context.has_b_frames)
-        reason = _unpaired(info, runs, reordered)
+        reason = _unpaired(info, runs, extradata, reordered)
         shape = _shape(info, extradata, packets)
         if reason is not None or shape is None:
             reason = reason or f"its stream does not state pictures of {info.width}x{info.height} alone"
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}")
-        numbers = _numbers(info, runs)
-        full_range = _is_full_range(info.codec, shape, stream)
-        data = _file(info.codec, stream, shape, packets, _times(runs, numbers), _change(info.codec, shape, full_range))
+        last = _repeated(packets)
+        sealed = [*runs, *([last] if last else [])]
+        numbers, full_range = _numbers(info, sealed), _is_full_range(info.codec, shape, stream)
+        change = _change(info.codec, shape, full_range)
+        data = _file(info.codec, stream, shape, list(chain.from_iterable(sealed)), _times(sealed, numbers), change)
     frames = info.packets.rank[[packet.index for packet in packets]]
     hides = any(hides_pictures(info.codec, packet.data) for packet in packets)
-    return Cut(data, shape, dict(zip(frames.tolist(), numbers, strict=True)), hides, full_range)
+    places = dict(zip(frames.tolist(), numbers, strict=False))
+    return Cut(data, shape, places, hides, full_range, (numbers[0], numbers[-1]) if last else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,14 +175,19 @@ def _split(packets: Sequence[_Packet]) -> list[list[_Packet]]:
     return [list(packets[first:stop]) for first, stop in zip(places, [*places[1:], len(packets)], strict=True)]
 
 
-def _unpaired(info: VideoInfo, runs: Sequence[Sequence[_Packet]], reordered: bool) -> str | None:
+def _repeated(packets: Sequence[_Packet]) -> list[_Packet]:
+    """The first keyframe, to come once more at the end; not behind another one, from which H.264 may not tell it."""
+    return [] if packets[-1].restarts else [packets[0]]
+
+
+def _unpaired(info: VideoInfo, runs: Sequence[Sequence[_Packet]], extradata: bytes, reordered: bool) -> str | None:
     """Why pictures could not be told by the packets that they came in. reordered: whether the codec has B-frames."""
-    packets, pts = [packet for run in runs for packet in run], info.packets.pts
+    packets, pts = list(chain.from_iterable(runs)), info.packets.pts
     made_up = any(packet.pts != pts[packet.index] for packet in packets)
     if reordered and (made_up or (info.container not in INDEXED and bool((np.diff(pts) > 0).all()))):
         return f"{info.container} does not say in which order its frames are shown"
-    if not all(has_picture(info.codec, packet.data) for packet in packets):
-        return "it has packets without a picture of their own, and DALI pairs a picture with every packet"
+    if not all(has_picture(info.codec, packet.data, extradata) for packet in packets):
+        return "it has packets without a sound picture of their own, and DALI pairs a picture with every packet"
     if info.codec == "hevc" and any(_has_leading(info, run) for run in runs):
         return "it has keyframes with leading pictures (an open GOP), which NVDEC may drop and DALI counts"
     return None

@@ -48,6 +48,7 @@ from dfx.values import Frames, Pixels, Plan, Surface, Window
 Piece = tuple[Window, Span]  # and the packets that it needs
 CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring: 64 frames of 1080p, 398 MB
 HIDDEN = "it has packets with pictures that are not shown, and NVDEC was seen to show them"
+SHARES = 4  # of a picture's height, between which lines of two are compared
 KNOWN = "2.4."  # versions whose colours `dfx.ops.unmix` takes back
 NEWEST = (99, 0)  # compute capability: the pipeline asks `suits` with the real one, and NVDEC knows its own limits
 INSTALL = f"{install('gpu-cu12')} (P100 to H100) or {install('gpu-cu13')} (T4 and newer)"
@@ -132,7 +133,7 @@ class DALIDecoder:
         DependencyError: DALI is not installed.
     """
 
-    knows_range = False  # whether NVDEC was seen to tell DALI of full range in other streams than H.264
+    knows_range = False  # whether NVDEC was seen to tell DALI of full range in streams of VP8 and VP9
 
     def __init__(self, lane: Lane | None = None, pixels: int | None = None) -> None:
         self._lane, self._pixels, self._capability = lane, pixels, None if lane is None else NEWEST
@@ -203,11 +204,39 @@ class DALIDecoder:
         return part
 
     def _decode(self, info: VideoInfo, part: Cut, pieces: Sequence[Piece]) -> Any:
-        """All frames of the windows that are there, in one tensor."""
+        """All frames of the windows that are there, in one tensor, and behind them what seals the file."""
         wanted = [part.places[index] for window, _ in pieces for index in window.frames if index in part.places]
         if not wanted:
             raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded")
-        return self._tensor(info, part, wanted)
+        wanted += [number for number in part.seal or () if number not in wanted]  # in any order: DALI sorts them
+        decoded = self._tensor(info, part, wanted)
+        if part.seal and self._lane:
+            self._check_seal(info, decoded, *map(wanted.index, part.seal))
+        return decoded
+
+    def _check_seal(self, info: VideoInfo, decoded: Any, first: int, last: int) -> None:
+        """Raises UnsupportedVideoError where two pictures that should be one are not.
+
+        DALI gives NVDEC's pictures the times of the packets, in turn, whichever they came from, and where it waits in
+        vain for the last one it says nothing and leaves what was in the memory: a picture of another video, perhaps.
+        The lines of the last one are spoilt, so that it does not pass for another's where that one fails.
+        """
+        ours, theirs = ([line.numpy() for line in self._lines(decoded, place)] for place in (first, last))
+        if not np.array_equal(ours, theirs):
+            raise UnsupportedVideoError(
+                f"{info.path.name!r}: NVDEC gives another number of pictures than it has packets, so it is damaged; "
+                "the CPU's decoder reads what is sound"
+            )
+        for line, seen in zip(self._lines(decoded, last), theirs, strict=True):
+            line.fill(~seen)
+
+    def _lines(self, decoded: Any, place: int) -> list[DeviceArray]:
+        """Some lines of a picture in a tensor of DALI: uint8 [3 * width] each."""
+        assert self._lane is not None
+        _, height, width, _ = decoded.shape()
+        rows = [place * height + height * share // SHARES for share in range(1, SHARES)]
+        first, size = decoded.data_ptr(), 3 * width
+        return [DeviceArray.over(first + row * size, (size,), np.uint8, self._lane, decoded) for row in rows]
 
     def _tensor(self, info: VideoInfo, part: Cut, wanted: Sequence[int]) -> Any:
         """One DALI tensor uint8 [wanted, height, width, 3]. wanted: numbers of frames in the file that was cut."""
@@ -364,7 +393,7 @@ def planar(info: VideoInfo, part: Cut, first: int, count: int, device: int, owne
 
 
 def _unknown_range(codec: str, part: Cut) -> str | None:
-    if codec != "h264" and part.full_range:
+    if codec not in {"h264", "hevc"} and part.full_range:
         return f"its samples have the full range, and whether NVDEC tells DALI so of {codec} was not seen yet"
     return None
 

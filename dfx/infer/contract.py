@@ -24,8 +24,8 @@ UNDECIDED = 0.05  # log-odds below 0 that keep apart in their order what is in d
 STEEPEST = 1e6  # of a calibration: what is beyond it could overflow where several classifiers are averaged
 Number = TypeVar("Number", float, NDArray[np.float64])
 Shapes = Mapping[str, tuple[int, ...]]
-"""Inputs by name: what a session on a GPU is fed, always the same, so that cuDNN's choice of kernels (a second for
-every new shape), TensorRT's optimisation profile and CUDA graphs hold for all of it. The CPU takes any."""
+"""Inputs by name: what a session on a GPU is fed, always the same, so that TensorRT's optimisation profile and CUDA
+graphs hold for all of it. CUDA's provider takes any, each by a session of its own; the CPU takes any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dfx.ops.cuda import DeviceArray, Lane
 from dfx.origin import install
 
 WARM_UPS = 3  # runs until a graph is surely captured: ONNX Runtime's first runs allocate memory and capture nothing
+SHAPES = 4  # of the detector: turned faces, wide and upright videos, and one more; each holds some 100 MB of a card
 NO_GRAPH = "-1"  # as the run option `gpu_graph_id`: neither capture nor replay; TensorRT's provider counts it as a run
 GPU_MEND = (
     f"pip uninstall -y onnxruntime onnxruntime-gpu, then {install('gpu-cu13', 'cuda13')} "
@@ -32,7 +34,10 @@ def on_gpu(path: str | Path, contract: type[Contract], lane: Lane, engines: Path
     names = contract.inputs, contract.outputs
     graphs = as_graphs()
     if engines is None:
-        session = CudaSession(path, (CUDA, cuda_options(lane, graphs=graphs)), lane, names)
+        opened = partial(CudaSession, path, (CUDA, cuda_options(lane, graphs=graphs)), lane, names)
+        if not graphs:
+            return ShapedSession(opened)
+        session = opened()
     else:
         nvinfer.load()
         engine = store.engine_of(Path(path), engines, lane.device)
@@ -110,6 +115,35 @@ def _keep(session: Any) -> None:
     cudaFreeHost"). A run that is waited for is no help: it queues that callback when the wait is over.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+class ShapedSession:
+    """A session for each of the shapes that come, up to SHAPES of them; then the one that was used the longest ago is
+    given another shape.
+
+    ONNX Runtime's CUDA provider has cuDNN plan every convolution for one shape, the last (`Conv::UpdateState` in its
+    conv.cc), which takes the detector a second. A session that is fed two in turn plans at every turn: on an H100 a
+    video took one process 1.3 s that way, and the GPU stood still.
+
+    opened: gives a new session.
+    """
+
+    def __init__(self, opened: Callable[[], CudaSession]) -> None:
+        self._opened, self._fresh = opened, [opened()]
+        self._of: dict[tuple[tuple[int, ...], ...], CudaSession] = {}  # in the order in which they were used
+        self.metadata: Mapping[str, str] = self._fresh[0].metadata
+
+    def run(self, inputs: Mapping[str, Array | DeviceArray]) -> Mapping[str, Array | DeviceArray]:
+        """Runs once, by the session of the inputs' shapes."""
+        shapes = tuple(array.shape for array in inputs.values())
+        session = self._of.pop(shapes, None) or self._another()
+        self._of[shapes] = session
+        return session.run(inputs)
+
+    def _another(self) -> CudaSession:
+        if self._fresh:
+            return self._fresh.pop()
+        return self._opened() if len(self._of) < SHAPES else self._of.pop(next(iter(self._of)))
 
 
 class GraphSession:
