@@ -178,7 +178,7 @@ def precision(figures: Figures) -> str:
 
 def gpu(figures: Figures) -> str:
     """The sentences on parity, speed and a long run on a GPU."""
-    told = [text for sentence in (_parity, _rates, _networks, _memory) if (text := _known(sentence, figures))]
+    told = [text for sentence in SEEN_ON_A_GPU if (text := _known(sentence, figures))]
     return f"On an {figures['machine']['card'].split(',')[0]}:\n\n" + "\n\n".join(told)
 
 
@@ -191,12 +191,11 @@ def _known(sentence: Callable[[Figures], str], figures: Figures) -> str:
 
 
 def _memory(figures: Figures) -> str:
-    memory, beside = figures["memory"], f", while {figures['note']}" if "note" in figures else ""
+    memory = figures["memory"]
     held, own = (", ".join(map(str, memory[name])) for name in ("card_mib", "worker_mib"))
     return (
-        f"{memory['videos']} such clips by one process with eight in hand{beside}: "
-        f"{memory['videos_a_second']:.0f} a second. At every eighth of the run it held {held} MiB of the card, and "
-        f"{own} MiB of the machine."
+        f"{memory['videos']} such clips in a row: {memory['videos_a_second']:.0f} a second. At every eighth of the run "
+        f"its processes held {held} MiB of the card, and {own} MiB of the machine."
     )
 
 
@@ -273,17 +272,25 @@ def simulated(figures: Figures) -> str:
     )
 
 
+def _stages(figures: Figures) -> str:
+    """What the stages cost, one window after the other."""
+    stage = figures["stages"]
+    unmixed = f", and {stage['unmix_4_pictures']:.2f} to make planes of them" if "unmix_4_pictures" in stage else ""
+    return (
+        f"For four pictures the detector takes {stage['detect_4_pictures']:.1f} ms "
+        f"({stage['letterbox_4_pictures']:.2f} to letterbox them{unmixed}), for a clip the classifier "
+        f"{stage['classify_a_clip']:.1f} ms ({stage['crop_a_clip']:.2f} to crop it)."
+    )
+
+
 def _networks(figures: Figures) -> str:
-    """What the stages cost, and the networks alone: by CUDA's provider, as CUDA graphs, and in torch."""
+    """The networks alone: by CUDA's provider, as CUDA graphs, and in torch."""
     stage, alone, torch = figures["stages"], figures["providers"], figures["torch"]
     wide, clip = ("x".join(map(str, shape)) for shape in (stage["canvas"], [1, *stage["clip"]]))
     square = next(name for name in alone if name.startswith("detector_cuda_graph")).split("_")[-2]
     return (
-        f"For four pictures the detector takes {stage['detect_4_pictures']:.1f} ms "
-        f"({stage['letterbox_4_pictures']:.2f} to letterbox them), for a clip the classifier "
-        f"{stage['classify_a_clip']:.1f} ms ({stage['crop_a_clip']:.2f} to crop it). The networks alone, FP32: "
-        f"detector {alone[f'detector_cuda_{wide}_ms']:.2f} ms by ONNX Runtime's CUDA provider, "
-        f"{torch[f'detector_torch_{wide}_ms']:.2f} in torch {torch['torch'].split('+')[0]}; classifier "
+        f"The networks alone, FP32: detector {alone[f'detector_cuda_{wide}_ms']:.2f} ms by ONNX Runtime's CUDA "
+        f"provider, {torch[f'detector_torch_{wide}_ms']:.2f} in torch {torch['torch'].split('+')[0]}; classifier "
         f"{alone[f'classifier_cuda_{clip}_ms']:.2f} and {torch[f'classifier_torch_{clip}_ms']:.2f}. As a CUDA graph "
         f"the classifier takes {alone[f'classifier_cuda_graph_{clip}_ms']:.2f} ms, and the detector, on a square "
         f"canvas, {alone[f'detector_cuda_graph_{square}_ms']:.2f} where it takes "
@@ -291,15 +298,24 @@ def _networks(figures: Figures) -> str:
     )
 
 
-def _rates(figures: Figures) -> str:
-    found = figures["decode"].items()
-    alone = max(rate for name, rate in found if name.startswith("dali") and isinstance(rate, float))
-    several = " and processes" if any(name.endswith("_processes") for name, _ in found) else ""
+def _decoding(figures: Figures) -> str:
+    found = figures["decode"]
+    several = ", ".join(f"{found[f'dali_{lanes}_lanes']:.0f} by {lanes}" for lanes in (1, 4, 12))
+    processes = found.get("dali_4_processes")
+    together = f", and {processes:.0f} by four processes" if processes else ""
+    return (
+        f"Ten-second 1080p clips decoded alone, the default plan: {several} lanes of one process{together}, a second."
+    )
+
+
+def _whole(figures: Figures) -> str:
+    alone = max(
+        rate for name, rate in figures["decode"].items() if name.startswith("dali") and not isinstance(rate, str)
+    )
     one, two, four = (figures["whole"][name] for name in ("1 process", "2 processes", "4 processes"))
     return (
-        f"Of ten-second 1080p clips {alone:.0f} a second were decoded alone (the default plan, the best number of "
-        f"lanes{several}), and {one:.0f} went through the whole pipeline in one process, {two:.0f} in two, "
-        f"{four:.0f} in four (the default there: {100 * four / alone:.0f} % of decoding alone)."
+        f"Through the whole pipeline went {one:.0f} of them a second in one process, {two:.0f} in two, {four:.0f} in "
+        f"four (the default there: {100 * four / alone:.0f} % of decoding alone)."
     )
 
 
@@ -312,6 +328,7 @@ def _results(name: str) -> Figures:
     return figures
 
 
+SEEN_ON_A_GPU = (_parity, _decoding, _whole, _stages, _networks, _memory)
 PLACED = (
     whole_job,
     shares,
@@ -330,7 +347,7 @@ PLACED = (
     altered,
     false_faces,
 )
-SENTENCES = {sentence.__name__: sentence for sentence in PLACED} | {"hdr": altered}
+SENTENCES = {sentence.__name__: sentence for sentence in PLACED} | {"hdr": altered, "gpu_h200": gpu}
 
 
 if __name__ == "__main__":

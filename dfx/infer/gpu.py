@@ -21,7 +21,7 @@ from dfx.ops.cuda import DeviceArray, Lane
 from dfx.origin import install
 
 WARM_UPS = 3  # runs until a graph is surely captured: ONNX Runtime's first runs allocate memory and capture nothing
-SHAPES = 4  # of the detector: turned faces, wide and upright videos, and one more; each holds some 100 MB of a card
+SHAPES = 8  # of the detector: turned faces, and videos of seven forms; its activations take up to 57 MB a shape
 NO_GRAPH = "-1"  # as the run option `gpu_graph_id`: neither capture nor replay; TensorRT's provider counts it as a run
 GPU_MEND = (
     f"pip uninstall -y onnxruntime onnxruntime-gpu, then {install('gpu-cu13', 'cuda13')} "
