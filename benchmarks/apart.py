@@ -8,22 +8,24 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 Figures = dict[str, Any]
+Part = Callable[..., Figures | Iterator[Figures]]
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SPAWN = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
 
 
-def apart(part: Callable[..., Figures], arguments: tuple[Any, ...], seconds: float) -> Figures:
-    """What `part`, a function of a module, gives for the arguments, with the seconds it `took`.
+def apart(part: Part, arguments: tuple[Any, ...], seconds: float) -> Figures:
+    """What `part`, a function of a module, gives for the arguments, at once or bit by bit, with the seconds it `took`.
 
     Where it raises, or ends its process, that is its "error"; where it is not done after so many seconds, it is
-    "unfinished", and ends with what it started in its group. Nor does it outlive this process.
+    "unfinished", and ends with what it started in its group: beside what it gave until then. Nor does it outlive this
+    process.
     """
     started = time.monotonic()
     ours, theirs = SPAWN.Pipe(duplex=False)
@@ -38,14 +40,17 @@ def apart(part: Callable[..., Figures], arguments: tuple[Any, ...], seconds: flo
 
 
 def _heard(pipe: Connection, process: BaseProcess, seconds: float) -> Figures:
-    if not pipe.poll(seconds):
-        return {"unfinished": f"not done after {seconds:.0f} s"}
-    try:
-        found: Figures = pipe.recv()
-        return found
-    except EOFError:
-        process.join()
-        return {"error": f"its process ended with status {process.exitcode}"}
+    found, deadline = Figures(), time.monotonic() + seconds
+    while pipe.poll(max(0.0, deadline - time.monotonic())):
+        try:
+            more: Figures | None = pipe.recv()
+        except EOFError:
+            process.join()
+            return found | {"error": f"its process ended with status {process.exitcode}"}
+        if more is None:
+            return found
+        found |= more
+    return found | {"unfinished": f"not done after {seconds:.0f} s"}
 
 
 def _end(process: BaseProcess) -> None:
@@ -57,13 +62,15 @@ def _end(process: BaseProcess) -> None:
     process.join()
 
 
-def _report(pipe: Connection, part: Callable[..., Figures], arguments: tuple[Any, ...]) -> None:
+def _report(pipe: Connection, part: Part, arguments: tuple[Any, ...]) -> None:
     os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
-        found = part(*arguments)
+        given = part(*arguments)
+        for found in [given] if isinstance(given, dict) else given:
+            pipe.send(found)
     except Exception as error:
-        found = {"error": f"{type(error).__name__}: {error}"}
-    pipe.send(found)
+        pipe.send({"error": f"{type(error).__name__}: {error}"})
+    pipe.send(None)
     sys.stdout.flush()
     os._exit(0)  # the libraries of a GPU take each other down in no good order

@@ -30,7 +30,7 @@ import gpu_colours
 import gpu_peers
 import gpu_rates
 import numpy as np
-from apart import Figures, apart
+from apart import Figures, Part, apart
 from figures import machine, write
 from gpu_rates import figure, run_as_graphs, work_of
 from simulated import compared
@@ -252,7 +252,7 @@ def peers(clip: Path) -> Figures:
 
 
 # a part's name: what does it, and what of the bench it is given
-PARTS: dict[str, tuple[Callable[..., Figures], tuple[str, ...]]] = {
+PARTS: dict[str, tuple[Part, tuple[str, ...]]] = {
     "machine": (facts, ()),
     "colours": (gpu_colours.colours, ("work",)),
     "parity": (parity, ("videos", "work")),

@@ -36,6 +36,7 @@ ALIKE = 0.1  # the share of videos whose scores may be the CPU's to the bit: a G
 NOT_HERE = UnsupportedVideoError.__name__  # a card may lack a codec
 TOOL = "compute-sanitizer"
 TESTS = 30  # of the kernels, at least
+NOTHING = {"unfinished", "took"}  # what there is of a part that was cut before it gave anything
 
 
 class Watched:
@@ -154,9 +155,14 @@ def verdicts(figures: Figures) -> dict[str, bool | None]:
 
 
 def _judged(found: list[Figures | None], judge: Callable[..., bool | None]) -> bool | None:
-    if any(part is None or {"missing", "unfinished"} & set(part) for part in found):
+    if any(part is None or "missing" in part or set(part) <= NOTHING for part in found):
         return None
-    return False if any("error" in part for part in found if part) else judge(*found)
+    if any("error" in part for part in found if part):
+        return False
+    try:
+        return judge(*found)
+    except KeyError:  # what a part that was cut did not come to
+        return None
 
 
 def _same_colours(colours: Figures) -> bool:
@@ -173,8 +179,9 @@ def _same_scores(parity: Figures) -> bool:
 
 
 def _fast(whole: Figures, decode: Figures) -> bool | None:
+    """Some of the ways to decode may be left where the part was not done: those of several processes come first."""
     alone = [rate for name, rate in decode.items() if name.startswith("dali_") and not isinstance(rate, str)]
-    reached = whole.get(DEFAULT)
+    reached = whole[DEFAULT]
     if not alone:
         return None
     return isinstance(reached, float) and reached >= SHARE * max(alone)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,19 @@ def test_what_went_wrong_is_its_error(part: Callable[[], dict[str, Any]], error:
     found = apart(part, (), seconds)
     assert found["error"] == error
     assert found["took"] < LIMIT
+
+
+def counting(to: int) -> Iterator[dict[str, Any]]:
+    for number in range(to):
+        yield {str(number): number}
+    time.sleep(600 if to > 2 else 0)
+
+
+@pytest.mark.parametrize(("to", "seconds"), [(2, LIMIT), (3, 8.0)])
+def test_what_came_before_the_end_of_time_is_kept(to: int, seconds: float) -> None:
+    found = apart(counting, (to,), seconds)
+    assert [found[str(number)] for number in range(to)] == list(range(to))
+    assert found.get("unfinished") == ("not done after 8 s" if to > 2 else None)
 
 
 def test_what_is_not_done_is_ended_with_what_it_started(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import ChainMap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -226,7 +227,7 @@ def test_memory_is_looked_at_eight_times_or_at_every_video(
 def test_the_whole_is_timed_with_and_without_cuda_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(GRAPHS, raising=False)
     monkeypatch.setattr(gpu_rates, "_scored", lambda crews, clip, count: 10.0 * len(crews) + as_graphs())
-    found = gpu_rates.whole(Path("clip.mp4"), 1)
+    found = dict(ChainMap(*gpu_rates.whole(Path("clip.mp4"), 1)))
     assert (found["1 process"], found["4 processes"]) == (10, 40)
     assert found["4 processes, CUDA graphs"] == 41
     assert not as_graphs()
@@ -350,14 +351,35 @@ def test_what_does_not_hold_is_said(part: str, changed: dict[str, Any]) -> None:
         ("sanitizer", {"missing": "it is not on the path"}),
         ("sanitizer", {"errors": None}),
         ("sanitizer", {"passed": 0}),
-        ("memory", {"unfinished": "not done after 60 s"}),
-        ("decode", {"unfinished": "no time was left"}),
         ("clips", {"levels": None}),
     ],
 )
 def test_what_was_not_seen_is_not_said_to_fail(part: str, changed: dict[str, Any]) -> None:
     said = gpu_checks.verdicts({**SEEN_WELL, part: {**SEEN_WELL[part], **changed}})
     assert sorted(map(str, said.values())) == ["None"] + ["True"] * 7
+
+
+@pytest.mark.parametrize("part", ["colours", "parity", "broken", "sanitizer", "memory", "decode"])
+def test_what_was_cut_is_not_said_to_fail(part: str) -> None:
+    said = gpu_checks.verdicts({**SEEN_WELL, part: {"unfinished": "not done after 60 s", "took": 60.1}})
+    assert sorted(map(str, said.values())) == ["None"] + ["True"] * 7
+
+
+@pytest.mark.parametrize(
+    ("whole", "decode", "held"),
+    [
+        ({"4 processes": 73.0, "unfinished": "cut"}, {"dali_4_processes": 90.0, "unfinished": "cut"}, True),
+        ({"4 processes": 71.0, "unfinished": "cut"}, {"dali_4_processes": 90.0}, False),
+        ({"unfinished": "cut", "took": 9.0}, {"dali_4_processes": 90.0}, None),
+        ({"4 processes": 73.0}, {"frames_a_video": 8, "unfinished": "cut"}, None),
+        ({"2 processes": 73.0, "unfinished": "cut"}, {"dali_4_processes": 90.0}, None),
+    ],
+)
+def test_what_came_before_a_part_was_cut_is_judged(
+    whole: dict[str, Any], decode: dict[str, Any], held: bool | None
+) -> None:
+    said = gpu_checks.verdicts({**SEEN_WELL, "whole": whole, "decode": decode})
+    assert said["the whole reaches 80% of decoding"] is held
 
 
 def test_what_was_not_run_is_not_called_seen() -> None:
