@@ -256,7 +256,7 @@ PARTS: dict[str, tuple[Part, tuple[str, ...]]] = {
     "machine": (facts, ()),
     "colours": (gpu_colours.colours, ("work",)),
     "parity": (parity, ("videos", "work")),
-    "broken": (gpu_checks.broken, ("clip", "work")),
+    "broken": (gpu_checks.broken, ("work",)),
     "clips": (gpu_checks.clips, ("videos",)),
     "sanitizer": (gpu_checks.sanitizer, ()),
     "stages": (stages, ("clip",)),

@@ -35,7 +35,7 @@ def colours(work: Path) -> Figures:
     """A still portrait in several codecs, depths and ranges: each channel on the GPU as a line over that on the CPU.
 
     A slope of 1, an offset of 0 and a small rest mean that the two agree; what else comes out says what differs.
-    HEVC of full range, which the decoder leaves to the CPU while nobody has seen it, is shown to NVDEC all the same.
+    VP9 of full range, which the decoder leaves to the CPU while nobody has seen it, is shown to NVDEC all the same.
     """
     asked = {f"{codec} {pix_fmt}": _colours(work, codec, pix_fmt) for codec, pix_fmt in STILLS}
     return {f"{name} {channel}": found for name, channels in asked.items() for channel, found in channels.items()}

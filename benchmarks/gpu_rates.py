@@ -176,8 +176,8 @@ def _card_memory(pids: Sequence[int]) -> int:
     """MiB that processes hold on the card; all that is held there, where the driver does not tell whose it is."""
     query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
     rows = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
-    held = {int(pid): used.strip() for pid, used in (row.split(",") for row in rows)}
-    own = [int(held[pid]) for pid in pids if held.get(pid, "").isdigit()]
+    held = {pid.strip(): used.strip() for pid, used in (row.split(",") for row in rows)}
+    own = [int(held[str(pid)]) for pid in pids if held.get(str(pid), "").isdigit()]
     return sum(own) if len(own) == len(pids) else _all_memory()
 
 

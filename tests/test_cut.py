@@ -319,12 +319,40 @@ def test_a_picture_has_one_beginning(codec: str) -> None:
     assert codec == "h264" or of(first, second_view)
 
 
-def test_a_file_is_sealed_by_its_first_keyframe(tmp_path: Path) -> None:
-    info = probe(clip(tmp_path / "a.mp4", 90, g="30", bf="2"))
-    part = of_plan(info, plan(info, windows=2))
-    assert part.seal == (0, len(part.places))
-    keys = probe(clip(tmp_path / "keys.mp4", 30, g="1"))
-    assert of_plan(keys, plan(keys, windows=2)).seal is None, "NVDEC may take it for the keyframe before"
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts", "hevc.mp4", "a.webm"])
+@pytest.mark.parametrize("distance", [1, 2, 12, 30])
+def test_a_file_is_sealed_by_a_keyframe(tmp_path: Path, name: str, distance: int) -> None:
+    """By the largest one, and where it ends in a keyframe too."""
+    codecs = {
+        "hevc.mp4": x265(open_gop=0, keyint=distance, min_keyint=distance),
+        "a.webm": {**VP9, "g": str(distance)},
+    }
+    settings = codecs.get(name, {"g": str(distance), "bf": "0" if name == "a.ts" else "2", "sc_threshold": "0"})
+    info = probe(encode(tmp_path / name, (numbered(number, 192, 160) for number in range(90)), **settings))
+    chosen = plan(info, windows=2, count=4, stride=4)
+    part = assert_same(info, chosen)
+    assert part.seal
+    assert part.seal[1] == len(part.places)
+    with av.open(io.BytesIO(part.data.tobytes())) as container:
+        packets = [(packet.is_keyframe, bytes(packet)) for packet in container.demux(video=0) if packet.size]
+    *others, (_, last) = packets
+    if name == "a.mp4":
+        assert last[:6] == b"\0\0\0\2\x09\xf0", "a delimiter stands before it"
+        last = last[6:]
+    assert last == max((data for is_keyframe, data in others if is_keyframe), key=len)
+
+
+def test_a_keyframe_that_only_begins_a_file_seals_none(tmp_path: Path) -> None:
+    """HEVC's CRA: elsewhere, what FFmpeg shows after it is not what it shows at the beginning."""
+    path = clip(tmp_path / "a.mp4", 60, **x265(open_gop=1, bframes=0))
+    first, later = probe(path).packets.keyframe.nonzero()[0][1], tmp_path / "later.mp4"
+    with av.open(str(path)) as source, av.open(str(later), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in [packet for packet in source.demux(video=0) if packet.size][first:]:
+            packet.stream = stream
+            target.mux(packet)
+    info = probe(later)
+    assert assert_same(info, plan(info, windows=1)).seal is None
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

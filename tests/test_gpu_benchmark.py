@@ -5,6 +5,7 @@ On a pretended GPU: sessions of ONNX Runtime's CPU provider, and PyAV for DALI.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -280,6 +281,7 @@ def test_clips_that_the_gpu_did_not_decode_are_not_compared(
 
 def test_the_video_that_is_to_be_broken_is(samples: Path, tmp_path: Path) -> None:
     """The portrait, in whose windows there are other pictures than keyframes, gives another row where they are lost."""
+    assert inspect.signature(gpu_checks.broken).parameters["clip"].default.name == "real.mp4"
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes((samples / "real.mp4").read_bytes())
     gpu_checks._damage(damaged)
@@ -333,6 +335,7 @@ SEEN_WELL: dict[str, Any] = {
         ("broken", {"damaged": {"reason": "ok", "clips": 2, "probability": 0.3}}),
         ("broken", {"damaged": {"reason": "ok", "clips": 1, "probability": 0.4}}),
         ("broken", {"alone": {"reason": "ok", "clips": 1, "probability": 0.25}}),
+        ("broken", {"alone": {"reason": "crashed", "clips": 0, "probability": 0.25}}),
         ("clips", {"refused": {"a.mp4": "CorruptVideoError: DALI cannot"}}),
         ("clips", {"counts_differ": 1}),
         ("clips", {"levels": {"mean": 0.6}}),

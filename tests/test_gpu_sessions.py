@@ -177,6 +177,28 @@ def test_the_shape_that_was_used_the_longest_ago_gives_way(
     assert [[shape[2] for shape in each.planned] for each in planning.opened] == [[32], [64, 160], [96], [128]]
 
 
+def test_a_card_without_memory_for_another_session_goes_on(planning: type[Planning]) -> None:
+    def opened() -> Any:
+        if len(planning.opened) == 2:
+            raise DeviceError("out of memory")
+        return planning()
+
+    session = ShapedSession(opened)
+    _asked(session, 32, 64, 96, 32)
+    assert [[shape[2] for shape in each.planned] for each in planning.opened] == [[32, 96], [64, 32]]
+
+
+def test_sessions_that_are_opened_later_have_the_same_model(
+    model: Path, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "CudaSession", lambda path, _, *rest: HostSession(path, (CPU, {}), *rest))
+    session = open_session(model, ClassifierContract, lane=lane)
+    model.write_bytes(b"another one")
+    for side in (32, 48, 64):
+        pixels = np.random.default_rng(0).integers(0, 256, (1, 16, 3, side, side), np.uint8)
+        assert logits(session.run({"clips": pixels})) == pytest.approx(pixels.mean(), rel=1e-5)
+
+
 def test_a_video_gives_no_session_two_shapes(lane: Lane, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its windows bring whole pictures, and faces in four turns, one after the other."""
     shapes: dict[int, set[tuple[int, ...]]] = {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 H264_SLICES, H264_IDR, H264_SPS = (1, 5), 5, 7  # of data partitions, the Extended profile's, there are none
 HEVC_RESTARTS, HEVC_CRA, HEVC_SPS = range(16, 21), 21, 33  # restarts: BLA and IDR pictures
 HEVC_SLICES, HEVC_RANDOM_ACCESS = range(32), range(16, 24)
+DELIMITER = b"\x09\xf0"  # of H.264, before a picture of any kind
 SLICE_HEAD = 12  # bytes of a slice that hold what is read of its header
 H264_WITH_CHROMA = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}  # profile_idc
 ANY_ASPECT, SRGB = 255, 7  # aspect_ratio_idc of H.264 and HEVC, color_space of VP9
@@ -86,7 +87,13 @@ def has_picture(codec: str, data: bytes, extradata: bytes) -> bool:
         return _has_one(codec, data, _length_size(codec, extradata))
     if codec == "vp8":
         return bool(data and data[0] & 0x10)
-    return codec != "vp9" or bool(data and data[0] >> 6 == VP9_FRAME and not data[0] & 0x08)
+    return codec != "vp9" or bool(data and _shows_one(data))
+
+
+def _shows_one(data: bytes) -> bool:
+    """Whether a packet of VP9 has a frame, not one that is shown again, nor one alone that is not shown."""
+    sound, again, shown = data[0] >> 6 == VP9_FRAME, data[0] & 0x08, data[0] & 0x02
+    return sound and not again and bool(shown or hides_pictures("vp9", data))
 
 
 def _has_one(codec: str, data: bytes, length_size: int) -> bool:
@@ -136,6 +143,17 @@ def _hevc_slice(bits: Bits) -> tuple[bool, bool]:
     if head >> 9 & 0x3F in HEVC_RANDOM_ACCESS:
         bits.read(1)
     return first, not head >> 15 and bool(head & 7) and bits.golomb() <= 63
+
+
+def delimited(codec: str, data: bytes, extradata: bytes) -> bytes:
+    """A packet that is not taken for a part of the one before: H.264's keyframes may look like the one before them, and
+    so get an access unit delimiter (7.4.1.2.3) where they have none."""
+    if codec != "h264":
+        return data
+    size = _length_size(codec, extradata)
+    if next(units(data, size), b"")[:1] == DELIMITER[:1]:
+        return data
+    return (len(DELIMITER).to_bytes(size, "big") if size else b"\0\0\0\1") + DELIMITER + data
 
 
 def hides_pictures(codec: str, data: bytes) -> bool:

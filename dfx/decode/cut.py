@@ -27,7 +27,7 @@ from av.packet import Packet
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from dfx.decode.bitstream import Shape, begins_anew, has_picture, hides_pictures, shapes
+from dfx.decode.bitstream import Shape, begins_anew, delimited, has_picture, hides_pictures, shapes
 from dfx.decode.container import HEADERS, INDEXED, SKIM, Reader, open_video
 from dfx.errors import CorruptVideoError, UnsupportedVideoError
 from dfx.info import VideoInfo
@@ -49,8 +49,8 @@ class Cut:
     data: uint8 [bytes], an mp4 or Matroska file; shape: of its pictures, whose shown rectangle the file no longer
     states; places: the number in this file, in order of presentation, of each frame of the video that it holds; hides:
     whether packets hold pictures that are not shown; full_range: as of `dfx.values.Planes`; seal: two numbers in this
-    file of the very same picture, the second of them the last of all. A decoder that counts pictures, and met another
-    number of them than of packets, shows another one there. None where the file ends in a keyframe.
+    file of the very same picture, a keyframe's, the second of them the last of all. A decoder that counts pictures, and
+    met another number of them than of packets, shows another one there. None where no keyframe can come in the middle.
     """
 
     data: Pixels
@@ -97,15 +97,15 @@ def cut(info: VideoInfo, needed: Iterable[Span], pixels: int | None = None) -> C
         if reason is not None or shape is None:
             reason = reason or f"its stream does not state pictures of {info.width}x{info.height} alone"
             raise UnsupportedVideoError(f"{info.path.name!r}: {reason}")
-        last = _repeated(packets)
-        sealed = [*runs, *([last] if last else [])]
+        twin = _largest_keyframe(info.codec, packets, extradata)
+        sealed = runs if twin is None else [*runs, [_repeated(info.codec, packets[twin], extradata)]]
         numbers, full_range = _numbers(info, sealed), _is_full_range(info.codec, shape, stream)
         change = _change(info.codec, shape, full_range)
         data = _file(info.codec, stream, shape, list(chain.from_iterable(sealed)), _times(sealed, numbers), change)
     frames = info.packets.rank[[packet.index for packet in packets]]
     hides = any(hides_pictures(info.codec, packet.data) for packet in packets)
     places = dict(zip(frames.tolist(), numbers, strict=False))
-    return Cut(data, shape, places, hides, full_range, (numbers[0], numbers[-1]) if last else None)
+    return Cut(data, shape, places, hides, full_range, None if twin is None else (numbers[twin], numbers[-1]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,9 +175,15 @@ def _split(packets: Sequence[_Packet]) -> list[list[_Packet]]:
     return [list(packets[first:stop]) for first, stop in zip(places, [*places[1:], len(packets)], strict=True)]
 
 
-def _repeated(packets: Sequence[_Packet]) -> list[_Packet]:
-    """The first keyframe, to come once more at the end; not behind another one, from which H.264 may not tell it."""
-    return [] if packets[-1].restarts else [packets[0]]
+def _largest_keyframe(codec: str, packets: Sequence[_Packet], extradata: bytes) -> int | None:
+    """The place of the keyframe that shows most, since black may be what is in a memory anyway. Not one that begins a
+    file alone (HEVC's CRA): elsewhere it goes on counting from the pictures before."""
+    keys = [place for place, each in enumerate(packets) if begins_anew(codec, each.data, extradata, first=False)]
+    return max(keys, key=lambda place: len(packets[place].data), default=None)
+
+
+def _repeated(codec: str, packet: _Packet, extradata: bytes) -> _Packet:
+    return replace(packet, data=delimited(codec, packet.data, extradata))
 
 
 def _unpaired(info: VideoInfo, runs: Sequence[Sequence[_Packet]], extradata: bytes, reordered: bool) -> str | None:

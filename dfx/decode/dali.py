@@ -46,7 +46,7 @@ from dfx.settings import HOST
 from dfx.values import Frames, Pixels, Plan, Surface, Window
 
 Piece = tuple[Window, Span]  # and the packets that it needs
-CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring: 64 frames of 1080p, 398 MB
+CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring, beside a seal: 64 of 1080p, 398 MB
 HIDDEN = "it has packets with pictures that are not shown, and NVDEC was seen to show them"
 SHARES = 4  # of a picture's height, between which lines of two are compared
 KNOWN = "2.4."  # versions whose colours `dfx.ops.unmix` takes back
@@ -208,10 +208,11 @@ class DALIDecoder:
         wanted = [part.places[index] for window, _ in pieces for index in window.frames if index in part.places]
         if not wanted:
             raise CorruptVideoError(f"{info.path.name!r}: not one of its pictures could be decoded")
-        wanted += [number for number in part.seal or () if number not in wanted]  # in any order: DALI sorts them
+        if self._lane is None or part.seal is None:
+            return self._tensor(info, part, wanted)
+        wanted += [number for number in part.seal if number not in wanted]  # in any order: DALI sorts them
         decoded = self._tensor(info, part, wanted)
-        if part.seal and self._lane:
-            self._check_seal(info, decoded, *map(wanted.index, part.seal))
+        self._check_seal(info, decoded, *map(wanted.index, part.seal))
         return decoded
 
     def _check_seal(self, info: VideoInfo, decoded: Any, first: int, last: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,17 @@ from dfx.infer import engines as store
 from dfx.infer import libraries, nvinfer
 from dfx.infer.contract import Contract, Shapes
 from dfx.infer.options import cuda_options, tensorrt_options
-from dfx.infer.session import CUDA, TENSORRT, Array, OnnxSession, Provider, Session, as_graphs, import_runtime
+from dfx.infer.session import (
+    CUDA,
+    TENSORRT,
+    Array,
+    OnnxSession,
+    Provider,
+    Session,
+    as_graphs,
+    import_runtime,
+    read_model,
+)
 from dfx.ops import cuda
 from dfx.ops.cuda import DeviceArray, Lane
 from dfx.origin import install
@@ -34,7 +45,8 @@ def on_gpu(path: str | Path, contract: type[Contract], lane: Lane, engines: Path
     names = contract.inputs, contract.outputs
     graphs = as_graphs()
     if engines is None:
-        opened = partial(CudaSession, path, (CUDA, cuda_options(lane, graphs=graphs)), lane, names)
+        content = read_model(Path(path))  # once: a session that is opened later has the same model
+        opened = partial(CudaSession, path, (CUDA, cuda_options(lane, graphs=graphs)), lane, names, content)
         if not graphs:
             return ShapedSession(opened)
         session = opened()
@@ -60,11 +72,16 @@ class CudaSession(OnnxSession):
     memory = "cuda"  # where its arrays are, as ONNX Runtime calls it
 
     def __init__(
-        self, path: str | Path, provider: Provider, lane: Lane, names: tuple[tuple[str, ...], tuple[str, ...]]
+        self,
+        path: str | Path,
+        provider: Provider,
+        lane: Lane,
+        names: tuple[tuple[str, ...], tuple[str, ...]],
+        content: bytes | None = None,
     ) -> None:
         self.provider, self.lane = provider, lane
         libraries.load("cuda")
-        super().__init__(path, inputs=names[0], outputs=names[1])
+        super().__init__(path, inputs=names[0], outputs=names[1], content=content)
         _keep(self._session)
 
     def bind(self, inputs: Mapping[str, Any], outputs: Mapping[str, DeviceArray] | None = None) -> Any:
@@ -118,8 +135,8 @@ def _keep(session: Any) -> None:
 
 
 class ShapedSession:
-    """A session for each of the shapes that come, up to SHAPES of them; then the one that was used the longest ago is
-    given another shape.
+    """A session for each of the shapes that come, up to SHAPES of them, or as many as the card has memory for; then the
+    one that was used the longest ago is given another shape.
 
     ONNX Runtime's CUDA provider has cuDNN plan every convolution for one shape, the last (`Conv::UpdateState` in its
     conv.cc), which takes the detector a second. A session that is fed two in turn plans at every turn: on an H100 a
@@ -143,7 +160,10 @@ class ShapedSession:
     def _another(self) -> CudaSession:
         if self._fresh:
             return self._fresh.pop()
-        return self._opened() if len(self._of) < SHAPES else self._of.pop(next(iter(self._of)))
+        if len(self._of) < SHAPES:
+            with suppress(DeviceError):
+                return self._opened()
+        return self._of.pop(next(iter(self._of)))
 
 
 class GraphSession:

@@ -48,6 +48,7 @@ class OnnxSession:
     """An ONNX file on ONNX Runtime's CPU provider, on one thread: dfx runs one process a core.
 
     One thread also fixes the order of every sum, so that the same input gives the same output to the bit.
+    content: of the file, where it has been read already.
 
     Raises:
         MissingInputError: no such file. ModelError: not an ONNX model, or it lacks an input or an output that is named,
@@ -57,9 +58,11 @@ class OnnxSession:
 
     provider: Provider = (CPU, {})
 
-    def __init__(self, path: str | Path, *, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    def __init__(
+        self, path: str | Path, *, inputs: tuple[str, ...], outputs: tuple[str, ...], content: bytes | None = None
+    ) -> None:
         self.path = Path(path)
-        self._session = create(read_model(self.path), self.path, self.provider)
+        self._session = create(content or read_model(self.path), self.path, self.provider)
         self._outputs = list(outputs)
         self._check_names("input", inputs, {node.name for node in self._session.get_inputs()}, exact=True)
         found = {node.name: node.type for node in self._session.get_outputs()}
