@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from apart import SPAWN, Figures
@@ -160,16 +161,46 @@ def _jobs(clip: Path, count: int) -> Once:
 
 def growth(clip: Path, count: int) -> Figures:
     """Memory of the card and of the workers, MiB, in all, at every eighth of a long run by as many processes as a
-    prediction has, at every video of fewer than eight."""
+    prediction has, at every video of fewer than eight; and how busy the card was from the first of these looks on."""
     samples: list[tuple[int, int]] = []
+    busy = Busy()
     with Pool(Settings(), Limits(), CREWS[DEFAULT]) as pool:
         started = time.perf_counter()
         for number, _ in enumerate(pool.run(_jobs(clip, count))):
             if 8 * (number + 1) // count > 8 * number // count:
                 samples.append((_card_memory(pool.pids), sum(map(_resident, pool.pids))))
+                busy.begin()
         seconds = time.perf_counter() - started
+        shares = busy.end()
     card, host = zip(*samples, strict=True)
-    return {"videos": count, "card_mib": card, "worker_mib": host, "videos_a_second": round(count / seconds, 2)}
+    rate = {"videos_a_second": round(count / seconds, 2)}
+    return {"videos": count, "card_mib": card, "worker_mib": host} | rate | shares
+
+
+class Busy:
+    """How much of the time a card's cores, and its decoding engines, had something to do."""
+
+    WATCH = ("nvidia-smi", "dmon", "-s", "u", "-i", "0")  # writes a line a second, with a head now and then
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def begin(self) -> None:
+        """Looks at the first card once a second from now on, if it did not yet."""
+        if self._process is None:
+            self._process = subprocess.Popen(self.WATCH, stdout=subprocess.PIPE, text=True)
+
+    def end(self) -> Figures:
+        """Medians, percent; nothing of what the driver does not tell."""
+        if self._process is None:
+            return {}
+        self._process.terminate()
+        lines = self._process.communicate()[0].splitlines()
+        head = next((line[1:].split() for line in lines if line.startswith("# gpu")), [])
+        looks = [dict(zip(head, line.split(), strict=False)) for line in lines if not line.startswith("#")]
+        told = {name: [int(look[name]) for look in looks if look.get(name, "-").isdigit()] for name in ("sm", "dec")}
+        shares = {"cores_busy_percent": told["sm"], "decoders_busy_percent": told["dec"]}
+        return {name: median(found) for name, found in shares.items() if found}
 
 
 def _card_memory(pids: Sequence[int]) -> int:

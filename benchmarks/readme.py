@@ -196,6 +196,11 @@ def _memory(figures: Figures) -> str:
     return (
         f"{memory['videos']} such clips in a row: {memory['videos_a_second']:.0f} a second. At every eighth of the run "
         f"its processes held {held} MiB of the card, and {own} MiB of the machine."
+    ) + (
+        f" Its cores had something to do {memory['cores_busy_percent']:.0f} % of the time, its decoding engines "
+        f"{memory['decoders_busy_percent']:.0f} %."
+        if "decoders_busy_percent" in memory
+        else ""
     )
 
 

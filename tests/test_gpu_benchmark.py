@@ -219,10 +219,38 @@ def test_memory_is_looked_at_eight_times_or_at_every_video(
 ) -> None:
     monkeypatch.setattr(gpu_rates, "Pool", OneProcess)
     monkeypatch.setattr(gpu_rates, "_card_memory", lambda pids: 100)
+    monkeypatch.setattr(gpu_rates.Busy, "WATCH", ("true",))
     found = gpu_rates.growth(Path("clip.mp4"), count)
     assert found["card_mib"] == (100,) * looks
     assert len(found["worker_mib"]) == looks
     assert found["videos"] == count
+
+
+HEAD = "# gpu     sm    mem    enc    dec    jpg    ofa \n# Idx      %      %      %      %      %      % \n"
+
+
+@pytest.mark.parametrize(
+    ("said", "shares"),
+    [
+        (
+            f"{HEAD}    0     10      1      0      7      0      0 \n{HEAD}    0     40      2      0      9      - ",
+            {"cores_busy_percent": 25, "decoders_busy_percent": 8},
+        ),
+        (f"{HEAD}    0     10      1      0      -      0      0 ", {"cores_busy_percent": 10}),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver", {}),
+        ("", {}),
+    ],
+    ids=["twice", "no engines", "failed", "nothing"],
+)
+def test_how_busy_a_card_is(monkeypatch: pytest.MonkeyPatch, said: str, shares: dict[str, float]) -> None:
+    monkeypatch.setattr(gpu_rates.Busy, "WATCH", ("sh", "-c", f"cat <<'end'\n{said}\nend\n"))
+    busy = gpu_rates.Busy()
+    assert busy.end() == {}
+    for _ in range(2):
+        busy.begin()
+    assert busy._process
+    busy._process.wait(60)
+    assert busy.end() == shares
 
 
 def test_the_whole_is_timed_with_and_without_cuda_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
