@@ -55,7 +55,7 @@ NETWORKS: dict[str, tuple[Path, type[Contract]]] = {
     "detector": (Settings().detector, DetectorContract),
     "classifier": (Settings().models[0], ClassifierContract),
 }
-LEAST = 20.0  # seconds without which a part is not begun
+LEAST = 20.0  # seconds without which a part is not begun, and which each leaves to those that follow it
 SEEN = {True: "holds", False: "FAILS", None: "not seen"}
 
 
@@ -287,14 +287,16 @@ def main(videos: Path, out: Path, count: int, long: int, only: tuple[str, ...], 
         work = Path(folder)
         bench = {"videos": videos, "work": work, "count": count, "long": long}
         bench["clip"] = challenge_clip(work / "clip.mp4")
-        for name in only or PARTS:
+        names = only or tuple(PARTS)
+        for place, name in enumerate(names):
             part, wanted = PARTS[name]
-            seconds = min(limit, deadline - time.monotonic())
-            left = {"unfinished": "no time was left"}
-            figures[name] = apart(part, tuple(bench[each] for each in wanted), seconds) if seconds >= LEAST else left
+            left, others = deadline - time.monotonic(), LEAST * len(names[place + 1 :])
+            seconds = min(limit, max(LEAST, left - others))
+            none = {"unfinished": "no time was left"}
+            figures[name] = apart(part, tuple(bench[each] for each in wanted), seconds) if left >= LEAST else none
             click.echo(json.dumps({name: figures[name]}, indent=1))
             write(figures, out)
-    now = {name: figures[name] for name in only or PARTS}
+    now = {name: figures[name] for name in names}
     points = gpu_checks.verdicts(now)
     click.echo("\n".join(f"{SEEN[held]:<8}  {point}" for point, held in points.items()))
     sys.exit(False in points.values() or any({"error", "unfinished"} & set(part) for part in now.values()))
