@@ -33,7 +33,7 @@ from dfx.settings import Limits
 from dfx.values import Frames, Plan, Planes, Prediction, Reason
 
 Samples = NDArray[Any]
-Levels = NDArray[np.float32]  # of 8 bits, whatever the depth
+Levels = NDArray[np.floating[Any]]  # of 8 bits, whatever the depth
 Through = Callable[[], dict[str, Decoder]]  # decoders, by what they do to a video; a function of a module
 SIGMA = 1.5  # pixels: of a blur, and of what sharpening takes for one
 NOISE = 6.0  # grey levels, one sigma
@@ -87,7 +87,7 @@ def _barred(planes: Planes) -> Planes:
     rows_of_luma = rows * -(-planes.y.shape[0] // planes.u.shape[0])
     y = np.pad(planes.y, ((rows_of_luma, rows_of_luma), (0, 0)), constant_values=unit * (16 - 16 * planes.full_range))
     u, v = (np.pad(plane, ((rows, rows), (0, 0)), constant_values=unit * 128) for plane in (planes.u, planes.v))
-    return replace(planes, y=y, u=u, v=v)
+    return replace(planes, y=y, u=u, v=v)  # type: ignore[arg-type]  # np.pad keeps the type
 
 
 ALTERATIONS: dict[str, Callable[[Planes], Planes]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,7 +52,8 @@ def _picture(rng: np.random.Generator, depth: int) -> tuple[Planes, np.ndarray]:
     planes = [cv2.resize(rng.integers(50, 200, (12, 20), np.uint8), size) for size in sizes]
     if depth > 8:
         planes = [plane.astype(np.uint16) << (depth - 8) for plane in planes]
-    return Planes(*planes, depth), np.concatenate([plane.ravel() for plane in planes]).reshape(-1, WIDTH)
+    y, u, v = planes
+    return Planes(y, u, v, depth), np.concatenate([plane.ravel() for plane in planes]).reshape(-1, WIDTH)
 
 
 def _matrix(face: int) -> np.ndarray:
@@ -59,13 +61,13 @@ def _matrix(face: int) -> np.ndarray:
     cos, sin = face / CROP * np.cos(0.1), face / CROP * np.sin(0.1)
     linear = np.array([[cos, -sin], [sin, cos]])
     shift = np.array([WIDTH / 2, HEIGHT / 2]) - linear @ (CROP / 2, CROP / 2)
-    return np.float32(np.column_stack([linear, shift]))[None]
+    return np.column_stack([linear, shift]).astype(np.float32)[None]
 
 
 def _rgb(i420: np.ndarray) -> np.ndarray:
     """OpenCV's colours are of 8 bits."""
     levels = i420 if i420.dtype == np.uint8 else cv2.convertScaleAbs(i420, alpha=1 / 4)
-    return cv2.cvtColor(levels, cv2.COLOR_YUV2RGB_I420)
+    return np.asarray(cv2.cvtColor(levels, cv2.COLOR_YUV2RGB_I420))
 
 
 def _opencv_letterbox(i420: np.ndarray) -> np.ndarray:
@@ -99,7 +101,8 @@ def _times(face: int) -> int:
 
 
 def _time(benchmark: BenchmarkFixture, pictures: Pictures, work: Callable[[Planes, np.ndarray], np.ndarray]) -> None:
-    benchmark.pedantic(lambda: work(*next(pictures)), rounds=100, warmup_rounds=5)
+    timed: Any = benchmark  # whose methods have no types
+    timed.pedantic(lambda: work(*next(pictures)), rounds=100, warmup_rounds=5)
 
 
 def test_letterbox(benchmark: BenchmarkFixture, pictures: Pictures) -> None:

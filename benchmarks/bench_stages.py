@@ -10,6 +10,7 @@ suppression of overlapping boxes. Every result is checked after the timing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,8 @@ def detector_session(detector_net: torch.nn.Module, tmp_path_factory: pytest.Tem
     return OnnxSession(path, inputs=DetectorContract.inputs, outputs=DetectorContract.outputs)
 
 
-def _time(benchmark: BenchmarkFixture, work: Callable[[], Any], rounds: int = 15) -> Any:
-    """The last result; the median is what to read."""
+def _time(benchmark: Any, work: Callable[[], Any], rounds: int = 15) -> Any:
+    """The last result; the median is what to read. benchmark: the fixture, whose methods have no types."""
     return benchmark.pedantic(work, rounds=rounds, warmup_rounds=2)
 
 
@@ -179,10 +180,8 @@ def _crowd() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _by_dfx(scores: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> Faces:
-    contract = {"strides": STRIDES, "min_sizes": MIN_SIZES, "variances": VARIANCES}
-    return ops.decode_faces(
-        scores, boxes, landmarks, HEIGHT, WIDTH, **contract, threshold=THRESHOLD, iou=OVERLAP, limit=1000
-    )[0]
+    anchored = partial(ops.decode_faces, strides=STRIDES, min_sizes=MIN_SIZES, variances=VARIANCES)
+    return anchored(scores, boxes, landmarks, HEIGHT, WIDTH, threshold=THRESHOLD, iou=OVERLAP, limit=1000)[0]
 
 
 def _by_opencv(priors: np.ndarray, scores: np.ndarray, deltas: np.ndarray) -> np.ndarray:
@@ -190,7 +189,8 @@ def _by_opencv(priors: np.ndarray, scores: np.ndarray, deltas: np.ndarray) -> np
     centres = priors[:, :2] + deltas[0, :, :2] * VARIANCES[0] * priors[:, 2:]
     sizes = priors[:, 2:] * np.exp(deltas[0, :, 2:] * VARIANCES[1])
     boxes = np.concatenate([centres - sizes / 2, sizes], axis=1).astype(np.float64)
-    return scores[0][cv2.dnn.NMSBoxes(boxes, scores[0], THRESHOLD, OVERLAP)]
+    kept: Any = cv2.dnn.NMSBoxes(boxes, scores[0], THRESHOLD, OVERLAP)  # type: ignore[arg-type]  # it takes arrays
+    return np.asarray(scores[0][kept])
 
 
 def test_decode_faces(benchmark: BenchmarkFixture) -> None:

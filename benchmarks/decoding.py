@@ -56,7 +56,7 @@ BT601 = np.array([0.299, 0.587, 0.114]) * 219 / 255  # luma of RGB, in video ran
 def plan(info: VideoInfo, chosen: Plan) -> Pictures:
     """The planned frames, by dfx."""
     for frames in PyAVDecoder().read(info, chosen):
-        yield from (planes.y for planes in frames.pictures)  # type: ignore[union-attr]
+        yield from (planes.y for planes in frames.pictures)  # type: ignore[misc, union-attr]
 
 
 def plan_and_probe(info: VideoInfo, chosen: Plan) -> Pictures:

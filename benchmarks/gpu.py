@@ -87,9 +87,7 @@ def parity(videos: Path, work: Path) -> Figures:
     """Every video on the CPU and on the GPU: how far probabilities and mean logits are apart."""
     cpu = dfx.predict_dir(videos, work / "cpu.csv", device="cpu", progress=False)
     gpu = dfx.predict_dir(videos, work / "gpu.csv", device="cuda:0", progress=False)
-    pairs = zip(cpu, gpu, strict=True)
-    rows = {a.filename: [a.probability, b.probability, len(a.clips), len(b.clips)] for a, b in pairs}
-    return compared(cpu, gpu) | {"rows": rows}
+    return compared(cpu, gpu)
 
 
 def stages(clip: Path) -> Figures:
@@ -99,9 +97,11 @@ def stages(clip: Path) -> Figures:
     its two shapes, the canvas and a face in four turns, as a window brings them.
     """
     pipeline = Pipeline(device=0)
-    lane, detector, classifier = pipeline._lane, pipeline.detector, pipeline.classifier
+    lane, decoder, detector, classifier = pipeline._lane, pipeline.gpu_decoder, pipeline.detector, pipeline.classifier
+    assert lane is not None
+    assert decoder is not None
     with lane:
-        frames = next(iter(pipeline.gpu_decoder.read(*work_of(clip))))
+        frames = next(iter(decoder.read(*work_of(clip))))
         track = pipeline._follow(frames)[0].track
         letterbox, crop = _inputs(frames, pipeline)
         canvas, face, small = letterbox(), crop(track), np.asarray(crop_middle(frames, track, SIDE))

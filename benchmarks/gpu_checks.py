@@ -104,7 +104,8 @@ def _said(row: Prediction) -> Figures:
 
 def _damage(path: Path) -> None:
     with av.open(str(path)) as container:
-        lost = [(each.pos, each.size) for each in container.demux(video=0) if each.size and not each.is_keyframe]
+        others = [each for each in container.demux(video=0) if each.size and not each.is_keyframe]
+        lost = [(each.pos, each.size) for each in others if each.pos is not None]
     data = bytearray(path.read_bytes())
     for start, size in lost:
         data[start : start + size] = bytes(size)

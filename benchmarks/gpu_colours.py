@@ -9,6 +9,7 @@ import numpy as np
 from apart import Figures
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
+from av.video.stream import VideoStream
 from gpu_rates import work_of
 from numpy.typing import NDArray
 
@@ -75,6 +76,7 @@ def _still(path: Path, codec: str, pix_fmt: str) -> Path:
         frame.color_range = ColorRange.JPEG
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30, options=FINE)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
         if pix_fmt.startswith("yuvj"):
             stream.codec_context.color_range = ColorRange.JPEG

@@ -86,7 +86,7 @@ def _pyav(work: Work, count: int = 8) -> float:
 def _processes(work: Work, count: int, number: int) -> float:
     """As many lanes in each as a prediction has there."""
     each, lanes = count // number, MOST_LANES // number
-    with ProcessPoolExecutor(number, SPAWN, initializer=_meet_at, initargs=[SPAWN.Barrier(number)]) as pool:
+    with ProcessPoolExecutor(number, SPAWN, initializer=_meet_at, initargs=(SPAWN.Barrier(number),)) as pool:
         return sum(pool.map(_dali, [work] * number, [each] * number, [lanes] * number))
 
 

@@ -28,7 +28,7 @@ from dfx.ops.geometry import subsampling
 from dfx.settings import Limits
 from dfx.values import Planes, Transfer
 
-Values = NDArray[np.float32]
+Values = NDArray[np.floating[Any]]
 BRIGHTEST = 0.995  # light that a camera for SDR bends to its white; all that is brighter would be infinite
 DEPTH = 10  # bits, as phones have it
 
@@ -54,7 +54,7 @@ def _full(planes: Planes) -> Values:
     return np.stack([(y - black) / luma, (u - 128) / chroma, (v - 128) / chroma])
 
 
-def _times(matrix: NDArray[np.float64], values: Values) -> Values:
+def _times(matrix: NDArray[np.floating[Any]], values: Values) -> Values:
     return np.asarray(matrix.astype(np.float32) @ values)
 
 

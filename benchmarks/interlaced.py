@@ -82,7 +82,7 @@ def read(video: Path) -> Iterator[Picture]:
     with av.open(str(video)) as container:
         for frame in container.decode(video=0):
             width, height = frame.width // 4 * 4, frame.height // 4 * 4
-            yield frame.reformat(width, height, "yuv420p").to_ndarray()
+            yield frame.reformat(width, height, "yuv420p").to_ndarray().astype(np.uint8, copy=False)
 
 
 def woven(first: Picture, second: Picture) -> Picture:

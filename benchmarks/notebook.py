@@ -118,11 +118,11 @@ def face(detector: RetinaFace, frame: np.ndarray) -> np.ndarray:
     x, y, side = (anchors(*canvas.shape[:2])[int(scores[0].argmax())] / scale).tolist()
     left, top = max(0, int(x - side / 2)), max(0, int(y - side / 2))
     part = frame[top : top + max(32, int(side)), left : left + max(32, int(side))]
-    return cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
 
 
 def _normalised(picture: np.ndarray) -> Tensor:
-    scaled = (picture.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(SPREAD)
+    scaled = (picture.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(SPREAD, np.float32)
     return torch.from_numpy(scaled).permute(2, 0, 1)
 
 

@@ -26,7 +26,7 @@ from dfx.pipeline import Pipeline
 from dfx.plan import Timeline, plan
 from dfx.results import Predictions
 from dfx.score import read_labels, score
-from dfx.values import Plan, Prediction
+from dfx.values import Plan, Prediction, Window
 
 Planner = Callable[[VideoInfo, int, int, int], Plan]
 RESAMPLES = 2000  # of the bootstrap
@@ -53,7 +53,7 @@ def all_frames(info: VideoInfo, windows: int, count: int, stride: int) -> Plan:
 def _windows(info: VideoInfo, starts: list[int], count: int, stride: int) -> Plan:
     """Whole windows at these frames, none before the first keyframe; the default plan where none is whole."""
     timeline, span, stop = Timeline.of(info.packets), (count - 1) * stride + 1, 0
-    chosen = []
+    chosen: list[Window] = []
     for start in starts:
         if timeline.starts.min() <= start <= info.frames - span and (not chosen or start >= chosen[-1].start + span):
             chosen.append(timeline.window(start, count, stride, stop))

@@ -20,7 +20,9 @@ import click
 from figures import json_option, publish
 from whole_job import challenge_clip
 
+from dfx.classify import Classifier
 from dfx.clocked import ClockedPipeline
+from dfx.detect import Detector
 from dfx.infer import Session
 from dfx.settings import Settings
 
@@ -39,7 +41,8 @@ def main(videos: tuple[Path, ...], runs: int, out: Path | None) -> None:
 def measured(videos: Sequence[Path], runs: int) -> dict[str, Any]:
     """Medians over the runs: seconds a video by stage, and the ratio of the whole."""
     pipeline = ClockedPipeline(Settings())
-    networks = [Stopwatch(part._session) for part in (pipeline.detector, *pipeline.classifier.members)]
+    parts: list[Detector | Classifier] = [pipeline.detector, *pipeline.classifier.members]
+    networks = [Stopwatch(part._session) for part in parts]
     rounds = []
     for _ in range(runs):
         stages = pipeline.measure(videos, pipeline.settings.windows).stages

@@ -52,7 +52,7 @@ class SimulatedDALI(DALIDecoder):
     def _tensor(self, info: VideoInfo, part: Cut, wanted: Sequence[int]) -> Pixels:
         """uint8 [frames, height, width, 3], as DALI gives them."""
         try:
-            with av.open(io.BytesIO(part.data.tobytes())) as container:
+            with av.open(io.BytesIO(part.data.tobytes()), "r") as container:
                 pictures = [frame.to_ndarray() for frame in container.decode(video=0)]
         except av.error.FFmpegError as error:
             raise CorruptVideoError(str(error)) from error
@@ -95,8 +95,9 @@ def _pipelines() -> list[Pipeline]:
 def _scored(path: Path) -> tuple[list[Prediction], str | None]:
     """The rows of all pipelines; the video's codec, where it was decoded as on a GPU."""
     pipelines = _pipelines()
-    rows = [pipeline.predict(path) for pipeline in pipelines]
-    return rows, pipelines[1].gpu_decoder.served.get(path)
+    rows, simulated = [pipeline.predict(path) for pipeline in pipelines], pipelines[1].gpu_decoder
+    assert isinstance(simulated, SimulatedDALI)
+    return rows, simulated.served.get(path)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Runs a command of the README as it stands there, in a copy of this checkout: python .ci/readme.py first|second
+"""Runs a command of the README as it stands there, in a copy of this checkout: python .ci/commands.py first|second
 FOLDER.
 
 The copy keeps what an install leaves behind out of the checkout; `git ls-files` decides what a user would have cloned.
