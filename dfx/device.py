@@ -12,7 +12,7 @@ from dfx.errors import DeviceError, InputError
 from dfx.ops import cuda
 from dfx.settings import HOST
 
-GIB_A_LANE = 2  # of a card's memory: a 4K video's window, its decoder and two sessions take about one, more shapes less
+GIB_A_LANE = 2  # of a card's memory: a 4K video's window, its decoder and two sessions take about one
 MOST_LANES = 16  # a GPU: an H200, with seven decoding engines, is kept busy by four processes of four
 LANES_A_PROCESS = 4  # one process, whatever its lanes, does a third of what an H200 decodes, and four nine tenths
 
