@@ -178,7 +178,8 @@ def _split(packets: Sequence[_Packet]) -> list[list[_Packet]]:
 def _largest_keyframe(codec: str, packets: Sequence[_Packet], extradata: bytes) -> int | None:
     """The place of the keyframe that shows most, since black may be what is in a memory anyway. Not one that begins a
     file alone (HEVC's CRA): elsewhere it goes on counting from the pictures before."""
-    keys = [place for place, each in enumerate(packets) if begins_anew(codec, each.data, extradata, first=False)]
+    starts = [place for place, each in enumerate(packets) if each.restarts]
+    keys = [place for place in starts if begins_anew(codec, packets[place].data, extradata, first=False)]
     return max(keys, key=lambda place: len(packets[place].data), default=None)
 
 

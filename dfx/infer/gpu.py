@@ -139,8 +139,8 @@ class ShapedSession:
     one that was used the longest ago is given another shape.
 
     ONNX Runtime's CUDA provider has cuDNN plan every convolution for one shape, the last (`Conv::UpdateState` in its
-    conv.cc), which takes the detector a second. A session that is fed two in turn plans at every turn: on an H100 a
-    video took one process 1.3 s that way, and the GPU stood still.
+    conv.cc), which takes the detector a good part of a second. A session that is fed two in turn plans at every turn:
+    an H100 had nothing to do nine seconds of ten that way.
 
     opened: gives a new session.
     """
