@@ -64,10 +64,15 @@ def facts() -> Figures:
     return {
         "card": _card(),
         "choice": choose("cuda").why,
-        "tensorrt": nvinfer.missing() or nvinfer.release(),
+        "tensorrt": _lacking() or nvinfer.release(),
         "libraries": {name: _loads(name) for name in LIBRARIES},
         "machine": machine(),
     }
+
+
+def _lacking() -> str:
+    """What TensorRT lacks, without the mend, which names a folder of this machine."""
+    return (nvinfer.missing() or "").partition(":")[0]
 
 
 def _card() -> str:
@@ -211,7 +216,7 @@ def providers(work: Path) -> Figures:
     what the pipeline feeds it, and is timed on both. Building the engines takes minutes; where TensorRT is missing, its
     figures are the reason.
     """
-    missing, engines = nvinfer.missing(), work / "engines"
+    missing, engines = _lacking(), work / "engines"
     found: Figures = {"tensorrt": missing or nvinfer.release()}
     for name in NETWORKS:
         found |= _alone(name, "cuda", None)

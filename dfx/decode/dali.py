@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfx.decode import seal
 from dfx.decode.bitstream import Shape
 from dfx.decode.cut import Cut, Span, cut, spans
 from dfx.decode.nvdec import suits
@@ -48,7 +49,6 @@ from dfx.values import Frames, Pixels, Plan, Surface, Window
 Piece = tuple[Window, Span]  # and the packets that it needs
 CHUNK = 64 * 1920 * 1080 * 3  # bytes of pictures that one call of DALI may bring, beside a seal: 64 of 1080p, 398 MB
 HIDDEN = "it has packets with pictures that are not shown, and NVDEC was seen to show them"
-SHARES = 4  # of a picture's height, between which lines of two are compared
 KNOWN = "2.4."  # versions whose colours `dfx.ops.unmix` takes back
 NEWEST = (99, 0)  # compute capability: the pipeline asks `suits` with the real one, and NVDEC knows its own limits
 INSTALL = f"{install('gpu-cu12')} (P100 to H100) or {install('gpu-cu13')} (T4 and newer)"
@@ -212,32 +212,12 @@ class DALIDecoder:
             return self._tensor(info, part, wanted)
         wanted += [number for number in part.seal if number not in wanted]  # in any order: DALI sorts them
         decoded = self._tensor(info, part, wanted)
-        self._check_seal(info, decoded, *map(wanted.index, part.seal))
-        return decoded
-
-    def _check_seal(self, info: VideoInfo, decoded: Any, first: int, last: int) -> None:
-        """Raises UnsupportedVideoError where two pictures that should be one are not.
-
-        DALI gives NVDEC's pictures the times of the packets, in turn, whichever they came from, and where it waits in
-        vain for the last one it says nothing and leaves what was in the memory: a picture of another video, perhaps.
-        The lines of the last one are spoilt, so that it does not pass for another's where that one fails.
-        """
-        ours, theirs = ([line.numpy() for line in self._lines(decoded, place)] for place in (first, last))
-        if not np.array_equal(ours, theirs):
+        if not seal.holds(_rgb(decoded, self._lane), *map(wanted.index, part.seal)):
             raise UnsupportedVideoError(
                 f"{info.path.name!r}: NVDEC gives another number of pictures than it has packets, so it is damaged; "
                 "the CPU's decoder reads what is sound"
             )
-        for line, seen in zip(self._lines(decoded, last), theirs, strict=True):
-            line.fill(~seen)
-
-    def _lines(self, decoded: Any, place: int) -> list[DeviceArray]:
-        """Some lines of a picture in a tensor of DALI: uint8 [3 * width] each."""
-        assert self._lane is not None
-        _, height, width, _ = decoded.shape()
-        rows = [place * height + height * share // SHARES for share in range(1, SHARES)]
-        first, size = decoded.data_ptr(), 3 * width
-        return [DeviceArray.over(first + row * size, (size,), np.uint8, self._lane, decoded) for row in rows]
+        return decoded
 
     def _tensor(self, info: VideoInfo, part: Cut, wanted: Sequence[int]) -> Any:
         """One DALI tensor uint8 [wanted, height, width, 3]. wanted: numbers of frames in the file that was cut."""
@@ -255,9 +235,8 @@ class DALIDecoder:
         if self._lane is None:
             places = range(decoded.shape()[0])
             return (rgb_surface(info, part.shape, int(decoded.data_ptr()), place, decoded) for place in places)
-        rgb = DeviceArray.over(decoded.data_ptr(), decoded.shape(), np.uint8, self._lane, decoded)
         try:
-            planes = unmix(rgb, part.full_range)
+            planes = unmix(_rgb(decoded, self._lane), part.full_range)
         except DeviceMemoryError as error:
             raise TooLargeVideoError(f"{info.path.name!r}: {error}; the CPU's decoder reads it") from error
         self._lane.synchronize()  # so that another stream may have the RGB's memory
@@ -291,6 +270,11 @@ class _Session:
         """data: uint8 [bytes], a file; gives the storage of a tensor uint8 [wanted, height, width, 3]."""
         with self._context, self._mode:
             return self._operator(data, frames=np.array(wanted, np.int32)).evaluate()._storage
+
+
+def _rgb(decoded: Any, lane: Lane) -> DeviceArray:
+    """A tensor of DALI, which lives as long."""
+    return DeviceArray.over(decoded.data_ptr(), decoded.shape(), np.uint8, lane, decoded)
 
 
 @dataclass(frozen=True, slots=True)
