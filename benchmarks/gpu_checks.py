@@ -165,6 +165,8 @@ def _judged(found: list[Figures | None], judge: Callable[..., bool | None]) -> b
     try:
         return judge(*found)
     except KeyError:  # what a part that was cut did not come to
+        if not any("unfinished" in part for part in found if part):
+            raise
         return None
 
 

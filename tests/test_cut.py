@@ -40,7 +40,7 @@ def of_plan(info: VideoInfo, chosen: Plan) -> Cut:
 
 def pictures(part: Cut) -> list[list[NDArray[np.uint8]]]:
     """The planes of every picture of a cut, in order of presentation, of the rectangle that is shown, without the one
-    that seals it, which is the first keyframe's once more."""
+    that seals it, which is one of its keyframes' once more."""
     shape, found = part.shape, []
     with av.open(io.BytesIO(part.data.tobytes())) as container:
         (stream,) = container.streams
@@ -134,7 +134,7 @@ def test_a_seek_by_pts_arrives_at_its_keyframe(tmp_path: Path) -> None:
     with av.open(io.BytesIO(part.data.tobytes())) as container:
         (stream,) = container.streams
         keys = [packet.pts for packet in container.demux(stream) if packet.size and packet.is_keyframe]
-        assert len(keys) == 20 + 1  # the first, once more at the end
+        assert len(keys) == 20 + 1  # one of them, once more at the end
         for pts in keys:
             container.seek(pts, stream=stream)
             assert next(container.demux(stream)).pts == pts

@@ -3,7 +3,8 @@
 Its packets are copied as they are and numbered anew, one tick a frame, so that no quirk of a container is left: no
 edit list, no time before 0, no second stream, no header that states another size than the stream. DALI was seen not to
 seek to the keyframe at frame 250 (on an H200 a window there took as long as 266 frames), so only the packets of the
-windows are handed on. Should it seek, it finds exactly those packets marked as keyframes where decoding can begin.
+windows are handed on. Should it seek, it finds exactly those packets marked as keyframes where decoding can begin. One
+of them comes once more at the end (`Cut.seal`).
 
 A crop that a stream of H.264 or HEVC states is struck out, and left to whoever reads the pictures. DALI keeps NVDEC
 sessions to be used again, files them by the size that is shown and looks them up by the size that is coded; where the
